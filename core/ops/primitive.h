@@ -1,0 +1,128 @@
+// A primitive: the unit of eager execution, of autograd and of compiled graphs.
+//
+// Note [One record]: apply() infers the outputs, allocates them, runs the kernel, and hands the
+// finished Call to the recorder when a gradient is needed or a trace is on. The backward pass and
+// the compiler both work on what the recorder kept: primitive, attributes, inputs, outputs.
+#pragma once
+
+#include <span>
+
+#include "base/object.h"
+#include "tensor/tensor.h"
+
+namespace flambeau {
+
+inline constexpr int kMaxOutputs = 4;
+
+// Everything about a call that is not a tensor. What each field means is the primitive's affair.
+struct Attributes {
+  Dims ints;
+  Dims more_ints;
+  Scalar scalars[4];
+  DType dtype = DType::Float32;
+  int flag = 0;
+  Ref<Object> object;
+};
+
+struct OutputSpec {
+  Dims shape;
+  DType dtype = DType::Float32;
+  Dims strides;        // views only
+  int64_t offset = 0;  // views only, in elements of the input's storage
+};
+
+struct Primitive;
+
+struct Call {
+  const Primitive& primitive;
+  std::span<const TensorRef> inputs;  // a null entry is an absent optional input
+  Attributes attributes;
+  OutputSpec specs[kMaxOutputs];
+  TensorRef outputs[kMaxOutputs];
+  int output_count = 1;
+
+  const Tensor& input(int i) const { return *inputs[i]; }
+  bool has(int i) const { return i < static_cast<int>(inputs.size()) && inputs[i]; }
+  Tensor& output(int i = 0) const { return *outputs[i]; }
+  void expect(int i, const Dims& shape, DType dtype) {
+    specs[i].shape = shape;
+    specs[i].dtype = dtype;
+  }
+};
+
+// What a gradient rule sees, and where it leaves its results. Rules are mathematics on tensors in
+// terms of ops; un-broadcasting, casting and accumulating is the engine's work.
+class Gradient {
+ public:
+  virtual const Attributes& attributes() const = 0;
+  // Incoming gradient of output i; null when nothing flowed into that output.
+  virtual const TensorRef& g(int i = 0) const = 0;
+  // A saved input or output (see Primitive::saved_inputs); null if the input was absent.
+  virtual TensorRef input(int i) const = 0;
+  virtual TensorRef output(int i = 0) const = 0;
+  virtual const Dims& input_shape(int i) const = 0;
+  virtual DType input_dtype(int i) const = 0;
+  virtual int input_count() const = 0;
+  virtual bool needs(int i) const = 0;
+  virtual void set(int i, TensorRef gradient) = 0;
+
+ protected:
+  ~Gradient() = default;
+};
+
+struct Primitive {
+  const char* name;  // "mm"
+  // Checks inputs (after the public function's own checks) and fills call.specs, output_count.
+  void (*infer)(Call& call);
+  // Computes call.outputs, contiguous and uninitialised, from call.inputs. Null for views.
+  void (*run)(Call& call);
+  // Null: not differentiable (the outputs do not require a gradient).
+  void (*gradient)(Gradient& gradient) = nullptr;
+  // Bit i: the gradient rule reads input i / output i.
+  uint32_t saved_inputs = 0;
+  uint32_t saved_outputs = 0;
+  bool view = false;  // output 0 shares input 0's storage: infer fills shape, strides and offset
+  // run() may be called with output 0 being input 0's own memory, which it then updates (scatter,
+  // index_add ...): apply() first copies input 0 into a fresh output, the in-place form does not.
+  bool updates_input = false;
+  const char* grad_name = nullptr;  // "MmBackward0"; null: derived from the name
+};
+
+// Autograd and trace, seen from below: set once when the module is loaded.
+struct Recorder {
+  // After a run: inputs, attributes and outputs are final. `in_place`: output 0 is input 0 itself.
+  void (*record)(Call& call, bool in_place) = nullptr;
+  // Before an in-place run on `target`: raises for a leaf that requires a gradient and the like.
+  void (*check_in_place)(const Call& call, Tensor& target) = nullptr;
+};
+extern Recorder recorder;
+
+// Per-thread switches. `grad`: record for autograd. `tracing`: record every call.
+struct Mode {
+  bool grad = true;
+  bool inference = false;
+  bool tracing = false;
+};
+extern thread_local Mode mode __attribute__((tls_model("initial-exec")));
+
+// Switches gradient recording off (or on) for a scope.
+class GradMode {
+ public:
+  explicit GradMode(bool enabled) : saved_(mode.grad) { mode.grad = enabled; }
+  ~GradMode() { mode.grad = saved_; }
+
+ private:
+  bool saved_;
+};
+
+// Runs a primitive; outputs are in call.outputs afterwards.
+void apply(Call& call);
+// Shorthand for one output.
+TensorRef apply(const Primitive& primitive, std::initializer_list<TensorRef> inputs,
+                Attributes attributes = {});
+// In place on inputs[0] (the method with a trailing underscore). Shape and dtype of the result
+// must fit; raises as PyTorch does otherwise.
+TensorRef apply_in_place(const Primitive& primitive, std::initializer_list<TensorRef> inputs,
+                         Attributes attributes = {});
+
+}  // namespace flambeau

@@ -1,0 +1,128 @@
+// Storage: a block of memory. Tensor: a strided view of one. Neither knows any operation.
+#pragma once
+
+#include <atomic>
+
+#include "base/object.h"
+#include "base/small_vector.h"
+#include "tensor/device.h"
+#include "tensor/dtype.h"
+#include "tensor/scalar.h"
+
+namespace flambeau {
+
+class Storage : public RefCounted {
+ public:
+  // Memory of our own, uninitialised. Throws Error(OutOfMemory) when it cannot be had.
+  static Ref<Storage> create(size_t bytes, Device device = {});
+  // Memory of somebody else's: release(owner) is called when the last tensor leaves.
+  static Ref<Storage> wrap(void* data, size_t bytes, void* owner, void (*release)(void*),
+                           Device device = {});
+  // The same memory with a version counter of its own (`tensor.data`).
+  static Ref<Storage> alias(const Ref<Storage>& other);
+  static void destroy(Storage* storage);
+
+  char* data() const { return data_; }
+  size_t bytes() const { return bytes_; }
+  Device device() const { return device_; }
+  // How often the memory was written to in place; all views of the storage share it.
+  uint32_t version() const { return version_; }
+  void bump_version() { ++version_; }
+  // Gives the storage a larger block (resize_, out=); keeps the old bytes.
+  void grow(size_t bytes);
+
+ private:
+  Storage() = default;
+  char* data_ = nullptr;
+  size_t bytes_ = 0;
+  void* owner_ = nullptr;             // null: our own memory
+  void (*release_)(void*) = nullptr;  // called with owner_
+  uint32_t version_ = 0;
+  Device device_;
+  bool inline_ = false;  // data follows this header in one block
+};
+
+// What autograd keeps about a tensor; defined in autograd/meta.h.
+class AutogradMeta;
+void destroy_autograd_meta(AutogradMeta* meta);
+
+class Tensor;
+using TensorRef = Ref<Tensor>;
+
+Dims contiguous_strides(const Dims& shape);
+// Number of elements; RuntimeError for negative sizes or more than 2^63 bytes.
+int64_t count_elements(const Dims& shape);
+
+class Tensor : public RefCounted {
+ public:
+  // Uninitialised, contiguous.
+  static TensorRef empty(const Dims& shape, DType dtype, Device device = {});
+  // A view of a storage; offset in elements. The caller has checked the bounds.
+  static TensorRef view(Ref<Storage> storage, const Dims& shape, const Dims& strides,
+                        int64_t offset, DType dtype);
+  static void destroy(Tensor* tensor);
+
+  const Dims& shape() const { return shape_; }
+  const Dims& strides() const { return strides_; }
+  int64_t dim() const { return shape_.size(); }
+  int64_t size(int64_t d) const { return shape_[d]; }
+  int64_t stride(int64_t d) const { return strides_[d]; }
+  int64_t numel() const { return numel_; }
+  int64_t offset() const { return offset_; }
+  DType dtype() const { return dtype_; }
+  Device device() const { return storage_->device(); }
+  bool contiguous() const { return contiguous_; }
+  const Ref<Storage>& storage() const { return storage_; }
+  uint32_t version() const { return storage_->version(); }
+
+  // The first element.
+  void* data() const { return data_; }
+  template <class T>
+  T* data() const {
+    return static_cast<T*>(data_);
+  }
+
+  // True when operations on this tensor must be recorded: a leaf that requires a gradient, or a
+  // result of one. Kept here so that the fast path reads one byte.
+  bool requires_grad() const { return requires_grad_; }
+  void set_requires_grad_flag(bool value) { requires_grad_ = value; }
+  AutogradMeta* autograd() const { return autograd_; }
+  void set_autograd(AutogradMeta* meta) { autograd_ = meta; }  // takes ownership
+
+  // Created under inference_mode: may not be recorded later.
+  bool inference() const { return inference_; }
+  void set_inference(bool value) { inference_ = value; }
+  // A 0-d tensor made from a Python number counts as that number in type promotion.
+  bool wrapped_number() const { return wrapped_number_; }
+  void set_wrapped_number(bool value) { wrapped_number_ = value; }
+
+  // The Python object that stands for this tensor, if there is one now (borrowed).
+  void* python() const { return python_; }
+  void set_python(void* object) { python_ = object; }
+
+  // Makes this tensor a view of other memory (`x.data = y`, `set_`, out= resizing).
+  void rebind(Ref<Storage> storage, const Dims& shape, const Dims& strides, int64_t offset,
+              DType dtype);
+
+ private:
+  friend struct TensorFactory;
+  void update_geometry();
+
+  Ref<Storage> storage_;
+  void* data_ = nullptr;
+  AutogradMeta* autograd_ = nullptr;
+  void* python_ = nullptr;
+  int64_t numel_ = 0;
+  int64_t offset_ = 0;
+  Dims shape_;
+  Dims strides_;
+  DType dtype_ = DType::Float32;
+  bool contiguous_ = true;
+  bool requires_grad_ = false;
+  bool inference_ = false;
+  bool wrapped_number_ = false;
+};
+
+static_assert(sizeof(Tensor) <= 208, "a tensor is copied for every view: keep it small");
+
+}  // namespace flambeau
