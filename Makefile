@@ -1,0 +1,77 @@
+# Everything a developer runs. Needs only Python >= 3.10 (with venv), g++ and make: the rest is
+# installed into .venv (and .venv-peer for the comparisons with other libraries).
+#
+#   make demo     train the digits network and draw the pictures
+#   make test     formatting, lint, types, build, all tests
+#   make bench    our times beside PyTorch's, NumPy's and JAX's
+#   make parity   our values beside PyTorch's
+#   make wheel    dist/flambeau-*.whl
+#   make build, make lint, make clean
+
+PYTHON ?= python3
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+VENV := $(CURDIR)/.venv
+PEER := $(CURDIR)/.venv-peer
+BIN := $(VENV)/bin
+# Only PyTorch's own index has the build without CUDA.
+TORCH_INDEX := https://download.pytorch.org/whl/cpu
+
+.PHONY: demo test lint format bench parity wheel build clean
+.DELETE_ON_ERROR:
+
+demo: build $(VENV)/.has-demo
+	$(BIN)/python examples/digits.py
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: build $(VENV)/.has-test $(VENV)/.has-lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	find core -name '*.h' -o -name '*.cpp' | xargs $(BIN)/clang-format --dry-run -Werror
+	$(BIN)/mypy
+	$(BIN)/python tools/lengths.py
+
+format: $(VENV)/.has-lint
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	find core -name '*.h' -o -name '*.cpp' | xargs $(BIN)/clang-format -i
+
+bench: build $(PEER)/.has-bench
+	$(PEER)/bin/python -m benchmarks
+
+parity: build $(PEER)/.has-parity
+	$(PEER)/bin/python -m pytest tests/parity
+
+wheel: $(VENV)/bin/python
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+
+build: build/build.ninja
+	$(BIN)/ninja -C build -j $(JOBS)
+
+build/build.ninja: CMakeLists.txt $(VENV)/.has-build $(VENV)/.linked
+	PATH="$(BIN):$$PATH" $(BIN)/cmake -S . -B build -G Ninja \
+	  -DPython_EXECUTABLE=$(BIN)/python
+
+$(VENV)/bin/python $(PEER)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "Python >= 3.10 is needed: make PYTHON=/path/to/python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(@D)/..
+
+# The package is imported from this folder, so nothing is reinstalled after a change.
+$(VENV)/.linked $(PEER)/.linked: %/.linked: tools/link.py | %/bin/python
+	$*/bin/python tools/link.py
+	touch $@
+
+# .has-NAME: the run-time requirements and the group NAME of pyproject.toml are installed.
+$(VENV)/.has-%: pyproject.toml tools/requirements.py | $(VENV)/bin/python
+	$(BIN)/python tools/requirements.py runtime $* | xargs -d '\n' $(BIN)/pip install --quiet
+	touch $@
+
+$(PEER)/.has-%: pyproject.toml tools/requirements.py $(PEER)/.linked | $(PEER)/bin/python
+	$(PEER)/bin/python tools/requirements.py runtime $* | \
+	  xargs -d '\n' $(PEER)/bin/pip install --quiet --extra-index-url $(TORCH_INDEX)
+	touch $@
+
+clean:
+	rm -rf build dist demo-output $(VENV) $(PEER) flambeau/_core*.so

@@ -1,0 +1,51 @@
+"""`import flambeau` is quick and loads nothing that it does not need."""
+
+import subprocess
+import sys
+
+MEASURE = "import time; a = time.perf_counter(); import flambeau; print(time.perf_counter() - a)"
+LIMIT_SECONDS = 0.1
+
+# Packages (not of ours) that importing must not load, however small the gain of loading them is.
+HEAVY = {
+    "asyncio",
+    "concurrent",
+    "ctypes",
+    "dataclasses",
+    "email",
+    "http",
+    "inspect",
+    "logging",
+    "multiprocessing",
+    "numpy",
+    "scipy",
+    "scipy_openblas32",
+    "subprocess",
+    "threading",
+    "tempfile",
+    "torch",
+    "typing_extensions",
+    "unittest",
+    "urllib",
+}
+
+
+def run(code: str) -> str:
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_import_time() -> None:
+    assert min(float(run(MEASURE)) for _ in range(7)) < LIMIT_SECONDS
+
+
+def test_modules_loaded() -> None:
+    start = set(run("import sys; print(*sys.modules)").split())
+    loaded = set(run("import sys, flambeau; print(*sys.modules)").split()) - start
+    print(*sorted(loaded), sep="\n")
+    assert not {name.split(".")[0] for name in loaded} & HEAVY
+
+
+def test_no_thread_is_started() -> None:
+    code = "import flambeau, os; print(len(os.listdir('/proc/self/task')))"
+    assert int(run(code)) == 1
