@@ -48,6 +48,7 @@ def set_printoptions(
         >>> flambeau.set_printoptions(precision=2)
         >>> flambeau.tensor([1.12345])
         tensor([1.12])
+        >>> flambeau.set_printoptions(profile="default")
     """
     if profile is not None:
         if profile not in _PROFILES:
