@@ -14,16 +14,24 @@ InstructionSet instruction_set();
 // FLAMBEAU_SIMD(declaration): declares a kernel in the namespace of every instruction set.
 // FLAMBEAU_CHOOSE(name): the address of the kernel for this processor.
 #if defined(__x86_64__)
-#define FLAMBEAU_SIMD(...)         \
-  namespace v2 { __VA_ARGS__; }    \
-  namespace v3 { __VA_ARGS__; }    \
-  namespace v4 { __VA_ARGS__; }
-#define FLAMBEAU_CHOOSE(name)                                                              \
-  (::flambeau::instruction_set() == ::flambeau::InstructionSet::V4   ? &v4::name           \
-   : ::flambeau::instruction_set() == ::flambeau::InstructionSet::V3 ? &v3::name           \
+#define FLAMBEAU_SIMD(...) \
+  namespace v2 {           \
+  __VA_ARGS__;             \
+  }                        \
+  namespace v3 {           \
+  __VA_ARGS__;             \
+  }                        \
+  namespace v4 {           \
+  __VA_ARGS__;             \
+  }
+#define FLAMBEAU_CHOOSE(name)                                                    \
+  (::flambeau::instruction_set() == ::flambeau::InstructionSet::V4   ? &v4::name \
+   : ::flambeau::instruction_set() == ::flambeau::InstructionSet::V3 ? &v3::name \
                                                                      : &v2::name)
 #else
 #define FLAMBEAU_SIMD(...) \
-  namespace baseline { __VA_ARGS__; }
+  namespace baseline {     \
+  __VA_ARGS__;             \
+  }
 #define FLAMBEAU_CHOOSE(name) (&baseline::name)
 #endif

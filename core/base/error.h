@@ -34,8 +34,8 @@ template <class... Parts>
 }
 
 // require(condition, parts...): RuntimeError unless the condition holds.
-#define require(condition, ...) \
-  do {                          \
+#define require(condition, ...)                                           \
+  do {                                                                    \
     if (__builtin_expect(!(condition), 0)) ::flambeau::fail(__VA_ARGS__); \
   } while (0)
 

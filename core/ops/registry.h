@@ -19,9 +19,27 @@ class Generator;
 
 // How a Python argument is converted; Optional kinds accept None.
 enum class Kind : uint8_t {
-  Tensor, OptionalTensor, TensorList, Scalar, OptionalScalar, TensorOrScalar,
-  Int, OptionalInt, Ints, OptionalInts, Bool, OptionalBool, Double, OptionalDouble,
-  DType, OptionalDType, Device, OptionalDevice, String, OptionalString, Generator
+  Tensor,
+  OptionalTensor,
+  TensorList,
+  Scalar,
+  OptionalScalar,
+  TensorOrScalar,
+  Int,
+  OptionalInt,
+  Ints,
+  OptionalInts,
+  Bool,
+  OptionalBool,
+  Double,
+  OptionalDouble,
+  DType,
+  OptionalDType,
+  Device,
+  OptionalDevice,
+  String,
+  OptionalString,
+  Generator
 };
 
 using TensorList = std::vector<TensorRef>;
@@ -51,8 +69,16 @@ struct Argument {
 
 // What a public function returns: a tensor, a tuple or list of tensors, a number, or nothing.
 struct Result {
-  enum class Shape : uint8_t { Nothing, One, Tuple, List, Bool, Int, Double, Dtype } shape =
-      Shape::Nothing;
+  enum class Shape : uint8_t {
+    Nothing,
+    One,
+    Tuple,
+    List,
+    Bool,
+    Int,
+    Double,
+    Dtype
+  } shape = Shape::Nothing;
   TensorRef one;
   TensorList many;
   const char* tuple_name = nullptr;  // "max": a named tuple torch.return_types.max
@@ -77,10 +103,10 @@ struct Result {
 namespace detail {
 template <class T>
 struct ArgumentOf;
-#define FLAMBEAU_ARGUMENT(type, kind_name, expression)     \
-  template <>                                              \
-  struct ArgumentOf<type> {                                \
-    static constexpr Kind kind = Kind::kind_name;          \
+#define FLAMBEAU_ARGUMENT(type, kind_name, expression)              \
+  template <>                                                       \
+  struct ArgumentOf<type> {                                         \
+    static constexpr Kind kind = Kind::kind_name;                   \
     static decltype(auto) get(Argument& a) { return (expression); } \
   };
 FLAMBEAU_ARGUMENT(TensorRef, Tensor, std::move(a.tensor))
@@ -142,12 +168,12 @@ struct Invoke<function, Returned (*)(Parameters...)> {
 
 // Where the operator appears beside `flambeau.name`, and which forms are derived. Combine with |.
 enum Form : uint32_t {
-  kFunction = 1,       // flambeau.name(...)
-  kMethod = 2,         // Tensor.name(...) when the first parameter is a tensor
-  kInPlace = 4,        // Tensor.name_(...): computes, then writes into self
-  kOut = 8,            // out= : computes, then writes into out
-  kFunctional = 16,    // also flambeau.nn.functional.name
-  kPrivate = 32,       // only flambeau._core.ops.name, for the Python layer
+  kFunction = 1,     // flambeau.name(...)
+  kMethod = 2,       // Tensor.name(...) when the first parameter is a tensor
+  kInPlace = 4,      // Tensor.name_(...): computes, then writes into self
+  kOut = 8,          // out= : computes, then writes into out
+  kFunctional = 16,  // also flambeau.nn.functional.name
+  kPrivate = 32,     // only flambeau._core.ops.name, for the Python layer
   kUsual = kFunction | kMethod | kOut,
 };
 
@@ -164,10 +190,10 @@ struct Operator {
 std::vector<Operator>& operators();
 bool add_operator(const Operator& op);
 
-#define OPERATOR_FORMS(function_name, public_name, signature, forms, doc)                      \
-  static const bool registered_##function_name = ::flambeau::add_operator(                     \
-      {public_name, signature, doc,                                                            \
-       ::flambeau::detail::Invoke<&function_name, decltype(&function_name)>::kinds(),          \
+#define OPERATOR_FORMS(function_name, public_name, signature, forms, doc)             \
+  static const bool registered_##function_name = ::flambeau::add_operator(            \
+      {public_name, signature, doc,                                                   \
+       ::flambeau::detail::Invoke<&function_name, decltype(&function_name)>::kinds(), \
        &::flambeau::detail::Invoke<&function_name, decltype(&function_name)>::call, (forms)})
 #define OPERATOR(function_name, signature, doc) \
   OPERATOR_FORMS(function_name, #function_name, signature, ::flambeau::kUsual, doc)

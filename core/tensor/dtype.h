@@ -11,7 +11,16 @@ namespace flambeau {
 
 // Order matters: integers by width, then floating types (room is left for complex after Float64).
 enum class DType : uint8_t {
-  Bool, UInt8, Int8, Int16, Int32, Int64, Float16, BFloat16, Float32, Float64
+  Bool,
+  UInt8,
+  Int8,
+  Int16,
+  Int32,
+  Int64,
+  Float16,
+  BFloat16,
+  Float32,
+  Float64
 };
 inline constexpr int kDTypeCount = 10;
 
@@ -92,9 +101,9 @@ void set_default_dtype(DType dtype);
 
 template <class T>
 struct DTypeOf;
-#define FLAMBEAU_DTYPE(type, name) \
-  template <>                      \
-  struct DTypeOf<type> {           \
+#define FLAMBEAU_DTYPE(type, name)              \
+  template <>                                   \
+  struct DTypeOf<type> {                        \
     static constexpr DType value = DType::name; \
   };
 FLAMBEAU_DTYPE(bool, Bool)
@@ -113,16 +122,26 @@ FLAMBEAU_DTYPE(double, Float64)
 template <class Function>
 decltype(auto) visit_dtype(DType dtype, Function&& function) {
   switch (dtype) {
-    case DType::Bool: return function.template operator()<bool>();
-    case DType::UInt8: return function.template operator()<uint8_t>();
-    case DType::Int8: return function.template operator()<int8_t>();
-    case DType::Int16: return function.template operator()<int16_t>();
-    case DType::Int32: return function.template operator()<int32_t>();
-    case DType::Int64: return function.template operator()<int64_t>();
-    case DType::Float16: return function.template operator()<Half>();
-    case DType::BFloat16: return function.template operator()<BFloat>();
-    case DType::Float32: return function.template operator()<float>();
-    default: return function.template operator()<double>();
+    case DType::Bool:
+      return function.template operator()<bool>();
+    case DType::UInt8:
+      return function.template operator()<uint8_t>();
+    case DType::Int8:
+      return function.template operator()<int8_t>();
+    case DType::Int16:
+      return function.template operator()<int16_t>();
+    case DType::Int32:
+      return function.template operator()<int32_t>();
+    case DType::Int64:
+      return function.template operator()<int64_t>();
+    case DType::Float16:
+      return function.template operator()<Half>();
+    case DType::BFloat16:
+      return function.template operator()<BFloat>();
+    case DType::Float32:
+      return function.template operator()<float>();
+    default:
+      return function.template operator()<double>();
   }
 }
 
@@ -143,8 +162,7 @@ inline To convert(From value) {
     return to_bfloat(static_cast<float>(value));
   } else if constexpr (std::is_same_v<To, bool>) {
     return value != From(0);
-  } else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To> &&
-                       sizeof(To) < 8) {
+  } else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To> && sizeof(To) < 8) {
     return static_cast<To>(static_cast<int64_t>(value));  // wraps, as PyTorch on x86
   } else {
     return static_cast<To>(value);

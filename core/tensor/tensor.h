@@ -39,8 +39,10 @@ class Storage : public RefCounted {
   void (*release_)(void*) = nullptr;  // called with owner_
   uint32_t version_ = 0;
   Device device_;
-  bool inline_ = false;  // data follows this header in one block
+  bool inline_ = false;        // data follows this header in one block
+  uint32_t inline_bytes_ = 0;  // how much of it the block holds
 };
+static_assert(sizeof(Storage) <= 64, "the header of a small block shares its first cache line");
 
 // What autograd keeps about a tensor; defined in autograd/meta.h.
 class AutogradMeta;
@@ -68,7 +70,7 @@ class Tensor : public RefCounted {
   int64_t size(int64_t d) const { return shape_[d]; }
   int64_t stride(int64_t d) const { return strides_[d]; }
   int64_t numel() const { return numel_; }
-  int64_t offset() const { return offset_; }
+  int64_t offset() const { return byte_offset_ / item_size(dtype_); }  // in elements
   DType dtype() const { return dtype_; }
   Device device() const { return storage_->device(); }
   bool contiguous() const { return contiguous_; }
@@ -76,10 +78,10 @@ class Tensor : public RefCounted {
   uint32_t version() const { return storage_->version(); }
 
   // The first element.
-  void* data() const { return data_; }
+  void* data() const { return storage_->data() + byte_offset_; }
   template <class T>
   T* data() const {
-    return static_cast<T*>(data_);
+    return static_cast<T*>(data());
   }
 
   // True when operations on this tensor must be recorded: a leaf that requires a gradient, or a
@@ -105,15 +107,13 @@ class Tensor : public RefCounted {
               DType dtype);
 
  private:
-  friend struct TensorFactory;
   void update_geometry();
 
   Ref<Storage> storage_;
-  void* data_ = nullptr;
   AutogradMeta* autograd_ = nullptr;
   void* python_ = nullptr;
   int64_t numel_ = 0;
-  int64_t offset_ = 0;
+  int64_t byte_offset_ = 0;
   Dims shape_;
   Dims strides_;
   DType dtype_ = DType::Float32;

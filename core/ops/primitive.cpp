@@ -1,0 +1,101 @@
+#include "ops/primitive.h"
+
+#include "ops/registry.h"
+#include "tensor/copy.h"
+
+namespace flambeau {
+
+Recorder recorder;
+thread_local Mode mode;
+
+std::vector<Operator>& operators() {
+  static std::vector<Operator> list;
+  return list;
+}
+
+bool add_operator(const Operator& op) {
+  operators().push_back(op);
+  return true;
+}
+
+static bool wants_record(const Call& call) {
+  if (mode.tracing) return true;
+  if (!mode.grad) return false;
+  for (const TensorRef& input : call.inputs) {
+    if (input && input->requires_grad()) return true;
+  }
+  return false;
+}
+
+static Device common_device(const Call& call) {
+  Device device;
+  bool first = true;
+  for (const TensorRef& input : call.inputs) {
+    if (!input || (input->dim() == 0 && call.inputs.size() > 1)) continue;
+    if (first) device = input->device();
+    first = false;
+    require(input->device() == device, call.primitive.name,
+            ": expected all tensors on one device, got ", device_name(device), " and ",
+            device_name(input->device()), "; move one of them with .to(device)");
+  }
+  return device;
+}
+
+void apply(Call& call) {
+  const Primitive& primitive = call.primitive;
+  primitive.infer(call);
+  if (primitive.view) {
+    const OutputSpec& spec = call.specs[0];
+    const Tensor& base = call.input(0);
+    call.outputs[0] =
+        Tensor::view(base.storage(), spec.shape, spec.strides, spec.offset, spec.dtype);
+    // Views are always recorded: an in-place write through one must reach its base's history.
+    recorder.record(call, false);
+    return;
+  }
+  Device device = common_device(call);
+  for (int i = 0; i < call.output_count; ++i) {
+    call.outputs[i] = Tensor::empty(call.specs[i].shape, call.specs[i].dtype, device);
+  }
+  if (primitive.updates_input) copy(call.output(), call.input(0));
+  primitive.run(call);
+  if (wants_record(call)) recorder.record(call, false);
+}
+
+TensorRef apply(const Primitive& primitive, std::initializer_list<TensorRef> inputs,
+                Attributes attributes) {
+  Call call{primitive, {inputs.begin(), inputs.size()}, std::move(attributes)};
+  apply(call);
+  return std::move(call.outputs[0]);
+}
+
+TensorRef apply_in_place(const Primitive& primitive, std::initializer_list<TensorRef> inputs,
+                         Attributes attributes) {
+  Call call{primitive, {inputs.begin(), inputs.size()}, std::move(attributes)};
+  const TensorRef& target = call.inputs[0];
+  recorder.check_in_place(call, *target);
+  primitive.infer(call);
+  const OutputSpec& spec = call.specs[0];
+  require(spec.shape == target->shape(), primitive.name, "_: the result has shape ", spec.shape,
+          " and does not fit into the tensor of shape ", target->shape(), "; use ", primitive.name,
+          " without the underscore");
+  require(can_cast(spec.dtype, target->dtype()), primitive.name, "_: result type torch.",
+          dtype_name(spec.dtype), " can't be cast to the desired output type torch.",
+          dtype_name(target->dtype()), "; use ", primitive.name, " without the underscore");
+  common_device(call);
+  if (primitive.updates_input && spec.dtype == target->dtype()) {
+    call.outputs[0] = target;
+    primitive.run(call);
+  } else {
+    call.outputs[0] = Tensor::empty(spec.shape, spec.dtype, target->device());
+    if (primitive.updates_input) copy(call.output(), *target);
+    primitive.run(call);
+    copy(*target, call.output());
+    call.outputs[0] = target;
+  }
+  target->storage()->bump_version();
+  if (wants_record(call)) recorder.record(call, true);
+  return target;
+}
+
+}  // namespace flambeau
