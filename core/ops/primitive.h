@@ -40,6 +40,8 @@ struct Call {
   OutputSpec specs[kMaxOutputs];
   TensorRef outputs[kMaxOutputs];
   int output_count = 1;
+  // In place: input 0 as it was before, kept only when the gradient rule reads it.
+  TensorRef overwritten;
 
   const Tensor& input(int i) const { return *inputs[i]; }
   bool has(int i) const { return i < static_cast<int>(inputs.size()) && inputs[i]; }
@@ -54,6 +56,7 @@ struct Call {
 // terms of ops; un-broadcasting, casting and accumulating is the engine's work.
 class Gradient {
  public:
+  virtual const Primitive& primitive() const = 0;
   virtual const Attributes& attributes() const = 0;
   // Incoming gradient of output i; null when nothing flowed into that output.
   virtual const TensorRef& g(int i = 0) const = 0;
@@ -68,6 +71,12 @@ class Gradient {
 
  protected:
   ~Gradient() = default;
+};
+
+// Bit i: the gradient rule reads input i / output i.
+struct Saved {
+  uint32_t inputs = 0;
+  uint32_t outputs = 0;
 };
 
 struct Primitive {
@@ -86,6 +95,8 @@ struct Primitive {
   // index_add ...): apply() first copies input 0 into a fresh output, the in-place form does not.
   bool updates_input = false;
   const char* grad_name = nullptr;  // "MmBackward0"; null: derived from the name
+  // What the rule reads when only the inputs in `needs` want a gradient; null: the masks above.
+  Saved (*saves)(const Call& call, uint32_t needs) = nullptr;
 };
 
 // Autograd and trace, seen from below: set once when the module is loaded.

@@ -63,8 +63,8 @@ struct Derivative {
 };
 Derivative differentiate(const Program& program, uint32_t wanted);
 
-// An operand of a run: a tensor that broadcasts to the outputs' shape, or one number.
-struct Operand {
+// What an input reads in a run: a tensor that broadcasts to the outputs' shape, or one number.
+struct ProgramInput {
   const Tensor* tensor = nullptr;
   Scalar scalar;
 };
@@ -72,7 +72,7 @@ struct Operand {
 // Runs a program. All outputs have one shape (with rows: a row-valued output has a last axis of
 // length 1); they may be strided, of any dtype, and may be exactly the memory of an input.
 // Threads: yes. Inputs and outputs are CPU tensors.
-void run_program(const Program& program, Precision precision, std::span<const Operand> inputs,
+void run_program(const Program& program, Precision precision, std::span<const ProgramInput> inputs,
                  std::span<Tensor* const> outputs);
 
 // Direct path: one instruction on contiguous memory of the precision's own type. A bit in
