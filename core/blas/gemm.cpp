@@ -1,0 +1,289 @@
+#include "blas/gemm.h"
+
+#include <algorithm>
+#include <climits>
+#include <vector>
+
+#include "base/allocator.h"
+#include "base/error.h"
+#include "base/thread_pool.h"
+#include "blas/openblas.h"
+
+namespace flambeau {
+namespace {
+
+// Multiply-adds below which a second thread does not pay.
+constexpr int64_t kSerialWork = 1 << 20;
+
+template <class T>
+constexpr bool kNative = std::is_same_v<T, float> || std::is_same_v<T, double>;
+
+// One product as the functions below see it.
+template <class T>
+struct Product {
+  bool transpose_a, transpose_b;
+  int64_t m, n, k;
+  T alpha;
+  const T* a;
+  int64_t lda;
+  const T* b;
+  int64_t ldb;
+  T beta;
+  T* c;
+  int64_t ldc;
+
+  // The rows [begin, end) of C.
+  Product rows(int64_t begin, int64_t end) const {
+    Product part = *this;
+    part.m = end - begin;
+    part.a += begin * (transpose_a ? 1 : lda);
+    part.c += begin * ldc;
+    return part;
+  }
+  Product columns(int64_t begin, int64_t end) const {
+    Product part = *this;
+    part.n = end - begin;
+    part.b += begin * (transpose_b ? ldb : 1);
+    part.c += begin;
+    return part;
+  }
+};
+
+template <class T>
+T wrapping_multiply_add(T x, T y, T sum) {
+  using Unsigned = std::conditional_t<sizeof(T) == 8, uint64_t, uint32_t>;
+  return static_cast<T>(static_cast<Unsigned>(x) * static_cast<Unsigned>(y) +
+                        static_cast<Unsigned>(sum));
+}
+
+template <class T>
+void scale(int64_t m, int64_t n, T beta, T* c, int64_t ldc) {
+  if (beta == T(1)) return;
+  for (int64_t i = 0; i < m; ++i) {
+    for (int64_t j = 0; j < n; ++j) {
+      c[i * ldc + j] = beta == T(0) ? T(0) : wrapping_multiply_add(beta, c[i * ldc + j], T(0));
+    }
+  }
+}
+
+void serial(const Product<float>& p) {
+  scipy_cblas_sgemm(CblasRowMajor, p.transpose_a ? CblasTrans : CblasNoTrans,
+                    p.transpose_b ? CblasTrans : CblasNoTrans, p.m, p.n, p.k, p.alpha, p.a, p.lda,
+                    p.b, p.ldb, p.beta, p.c, p.ldc);
+}
+void serial(const Product<double>& p) {
+  scipy_cblas_dgemm(CblasRowMajor, p.transpose_a ? CblasTrans : CblasNoTrans,
+                    p.transpose_b ? CblasTrans : CblasNoTrans, p.m, p.n, p.k, p.alpha, p.a, p.lda,
+                    p.b, p.ldb, p.beta, p.c, p.ldc);
+}
+
+// Integers: rows of op(B) are copied where they are not contiguous, sums run along a row of C.
+template <class T>
+void serial(const Product<T>& p) {
+  scale(p.m, p.n, p.beta, p.c, p.ldc);
+  std::vector<T> row(p.transpose_b ? p.n : 0);
+  for (int64_t l = 0; l < p.k; ++l) {
+    const T* b = p.b + l * p.ldb;
+    if (p.transpose_b) {
+      for (int64_t j = 0; j < p.n; ++j) row[j] = p.b[j * p.ldb + l];
+      b = row.data();
+    }
+    for (int64_t i = 0; i < p.m; ++i) {
+      T value = wrapping_multiply_add(
+          p.alpha, p.transpose_a ? p.a[l * p.lda + i] : p.a[i * p.lda + l], T(0));
+      T* c = p.c + i * p.ldc;
+      for (int64_t j = 0; j < p.n; ++j) c[j] = wrapping_multiply_add(value, b[j], c[j]);
+    }
+  }
+}
+
+template <class T>
+void check_native(const Product<T>& p) {
+  int64_t largest = std::max({p.m, p.n, p.k, p.lda, p.ldb, p.ldc});
+  require(!kNative<T> || largest <= INT_MAX, "matmul: sizes below 2^31 are required, got ", largest,
+          "; split the product");
+}
+
+template <class T>
+void multiply(Product<T> p) {
+  if (p.m == 0 || p.n == 0) return;
+  if (p.k == 0 || p.alpha == T(0)) {
+    for (int64_t i = 0; i < p.m; ++i) {
+      for (int64_t j = 0; j < p.n; ++j) {
+        T& c = p.c[i * p.ldc + j];
+        c = p.beta == T(0) ? T(0) : static_cast<T>(p.beta * c);
+      }
+    }
+    return;
+  }
+  check_native(p);
+  int threads = p.m * p.n < kSerialWork / p.k ? 1 : thread_count();
+  if (threads == 1) return serial(p);
+  if (p.m >= p.n) {
+    int64_t share = (p.m + threads - 1) / threads;
+    parallel_for(p.m, share, [&](int64_t begin, int64_t end) { serial(p.rows(begin, end)); });
+  } else {
+    int64_t share = (p.n + threads - 1) / threads;
+    parallel_for(p.n, share, [&](int64_t begin, int64_t end) { serial(p.columns(begin, end)); });
+  }
+}
+
+// --- types that are computed in a wider one ---------------------------------------------------
+
+template <class T>
+using Wide = std::conditional_t<kNative<T> || (std::is_integral_v<T> && sizeof(T) >= 4), T,
+                                std::conditional_t<std::is_integral_v<T>, int32_t, float>>;
+
+// A contiguous copy of a rows x columns matrix in another type.
+template <class To>
+class Converted {
+ public:
+  template <class From>
+  Converted(int64_t rows, int64_t columns, const From* from, int64_t ld)
+      : Converted(rows, columns) {
+    read(from, ld);
+  }
+  Converted(int64_t rows, int64_t columns) : rows_(rows), columns_(columns) {
+    data_ = static_cast<To*>(allocate(bytes()));
+  }
+  ~Converted() { deallocate(data_, bytes()); }
+  Converted(const Converted&) = delete;
+  Converted& operator=(const Converted&) = delete;
+
+  template <class From>
+  void read(const From* from, int64_t ld) {
+    for_rows([&](int64_t i) {
+      for (int64_t j = 0; j < columns_; ++j) {
+        data_[i * columns_ + j] = convert<To>(from[i * ld + j]);
+      }
+    });
+  }
+  template <class From>
+  void write(From* to, int64_t ld) const {
+    for_rows([&](int64_t i) {
+      for (int64_t j = 0; j < columns_; ++j) {
+        to[i * ld + j] = convert<From>(data_[i * columns_ + j]);
+      }
+    });
+  }
+  To* data() { return data_; }
+  int64_t ld() const { return std::max<int64_t>(columns_, 1); }
+
+ private:
+  size_t bytes() const { return static_cast<size_t>(rows_ * columns_) * sizeof(To); }
+  template <class Function>
+  void for_rows(Function function) const {
+    parallel_for(rows_, kGrain / std::max<int64_t>(columns_, 1) + 1,
+                 [&](int64_t begin, int64_t end) {
+                   for (int64_t i = begin; i < end; ++i) function(i);
+                 });
+  }
+  int64_t rows_, columns_;
+  To* data_;
+};
+
+}  // namespace
+
+template <class T>
+void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
+          std::type_identity_t<Compute<T>> alpha, const T* a, int64_t lda, const T* b, int64_t ldb,
+          std::type_identity_t<Compute<T>> beta, T* c, int64_t ldc) {
+  using W = Wide<T>;
+  if constexpr (std::is_same_v<T, W>) {
+    multiply<T>({transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc});
+  } else {
+    Converted<W> wide_a(transpose_a ? k : m, transpose_a ? m : k, a, lda);
+    Converted<W> wide_b(transpose_b ? n : k, transpose_b ? k : n, b, ldb);
+    Converted<W> wide_c(m, n);
+    if (beta != Compute<T>(0)) wide_c.read(c, ldc);
+    multiply<W>({transpose_a, transpose_b, m, n, k, static_cast<W>(alpha), wide_a.data(),
+                 wide_a.ld(), wide_b.data(), wide_b.ld(), static_cast<W>(beta), wide_c.data(),
+                 wide_c.ld()});
+    wide_c.write(c, ldc);
+  }
+}
+
+template <class T>
+void gemm_bias(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const T* a,
+               int64_t lda, const T* b, int64_t ldb, const T* bias, T* c, int64_t ldc) {
+  if (bias) {
+    parallel_for(m, kGrain / std::max<int64_t>(n, 1) + 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) std::copy(bias, bias + n, c + i * ldc);
+    });
+  }
+  Compute<T> one = 1, beta = bias ? 1 : 0;
+  gemm(transpose_a, transpose_b, m, n, k, one, a, lda, b, ldb, beta, c, ldc);
+}
+
+template <class T>
+void gemm_batch(bool transpose_a, bool transpose_b, int64_t batch, int64_t m, int64_t n, int64_t k,
+                std::type_identity_t<Compute<T>> alpha, const T* a, int64_t lda, int64_t stride_a,
+                const T* b, int64_t ldb, int64_t stride_b, std::type_identity_t<Compute<T>> beta,
+                T* c, int64_t ldc, int64_t stride_c) {
+  auto products = [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      gemm(transpose_a, transpose_b, m, n, k, alpha, a + i * stride_a, lda, b + i * stride_b, ldb,
+           beta, c + i * stride_c, ldc);
+    }
+  };
+  // With few large products each one uses all threads, with many each thread takes some.
+  if (batch < thread_count()) return products(0, batch);
+  int64_t work = std::max<int64_t>(m * n, 1) * std::max<int64_t>(k, 1);
+  parallel_for(batch, kSerialWork / 4 / work + 1, products);
+}
+
+template <class T>
+T dot(int64_t count, const T* x, int64_t step_x, const T* y, int64_t step_y) {
+  using W = Wide<T>;
+  if constexpr (kNative<T>) {
+    double sum = 0;
+    // Blocks keep the error of long sums small and the counts within 32 bits.
+    constexpr int64_t kBlock = 4096;
+    require(std::max(std::abs(step_x), std::abs(step_y)) <= INT_MAX,
+            "dot: steps below 2^31 are required, got ", step_x, " and ", step_y,
+            "; make the tensors contiguous");
+    for (int64_t i = 0; i < count; i += kBlock) {
+      int length = static_cast<int>(std::min(kBlock, count - i));
+      const T *from_x = x + i * step_x, *from_y = y + i * step_y;
+      if constexpr (std::is_same_v<T, float>) {
+        sum += scipy_cblas_sdot(length, from_x, step_x, from_y, step_y);
+      } else {
+        sum += scipy_cblas_ddot(length, from_x, step_x, from_y, step_y);
+      }
+    }
+    return static_cast<T>(sum);
+  } else {
+    W sum = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      W left = convert<W>(x[i * step_x]), right = convert<W>(y[i * step_y]);
+      if constexpr (std::is_integral_v<W>) {
+        sum = wrapping_multiply_add(left, right, sum);
+      } else {
+        sum += left * right;
+      }
+    }
+    return convert<T>(sum);
+  }
+}
+
+#define FLAMBEAU_GEMM(T)                                                                          \
+  template void gemm<T>(bool, bool, int64_t, int64_t, int64_t, Compute<T>, const T*, int64_t,     \
+                        const T*, int64_t, Compute<T>, T*, int64_t);                              \
+  template void gemm_bias<T>(bool, bool, int64_t, int64_t, int64_t, const T*, int64_t, const T*,  \
+                             int64_t, const T*, T*, int64_t);                                     \
+  template void gemm_batch<T>(bool, bool, int64_t, int64_t, int64_t, int64_t, Compute<T>,         \
+                              const T*, int64_t, int64_t, const T*, int64_t, int64_t, Compute<T>, \
+                              T*, int64_t, int64_t);                                              \
+  template T dot<T>(int64_t, const T*, int64_t, const T*, int64_t);
+FLAMBEAU_GEMM(float)
+FLAMBEAU_GEMM(double)
+FLAMBEAU_GEMM(Half)
+FLAMBEAU_GEMM(BFloat)
+FLAMBEAU_GEMM(int64_t)
+FLAMBEAU_GEMM(int32_t)
+FLAMBEAU_GEMM(int16_t)
+FLAMBEAU_GEMM(int8_t)
+FLAMBEAU_GEMM(uint8_t)
+#undef FLAMBEAU_GEMM
+
+}  // namespace flambeau
