@@ -1,0 +1,73 @@
+"""What a benchmark case is, and the list of all of them.
+
+A case is a function from a library to the statement to time, so one body serves every library
+with PyTorch's API:
+
+    @case("overhead", "x + y, 16 elements", target=10)
+    def add(torch):
+        return Statement("x + y", x=torch.rand(16), y=torch.rand(16))
+
+`@add.on("numpy")` gives the same work in a library with another API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Library = Any  # flambeau, torch, numpy or jax as a module
+
+
+class Statement:
+    """A Python statement and the names it uses; timed without the cost of a call around it."""
+
+    def __init__(self, code: str, **names: Any) -> None:
+        self.code = code
+        self.names = names
+
+
+def call(function: Callable[[], object]) -> Statement:
+    """The statement that calls `function`, for work that dwarfs the 50 ns of a call."""
+    return Statement("function()", function=function)
+
+
+Body = Callable[[Library], Statement]
+
+
+class Case:
+    """One line of the table.
+
+    `steps` is how many steps one run of the statement makes; times are given per step. `target`
+    is the least ratio of PyTorch's time to ours that is asked for, or None.
+    """
+
+    def __init__(self, group: str, name: str, body: Body, target: float | None, steps: int) -> None:
+        self.group = group
+        self.name = name
+        self.target = target
+        self.steps = steps
+        self.bodies: dict[str, Body] = {"flambeau": body, "torch": body}
+
+    def on(self, library: str) -> Callable[[Body], Body]:
+        """Decorator: the same work in a library with another API."""
+
+        def register(body: Body) -> Body:
+            self.bodies[library] = body
+            return body
+
+        return register
+
+
+CASES: list[Case] = []
+
+
+def case(
+    group: str, name: str, target: float | None = None, steps: int = 1
+) -> Callable[[Body], Case]:
+    """Decorator that makes a case of a function."""
+
+    def register(body: Body) -> Case:
+        CASES.append(Case(group, name, body, target, steps))
+        return CASES[-1]
+
+    return register
