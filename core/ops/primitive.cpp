@@ -18,7 +18,7 @@ bool add_operator(const Operator& op) {
   return true;
 }
 
-static bool wants_record(const Call& call) {
+bool wants_record(const Call& call) {
   if (mode.tracing) return true;
   if (!mode.grad) return false;
   for (const TensorRef& input : call.inputs) {
@@ -56,6 +56,7 @@ void apply(Call& call) {
   Device device = common_device(call);
   for (int i = 0; i < call.output_count; ++i) {
     call.outputs[i] = Tensor::empty(call.specs[i].shape, call.specs[i].dtype, device);
+    call.outputs[i]->set_inference(mode.inference);
   }
   if (primitive.updates_input) copy(call.output(), call.input(0));
   primitive.run(call);
@@ -64,14 +65,14 @@ void apply(Call& call) {
 
 TensorRef apply(const Primitive& primitive, std::initializer_list<TensorRef> inputs,
                 Attributes attributes) {
-  Call call{primitive, {inputs.begin(), inputs.size()}, std::move(attributes)};
+  Call call{primitive, {inputs.begin(), inputs.size()}, std::move(attributes), {}, {}, 1, {}};
   apply(call);
   return std::move(call.outputs[0]);
 }
 
 TensorRef apply_in_place(const Primitive& primitive, std::initializer_list<TensorRef> inputs,
                          Attributes attributes) {
-  Call call{primitive, {inputs.begin(), inputs.size()}, std::move(attributes)};
+  Call call{primitive, {inputs.begin(), inputs.size()}, std::move(attributes), {}, {}, 1, {}};
   const TensorRef& target = call.inputs[0];
   recorder.check_in_place(call, *target);
   primitive.infer(call);
@@ -83,6 +84,10 @@ TensorRef apply_in_place(const Primitive& primitive, std::initializer_list<Tenso
           dtype_name(spec.dtype), " can't be cast to the desired output type torch.",
           dtype_name(target->dtype()), "; use ", primitive.name, " without the underscore");
   common_device(call);
+  bool record = wants_record(call);
+  if (record && (primitive.saved_inputs & 1)) {
+    call.overwritten = dense_copy(*target, target->dtype());
+  }
   if (primitive.updates_input && spec.dtype == target->dtype()) {
     call.outputs[0] = target;
     primitive.run(call);
@@ -94,7 +99,7 @@ TensorRef apply_in_place(const Primitive& primitive, std::initializer_list<Tenso
     call.outputs[0] = target;
   }
   target->storage()->bump_version();
-  if (wants_record(call)) recorder.record(call, true);
+  if (record) recorder.record(call, true);
   return target;
 }
 

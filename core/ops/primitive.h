@@ -113,6 +113,7 @@ struct Mode {
   bool grad = true;
   bool inference = false;
   bool tracing = false;
+  bool without_gil = false;  // this thread has let go of Python's lock for now
 };
 extern thread_local Mode mode __attribute__((tls_model("initial-exec")));
 
@@ -126,6 +127,8 @@ class GradMode {
   bool saved_;
 };
 
+// True when a call must be handed to the recorder: a trace is on, or a gradient is needed.
+bool wants_record(const Call& call);
 // Runs a primitive; outputs are in call.outputs afterwards.
 void apply(Call& call);
 // Shorthand for one output.

@@ -28,6 +28,9 @@ class Storage : public RefCounted {
   // How often the memory was written to in place; all views of the storage share it.
   uint32_t version() const { return version_; }
   void bump_version() { ++version_; }
+  // A recorded in-place write went through a view: other views of it have a history now.
+  bool history_through_view() const { return history_through_view_; }
+  void set_history_through_view() { history_through_view_ = true; }
   // Gives the storage a larger block (resize_, out=); keeps the old bytes.
   void grow(size_t bytes);
 
@@ -39,6 +42,7 @@ class Storage : public RefCounted {
   void (*release_)(void*) = nullptr;  // called with owner_
   uint32_t version_ = 0;
   Device device_;
+  bool history_through_view_ = false;
   bool inline_ = false;        // data follows this header in one block
   uint32_t inline_bytes_ = 0;  // how much of it the block holds
 };
@@ -86,7 +90,11 @@ class Tensor : public RefCounted {
 
   // True when operations on this tensor must be recorded: a leaf that requires a gradient, or a
   // result of one. Kept here so that the fast path reads one byte.
-  bool requires_grad() const { return requires_grad_; }
+  bool requires_grad() const {
+    return requires_grad_ || (tracked_view_ && storage_->history_through_view());
+  }
+  // A view that autograd follows: it requires a gradient once its base does.
+  void set_tracked_view(bool value) { tracked_view_ = value; }
   void set_requires_grad_flag(bool value) { requires_grad_ = value; }
   AutogradMeta* autograd() const { return autograd_; }
   void set_autograd(AutogradMeta* meta) { autograd_ = meta; }  // takes ownership
@@ -121,6 +129,7 @@ class Tensor : public RefCounted {
   bool requires_grad_ = false;
   bool inference_ = false;
   bool wrapped_number_ = false;
+  bool tracked_view_ = false;
 };
 
 static_assert(sizeof(Tensor) <= 208, "a tensor is copied for every view: keep it small");

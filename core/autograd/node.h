@@ -1,0 +1,147 @@
+// The backward graph: nodes are applied primitives, edges say where gradients go.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "autograd/place.h"
+#include "base/allocator.h"
+#include "ops/primitive.h"
+
+namespace flambeau {
+
+class Node;
+
+// A fixed number of elements, the first N without a heap allocation.
+template <class T, int N>
+class InlineArray {
+ public:
+  InlineArray() = default;
+  ~InlineArray() { delete[] heap_; }
+  InlineArray(const InlineArray&) = delete;
+  InlineArray& operator=(const InlineArray&) = delete;
+  void resize(int count) {  // once
+    count_ = count;
+    if (count > N) heap_ = new T[count];
+  }
+  int size() const { return count_; }
+  T* begin() { return heap_ ? heap_ : inline_; }
+  T* end() { return begin() + count_; }
+  T& operator[](int i) { return begin()[i]; }
+
+ private:
+  int count_ = 0;
+  T* heap_ = nullptr;
+  T inline_[N];
+};
+
+// A gradient flows to output number `output` of `node`; no node: nowhere.
+struct Edge {
+  Ref<Node> node;
+  int32_t output = 0;
+};
+
+// Called with a gradient on its way; may return another one.
+class Hook : public Object {
+ public:
+  virtual TensorRef call(const TensorRef& gradient) = 0;
+};
+
+// Called before (with `results` empty) or after a node's run; may replace its last argument's
+// entries: `gradients` before, `results` after.
+class NodeHook : public Object {
+ public:
+  virtual void call(std::span<TensorRef> results, std::span<TensorRef> gradients) = 0;
+};
+
+struct NodeHooks {
+  std::vector<std::pair<int32_t, Ref<Hook>>> tensor_hooks;  // by output number
+  std::vector<Ref<NodeHook>> before;
+  std::vector<Ref<NodeHook>> after;
+};
+
+class Node : public RefCounted {
+ public:
+  // What flows into the node: one per output of the recorded operation.
+  struct Output {
+    Dims shape;
+    DType dtype = DType::Float32;
+    TensorRef buffer;            // gradients collected so far, while a backward pass runs
+    Tensor* retained = nullptr;  // the tensor that asked for its .grad by retain_grad()
+  };
+
+  Node();
+  virtual ~Node() = default;
+  static void destroy(Node* node);  // frees whole graphs without recursion
+  static void* operator new(size_t bytes) { return allocate(bytes); }
+  static void operator delete(void* pointer, size_t bytes) { deallocate(pointer, bytes); }
+
+  // "MulBackward0"
+  virtual std::string name() const = 0;
+  // From the gradients of the outputs (null: none arrived) to one gradient per edge.
+  virtual void run(std::span<TensorRef> gradients, std::span<TensorRef> results) = 0;
+  // Drops what was saved for the backward pass; running again raises.
+  virtual void release() {}
+  // Hooks on the gradient of output `output`, in order of registration; fills retained .grad.
+  virtual void run_tensor_hooks(int32_t output, TensorRef& gradient);
+  NodeHooks& hooks() {
+    if (!hooks_) hooks_ = std::make_unique<NodeHooks>();
+    return *hooks_;
+  }
+  NodeHooks* hooks_if_any() { return hooks_.get(); }
+
+  uint64_t sequence;  // later nodes run first
+  InlineArray<Edge, 2> edges;
+  InlineArray<Output, 1> outputs;
+  Place place;
+  const char* given_name = nullptr;  // a composite shows its own name (a static string)
+  void* python = nullptr;            // the Python object that stands for this node (borrowed)
+
+  // Of the engine, valid while `epoch` is that of a running backward pass.
+  uint32_t epoch = 0;
+  int32_t dependencies = 0;
+
+ protected:
+  std::unique_ptr<NodeHooks> hooks_;
+};
+
+// A tensor kept for the backward pass, as it was: its memory, version and history.
+struct SavedTensor {
+  TensorRef tensor;
+  Edge origin;  // history of a non-leaf input
+  uint32_t version = 0;
+  int8_t index = 0;
+  bool is_output = false;
+
+  void save(const TensorRef& value, int position, bool output);
+  // Raises if the memory was written to since.
+  TensorRef unpack(Node& owner) const;
+};
+
+// One applied primitive.
+class PrimitiveNode final : public Node {
+ public:
+  explicit PrimitiveNode(const Primitive& primitive) : primitive(primitive) {}
+  std::string name() const override;
+  void run(std::span<TensorRef> gradients, std::span<TensorRef> results) override;
+  void release() override;
+
+  const Primitive& primitive;
+  Attributes attributes;
+  InlineArray<SavedTensor, 2> saved;
+  bool released = false;
+};
+
+// Adds what arrives to the .grad of a leaf.
+class AccumulateGrad final : public Node {
+ public:
+  explicit AccumulateGrad(TensorRef variable);
+  ~AccumulateGrad() override;
+  std::string name() const override { return "AccumulateGrad"; }
+  void run(std::span<TensorRef> gradients, std::span<TensorRef> results) override;
+  void run_tensor_hooks(int32_t output, TensorRef& gradient) override;
+
+  TensorRef variable;
+};
+
+}  // namespace flambeau
