@@ -33,6 +33,10 @@ bool is_leaf(const TensorRef& tensor);
 // Same memory and version counter, no history.
 TensorRef detach(const Tensor& tensor);
 
+// The histories that a write through a view makes (view_history.cpp). `base` owns the memory.
+Ref<Node> as_strided_node(const TensorRef& base, const Tensor& view);
+Ref<Node> copy_slices_node(const TensorRef& base, const Tensor& view, Ref<Node> write);
+
 // The Recorder's functions (ops/primitive.h).
 void record(Call& call, bool in_place);
 void check_in_place(const Call& call, Tensor& target);

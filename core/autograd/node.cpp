@@ -1,0 +1,189 @@
+// Nodes: identity, saved tensors, and the bridge to gradient rules.
+#include "autograd/node.h"
+
+#include <cctype>
+
+#include "autograd/meta.h"
+#include "ops/arithmetic.h"
+#include "ops/views.h"
+#include "tensor/copy.h"
+
+namespace flambeau {
+
+static std::atomic<uint64_t> sequence_counter{0};
+
+Node::Node() : sequence(sequence_counter.fetch_add(1, std::memory_order_relaxed)) {
+  if (!mode.without_gil) place = places.here();
+}
+
+void Node::destroy(Node* node) {
+  // Freeing a node frees its inputs' nodes: a list instead of recursion, so depth does not matter.
+  static thread_local std::vector<Node*>* pending = nullptr;
+  if (pending) {
+    pending->push_back(node);
+    return;
+  }
+  std::vector<Node*> list;
+  pending = &list;
+  delete node;
+  while (!list.empty()) {
+    Node* next = list.back();
+    list.pop_back();
+    delete next;
+  }
+  pending = nullptr;
+}
+
+void Node::run_tensor_hooks(int32_t output, TensorRef& gradient) {
+  if (hooks_) {
+    // By index: a hook may register another one.
+    for (size_t i = 0; i < hooks_->tensor_hooks.size(); ++i) {
+      auto [at, hook] = hooks_->tensor_hooks[i];
+      if (at != output) continue;
+      if (TensorRef changed = hook->call(gradient)) gradient = std::move(changed);
+    }
+  }
+  if (Tensor* tensor = outputs[output].retained) {
+    TensorRef& grad = autograd_meta(*tensor).grad;
+    grad = grad ? add(grad, gradient) : gradient;
+  }
+}
+
+void SavedTensor::save(const TensorRef& value, int position, bool output) {
+  index = static_cast<int8_t>(position);
+  is_output = output;
+  version = value->version();
+  require(!value->inference() || mode.inference,
+          "autograd: Inference tensors cannot be saved for backward; clone() the tensor "
+          "outside inference_mode to get a normal one");
+  AutogradMeta* meta = value->autograd();
+  if (!output && value->requires_grad() && meta && !meta->base && !meta->grad_fn) {
+    tensor = value;  // a leaf: its .grad_fn can never change
+    return;
+  }
+  // Not the tensor itself: a later in-place operation changes its history (and may close a cycle).
+  tensor = detach(*value);
+  tensor->set_wrapped_number(value->wrapped_number());
+  if (!output) origin = gradient_edge(value);
+}
+
+TensorRef SavedTensor::unpack(Node& owner) const {
+  if (tensor->version() != version) {
+    std::string made = places.describe(owner.place);
+    std::string written = describe_write(*tensor->storage());
+    fail(owner.name(), ": one of the variables needed for gradient computation has been modified ",
+         "by an inplace operation: ", is_output ? "the result" : "an input", " of shape ",
+         tensor->shape(), " is at version ", tensor->version(), "; expected version ", version,
+         " instead. It was saved at ", made.empty() ? "an unknown place" : made,
+         " and written to at ", written.empty() ? "an unknown place" : written,
+         "; write to a clone() or use the operation without the underscore");
+  }
+  Edge history = origin;
+  if (is_output) history = {Ref<Node>::share(&owner), index};
+  if (!history.node || !mode.grad) return tensor;
+  TensorRef result = detach(*tensor);
+  set_history(*result, history.node, history.output);
+  return result;
+}
+
+namespace {
+
+class NodeGradient final : public Gradient {
+ public:
+  NodeGradient(PrimitiveNode& node, std::span<TensorRef> gradients, std::span<TensorRef> results)
+      : node_(node), gradients_(gradients), results_(results) {}
+  const Primitive& primitive() const override { return node_.primitive; }
+  const Attributes& attributes() const override { return node_.attributes; }
+  const TensorRef& g(int i) const override { return gradients_[i]; }
+  TensorRef input(int i) const override { return saved(i, false); }
+  TensorRef output(int i) const override { return saved(i, true); }
+  const Dims& input_shape(int i) const override { return receiver(i).shape; }
+  DType input_dtype(int i) const override { return receiver(i).dtype; }
+  int input_count() const override { return node_.edges.size(); }
+  bool needs(int i) const override { return static_cast<bool>(node_.edges[i].node); }
+  void set(int i, TensorRef gradient) override { results_[i] = std::move(gradient); }
+
+ private:
+  const Node::Output& receiver(int i) const {
+    Edge& edge = node_.edges[i];
+    return edge.node->outputs[edge.output];
+  }
+  TensorRef saved(int i, bool output) const {
+    for (const SavedTensor& slot : node_.saved) {
+      if (slot.index == i && slot.is_output == output) return slot.unpack(node_);
+    }
+    return {};
+  }
+
+  PrimitiveNode& node_;
+  std::span<TensorRef> gradients_;
+  std::span<TensorRef> results_;
+};
+
+}  // namespace
+
+std::string PrimitiveNode::name() const {
+  if (given_name) return given_name;
+  if (primitive.grad_name) return primitive.grad_name;
+  // "index_select" -> "IndexSelectBackward0"
+  std::string result;
+  bool upper = true;
+  for (const char* c = primitive.name; *c; ++c) {
+    if (*c == '_') {
+      upper = true;
+      continue;
+    }
+    result += upper ? static_cast<char>(std::toupper(*c)) : *c;
+    upper = false;
+  }
+  return result + "Backward0";
+}
+
+void PrimitiveNode::run(std::span<TensorRef> gradients, std::span<TensorRef> results) {
+  if (released) {
+    fail(name(), ": Trying to backward through the graph a second time, but its saved tensors ",
+         "have already been freed; pass retain_graph=True to the first backward()");
+  }
+  NodeGradient view(*this, gradients, results);
+  primitive.gradient(view);
+}
+
+void PrimitiveNode::release() {
+  for (SavedTensor& slot : saved) {
+    released = true;
+    slot.tensor.reset();
+    slot.origin.node.reset();
+  }
+}
+
+void AccumulateGrad::run_tensor_hooks(int32_t output, TensorRef& gradient) {
+  auto& hooks = autograd_meta(*variable).leaf_hooks;
+  for (size_t i = 0; i < hooks.size(); ++i) {
+    Ref<Hook> hook = hooks[i];
+    if (TensorRef changed = hook->call(gradient)) gradient = std::move(changed);
+  }
+}
+
+void AccumulateGrad::run(std::span<TensorRef> gradients, std::span<TensorRef> results) {
+  TensorRef incoming = std::move(gradients[0]);
+  AutogradMeta& meta = autograd_meta(*variable);
+  if (!meta.grad) {
+    // Taken over when nobody else can see it; what is shared or expanded is copied.
+    bool owned = incoming->use_count() == 1 && incoming->storage()->use_count() == 1 &&
+                 incoming->contiguous();
+    bool keep = mode.grad && incoming->requires_grad();
+    if (!owned && !keep) incoming = dense_copy(*incoming, incoming->dtype());
+    meta.grad = std::move(incoming);
+  } else if (mode.grad && (meta.grad->requires_grad() || incoming->requires_grad())) {
+    meta.grad = add(meta.grad, incoming);
+  } else {
+    GradMode off(false);
+    add_(meta.grad, incoming);
+  }
+  for (size_t i = 0; i < meta.accumulated_hooks.size(); ++i) {
+    Ref<Hook> hook = meta.accumulated_hooks[i];
+    hook->call(variable);
+  }
+}
+
+}  // namespace flambeau

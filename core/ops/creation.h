@@ -1,0 +1,15 @@
+// New tensors, and joining tensors into new ones.
+#pragma once
+
+#include "ops/registry.h"
+
+namespace flambeau {
+
+TensorRef zeros(const Dims& shape, DType dtype);
+TensorRef ones(const Dims& shape, DType dtype);
+TensorRef full(const Dims& shape, Scalar value, DType dtype);
+TensorRef arange(Scalar start, Scalar end, Scalar step, DType dtype);
+TensorRef cat(const TensorList& tensors, int64_t dim);
+TensorRef stack(const TensorList& tensors, int64_t dim);
+
+}  // namespace flambeau

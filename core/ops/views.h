@@ -1,0 +1,35 @@
+// Views: results that share their input's memory.
+#pragma once
+
+#include "ops/registry.h"
+
+namespace flambeau {
+
+// A dimension counted from the end made non-negative; IndexError if it is out of range.
+int64_t wrap_dimension(int64_t dimension, int64_t count, const char* op = "dim");
+Dims wrap_dimensions(const Dims& dimensions, int64_t count, const char* op = "dim");
+
+TensorRef contiguous(const TensorRef& x);  // x itself when it is
+TensorRef clone(const TensorRef& x);
+TensorRef to_dtype(const TensorRef& x, DType dtype);  // x itself when it has that dtype
+TensorRef view(const TensorRef& x, const Dims& shape);
+TensorRef reshape(const TensorRef& x, const Dims& shape);
+TensorRef expand(const TensorRef& x, const Dims& shape);
+TensorRef permute(const TensorRef& x, const Dims& dimensions);
+TensorRef transpose(const TensorRef& x, int64_t dim0, int64_t dim1);
+TensorRef transpose_last(const TensorRef& x);  // the last two dimensions
+TensorRef select(const TensorRef& x, int64_t dim, int64_t index);
+TensorRef slice(const TensorRef& x, int64_t dim, int64_t start, int64_t end, int64_t step = 1);
+TensorRef narrow(const TensorRef& x, int64_t dim, int64_t start, int64_t length);
+TensorRef squeeze(const TensorRef& x, int64_t dim);
+TensorRef unsqueeze(const TensorRef& x, int64_t dim);
+TensorRef as_strided(const TensorRef& x, const Dims& shape, const Dims& strides, int64_t offset);
+TensorRef diagonal(const TensorRef& x, int64_t offset, int64_t dim1, int64_t dim2);
+TensorRef unfold(const TensorRef& x, int64_t dim, int64_t length, int64_t step);
+// The adjoint of as_strided: a vector of `length` into which x is added at the given places.
+TensorRef strided_sum(const TensorRef& x, int64_t length, const Dims& strides, int64_t offset);
+
+// target.copy_(source): broadcasts and converts; recorded.
+TensorRef copy_(const TensorRef& target, const TensorRef& source);
+
+}  // namespace flambeau
