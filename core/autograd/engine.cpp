@@ -71,8 +71,8 @@ class Pass {
     }
     try {
       for (size_t i = 0; i < roots.size(); ++i) {
-        TensorRef gradient = fit(gradients[i], roots[i].node->outputs[roots[i].output],
-                                 *roots[i].node);
+        TensorRef gradient =
+            fit(gradients[i], roots[i].node->outputs[roots[i].output], *roots[i].node);
         accumulate(*roots[i].node, roots[i].output, std::move(gradient));
         if (dependencies(*roots[i].node) == 0 && !queued(roots[i].node.get())) {
           push(roots[i].node.get());
@@ -229,7 +229,7 @@ class Pass {
       } else {
         node.run(in, out);
       }
-      if (!options_.retain_graph) node.release();
+      if (!options_.retain_graph) node.release_saved();
     }
     for (int i = 0; i < node.edges.size(); ++i) {
       Edge& edge = node.edges[i];
@@ -308,8 +308,7 @@ void backward(const std::vector<TensorRef>& roots, const std::vector<TensorRef>&
 
 std::vector<TensorRef> gradients_of(const std::vector<TensorRef>& roots,
                                     const std::vector<TensorRef>& gradients,
-                                    const std::vector<TensorRef>& inputs,
-                                    BackwardOptions options) {
+                                    const std::vector<TensorRef>& inputs, BackwardOptions options) {
   std::vector<Edge> edges = root_edges(roots), targets;
   for (const TensorRef& input : inputs) {
     require(input->requires_grad(),

@@ -148,7 +148,7 @@ void PrimitiveNode::run(std::span<TensorRef> gradients, std::span<TensorRef> res
   primitive.gradient(view);
 }
 
-void PrimitiveNode::release() {
+void PrimitiveNode::release_saved() {
   for (SavedTensor& slot : saved) {
     released = true;
     slot.tensor.reset();

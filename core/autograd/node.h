@@ -81,7 +81,7 @@ class Node : public RefCounted {
   // From the gradients of the outputs (null: none arrived) to one gradient per edge.
   virtual void run(std::span<TensorRef> gradients, std::span<TensorRef> results) = 0;
   // Drops what was saved for the backward pass; running again raises.
-  virtual void release() {}
+  virtual void release_saved() {}
   // Hooks on the gradient of output `output`, in order of registration; fills retained .grad.
   virtual void run_tensor_hooks(int32_t output, TensorRef& gradient);
   NodeHooks& hooks() {
@@ -124,7 +124,7 @@ class PrimitiveNode final : public Node {
   explicit PrimitiveNode(const Primitive& primitive) : primitive(primitive) {}
   std::string name() const override;
   void run(std::span<TensorRef> gradients, std::span<TensorRef> results) override;
-  void release() override;
+  void release_saved() override;
 
   const Primitive& primitive;
   Attributes attributes;

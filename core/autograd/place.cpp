@@ -28,7 +28,7 @@ void note_write(const Storage& storage) {
   if (mode.without_gil) return;
   Write& write = writes[next_write++ % kWrites];
   write.storage = &storage;
-  write.version = storage.version();
+  write.version = storage.version() + 1;
   write.place = places.here();
 }
 

@@ -17,8 +17,7 @@ struct Place {
   int32_t offset = -1;
 
   Place() = default;
-  Place(Place&& other) noexcept
-      : code(std::exchange(other.code, nullptr)), offset(other.offset) {}
+  Place(Place&& other) noexcept : code(std::exchange(other.code, nullptr)), offset(other.offset) {}
   Place& operator=(Place&& other) noexcept {
     std::swap(code, other.code);
     std::swap(offset, other.offset);
@@ -35,7 +34,7 @@ struct Places {
 };
 extern Places places;
 
-// Remembers where a storage was last written in place (the most recent writes only).
+// Remembers where a storage is being written in place, just before (the most recent writes only).
 void note_write(const Storage& storage);
 // "train.py:12, in step", or "" when it is no longer known.
 std::string describe_write(const Storage& storage);

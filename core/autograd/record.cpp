@@ -113,6 +113,7 @@ void check_in_place(const Call& call, Tensor& target) {
   require(!target.inference() || mode.inference, call.primitive.name,
           "_: Inplace update to inference tensor outside InferenceMode is not allowed; "
           "clone() the tensor first to get a normal one");
+  note_write(*target.storage());
   if (!mode.grad || !target.requires_grad()) return;
   AutogradMeta* meta = target.autograd();
   TensorRef base = meta ? meta->base : nullptr;
@@ -138,7 +139,7 @@ void record_view(const Call& call) {
   view.set_inference(input->inference());
 }
 
-Saved saved_by(const Call& call, const Node& node) {
+Saved saved_by(const Call& call) {
   const Primitive& primitive = call.primitive;
   if (!primitive.saves) return {primitive.saved_inputs, primitive.saved_outputs};
   uint32_t needs = 0;
@@ -149,7 +150,7 @@ Saved saved_by(const Call& call, const Node& node) {
 }
 
 void save_tensors(Call& call, PrimitiveNode& node, bool in_place) {
-  Saved wanted = saved_by(call, node);
+  Saved wanted = saved_by(call);
   int count = 0, input_count = static_cast<int>(call.inputs.size());
   for (int i = 0; i < input_count && i < 32; ++i) {
     count += (wanted.inputs >> i & 1) && call.inputs[i];
@@ -202,7 +203,6 @@ bool differentiable(const Call& call) {
 }  // namespace
 
 void record(Call& call, bool in_place) {
-  if (in_place) note_write(*call.inputs[0]->storage());
   if (call.primitive.view) record_view(call);
   if (!differentiable(call)) return;
   bool any = false;

@@ -42,8 +42,8 @@ class AsStridedNode final : public Node {
   std::string name() const override { return "AsStridedBackward0"; }
   void run(std::span<TensorRef> gradients, std::span<TensorRef> results) override {
     // Elements of the view may share memory (expand, unfold): their gradients add up.
-    TensorRef buffer = strided_sum(gradients[0], std::max(base.end(), view.end()), view.strides,
-                                   view.offset);
+    TensorRef buffer =
+        strided_sum(gradients[0], std::max(base.end(), view.end()), view.strides, view.offset);
     results[0] = as_strided(buffer, base.shape, base.strides, base.offset);
   }
 
@@ -80,7 +80,7 @@ class CopySlicesNode final : public Node {
     }
     results[0] = edges[0].node ? whole : nullptr;
   }
-  void release() override { write->release(); }
+  void release_saved() override { write->release_saved(); }
 
   Geometry base, view;
   DType dtype;

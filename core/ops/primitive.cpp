@@ -13,8 +13,8 @@ std::vector<Operator>& operators() {
   return list;
 }
 
-bool add_operator(const Operator& op) {
-  operators().push_back(op);
+bool add_operator(Operator op) {
+  operators().push_back(std::move(op));
   return true;
 }
 
@@ -43,6 +43,10 @@ static Device common_device(const Call& call) {
 
 void apply(Call& call) {
   const Primitive& primitive = call.primitive;
+  if (mode.in_place && primitive.updates_input && call.inputs[0].get() == mode.in_place) {
+    apply_in_place(call);
+    return;
+  }
   primitive.infer(call);
   if (primitive.view) {
     const OutputSpec& spec = call.specs[0];
@@ -63,16 +67,8 @@ void apply(Call& call) {
   if (wants_record(call)) recorder.record(call, false);
 }
 
-TensorRef apply(const Primitive& primitive, std::initializer_list<TensorRef> inputs,
-                Attributes attributes) {
-  Call call{primitive, {inputs.begin(), inputs.size()}, std::move(attributes), {}, {}, 1, {}};
-  apply(call);
-  return std::move(call.outputs[0]);
-}
-
-TensorRef apply_in_place(const Primitive& primitive, std::initializer_list<TensorRef> inputs,
-                         Attributes attributes) {
-  Call call{primitive, {inputs.begin(), inputs.size()}, std::move(attributes), {}, {}, 1, {}};
+void apply_in_place(Call& call) {
+  const Primitive& primitive = call.primitive;
   const TensorRef& target = call.inputs[0];
   recorder.check_in_place(call, *target);
   primitive.infer(call);
@@ -100,7 +96,20 @@ TensorRef apply_in_place(const Primitive& primitive, std::initializer_list<Tenso
   }
   target->storage()->bump_version();
   if (record) recorder.record(call, true);
-  return target;
+}
+
+TensorRef apply(const Primitive& primitive, std::initializer_list<TensorRef> inputs,
+                Attributes attributes) {
+  Call call{primitive, {inputs.begin(), inputs.size()}, std::move(attributes), {}, {}, 1, {}};
+  apply(call);
+  return std::move(call.outputs[0]);
+}
+
+TensorRef apply_in_place(const Primitive& primitive, std::initializer_list<TensorRef> inputs,
+                         Attributes attributes) {
+  Call call{primitive, {inputs.begin(), inputs.size()}, std::move(attributes), {}, {}, 1, {}};
+  apply_in_place(call);
+  return call.inputs[0];
 }
 
 }  // namespace flambeau

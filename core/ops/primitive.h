@@ -103,7 +103,8 @@ struct Primitive {
 struct Recorder {
   // After a run: inputs, attributes and outputs are final. `in_place`: output 0 is input 0 itself.
   void (*record)(Call& call, bool in_place) = nullptr;
-  // Before an in-place run on `target`: raises for a leaf that requires a gradient and the like.
+  // Before every in-place run on `target`: raises for a leaf that requires a gradient and the
+  // like, and notes where in the user's program the write happens.
   void (*check_in_place)(const Call& call, Tensor& target) = nullptr;
 };
 extern Recorder recorder;
@@ -113,6 +114,8 @@ struct Mode {
   bool grad = true;
   bool inference = false;
   bool tracing = false;
+  // Set while `x.name_(...)` computes: a primitive with `updates_input` writes straight into x.
+  Tensor* in_place = nullptr;
   bool without_gil = false;  // this thread has let go of Python's lock for now
 };
 extern thread_local Mode mode __attribute__((tls_model("initial-exec")));
@@ -136,6 +139,7 @@ TensorRef apply(const Primitive& primitive, std::initializer_list<TensorRef> inp
                 Attributes attributes = {});
 // In place on inputs[0] (the method with a trailing underscore). Shape and dtype of the result
 // must fit; raises as PyTorch does otherwise.
+void apply_in_place(Call& call);
 TensorRef apply_in_place(const Primitive& primitive, std::initializer_list<TensorRef> inputs,
                          Attributes attributes = {});
 

@@ -177,23 +177,29 @@ enum Form : uint32_t {
   kUsual = kFunction | kMethod | kOut,
 };
 
+struct Pointwise;
+
 struct Operator {
-  const char* name;
-  const char* signature;
-  const char* doc;
-  const std::vector<Kind>& kinds;
-  Result (*call)(Argument*);
-  uint32_t forms;
+  std::string name;
+  std::string signature;
+  std::string doc;
+  std::vector<Kind> kinds;
+  Result (*call)(Argument*) = nullptr;
+  uint32_t forms = kUsual;
+  // Set for elementwise operators, which are called with their operands directly (`call` is null).
+  const Pointwise* pointwise = nullptr;
 };
 
-// All operators in order of registration.
+// All operators in order of registration; several of one name are overloads, tried in that order.
 std::vector<Operator>& operators();
-bool add_operator(const Operator& op);
+bool add_operator(Operator op);
 
-#define OPERATOR_FORMS(function_name, public_name, signature, forms, doc)             \
-  static const bool registered_##function_name = ::flambeau::add_operator(            \
-      {public_name, signature, doc,                                                   \
-       ::flambeau::detail::Invoke<&function_name, decltype(&function_name)>::kinds(), \
+#define FLAMBEAU_JOIN_(a, b) a##b
+#define FLAMBEAU_JOIN(a, b) FLAMBEAU_JOIN_(a, b)
+#define OPERATOR_FORMS(function_name, public_name, signature, forms, doc)               \
+  static const bool FLAMBEAU_JOIN(registered_, __COUNTER__) = ::flambeau::add_operator( \
+      {public_name, signature, doc,                                                     \
+       ::flambeau::detail::Invoke<&function_name, decltype(&function_name)>::kinds(),   \
        &::flambeau::detail::Invoke<&function_name, decltype(&function_name)>::call, (forms)})
 #define OPERATOR(function_name, signature, doc) \
   OPERATOR_FORMS(function_name, #function_name, signature, ::flambeau::kUsual, doc)

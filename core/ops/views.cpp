@@ -19,8 +19,8 @@ Dims wrap_dimensions(const Dims& dimensions, int64_t count, const char* op) {
   Dims result;
   for (int64_t dimension : dimensions) {
     int64_t wrapped = wrap_dimension(dimension, count, op);
-    require(std::find(result.begin(), result.end(), wrapped) == result.end(), op, ": dim ",
-            wrapped, " appears multiple times in the list of dims");
+    require(std::find(result.begin(), result.end(), wrapped) == result.end(), op, ": dim ", wrapped,
+            " appears multiple times in the list of dims");
     result.push_back(wrapped);
   }
   return result;
@@ -51,8 +51,7 @@ void scatter_rule(Gradient& gradient) {
   const Dims& shape = gradient.input_shape(0);
   Layout layout{shape, contiguous_strides(shape), 0};
   rearrange(layout, gradient.attributes());
-  TensorRef flat =
-      strided_sum(gradient.g(), count_elements(shape), layout.strides, layout.offset);
+  TensorRef flat = strided_sum(gradient.g(), count_elements(shape), layout.strides, layout.offset);
   gradient.set(0, view(flat, shape));
 }
 
@@ -123,7 +122,8 @@ void do_unsqueeze(Layout& layout, const Attributes& attributes) {
 void do_diagonal(Layout& layout, const Attributes& attributes) {
   int64_t offset = attributes.ints[0], a = attributes.ints[1], b = attributes.ints[2];
   int64_t rows = layout.shape[a], columns = layout.shape[b];
-  int64_t length = offset >= 0 ? std::min(rows, columns - offset) : std::min(rows + offset, columns);
+  int64_t length =
+      offset >= 0 ? std::min(rows, columns - offset) : std::min(rows + offset, columns);
   length = std::max<int64_t>(length, 0);
   int64_t step = layout.strides[a] + layout.strides[b];
   if (length > 0) {
@@ -164,15 +164,15 @@ const Primitive kPermute{"permute", infer_view<do_permute>, nullptr, permute_rul
 const Primitive kTranspose{"transpose", infer_view<do_transpose>, nullptr, transpose_rule, 0, 0,
                            true};
 const Primitive kT{"t", infer_view<do_transpose>, nullptr, transpose_rule, 0, 0, true};
-const Primitive kSelect{"select",   infer_view<do_select>, nullptr, scatter_rule<do_select>, 0, 0,
+const Primitive kSelect{"select", infer_view<do_select>, nullptr, scatter_rule<do_select>, 0, 0,
                         true};
 const Primitive kSlice{"slice", infer_view<do_slice>, nullptr, scatter_rule<do_slice>, 0, 0, true};
 const Primitive kSqueeze{"squeeze", infer_view<do_squeeze>, nullptr, reshape_rule, 0, 0, true};
 const Primitive kUnsqueeze{"unsqueeze", infer_view<do_unsqueeze>, nullptr, reshape_rule, 0, 0,
                            true};
-const Primitive kDiagonal{"diagonal", infer_view<do_diagonal>,   nullptr,
-                          scatter_rule<do_diagonal>, 0, 0, true};
-const Primitive kUnfold{"unfold",   infer_view<do_unfold>, nullptr, scatter_rule<do_unfold>, 0, 0,
+const Primitive kDiagonal{
+    "diagonal", infer_view<do_diagonal>, nullptr, scatter_rule<do_diagonal>, 0, 0, true};
+const Primitive kUnfold{"unfold", infer_view<do_unfold>, nullptr, scatter_rule<do_unfold>, 0, 0,
                         true};
 
 void as_strided_rule(Gradient& gradient) {
@@ -183,12 +183,11 @@ void as_strided_rule(Gradient& gradient) {
   require(attributes.flag != 0,
           "as_strided: the gradient of a non-contiguous input is not supported; call "
           "contiguous() on the input first");
-  TensorRef flat =
-      strided_sum(gradient.g(), count_elements(shape), attributes.more_ints, offset);
+  TensorRef flat = strided_sum(gradient.g(), count_elements(shape), attributes.more_ints, offset);
   gradient.set(0, view(flat, shape));
 }
-const Primitive kAsStrided{"as_strided",    infer_view<do_as_strided>, nullptr,
-                           as_strided_rule, 0, 0, true};
+const Primitive kAsStrided{"as_strided", infer_view<do_as_strided>, nullptr, as_strided_rule, 0, 0,
+                           true};
 
 // strided_sum: out[offset + sum(index * strides)] += x[index]
 void infer_strided_sum(Call& call) {
@@ -212,7 +211,8 @@ void run_strided_sum(Call& call) {
     int64_t read = 0, write = 0;
     for (int64_t n = 0; n < x.numel(); ++n) {
       using C = Compute<T>;
-      target[write] = convert<T>(static_cast<C>(convert<C>(target[write]) + convert<C>(from[read])));
+      target[write] =
+          convert<T>(static_cast<C>(convert<C>(target[write]) + convert<C>(from[read])));
       for (int64_t d = shape.size() - 1; d >= 0; --d) {
         read += x.stride(d);
         write += to[d];
@@ -229,8 +229,8 @@ void strided_sum_rule(Gradient& gradient) {
   const Dims& shape = attributes.flag ? attributes.ints : attributes.ints;
   Dims view_shape(shape.begin() + 2, shape.end());
   TensorRef g = contiguous(gradient.g());
-  gradient.set(0, as_strided(g, view_shape, attributes.more_ints,
-                             attributes.ints[1] + g->offset()));
+  gradient.set(0,
+               as_strided(g, view_shape, attributes.more_ints, attributes.ints[1] + g->offset()));
 }
 const Primitive kStridedSum{"strided_sum", infer_strided_sum, run_strided_sum, strided_sum_rule};
 
@@ -266,9 +266,8 @@ Dims complete_shape(const Dims& shape, int64_t count, const char* op) {
     }
   }
   if (unknown >= 0) {
-    require(known != 0 || count != 0, op,
-            ": cannot reshape tensor of 0 elements into shape ", shape,
-            " because the unspecified dimension size -1 can be any value and is ambiguous");
+    require(known != 0 || count != 0, op, ": cannot reshape tensor of 0 elements into shape ",
+            shape, " because the unspecified dimension size -1 can be any value and is ambiguous");
     if (known > 0 && count % known == 0) result[unknown] = count / known;
     known = result[unknown] >= 0 ? known * result[unknown] : -1;
   }
@@ -451,8 +450,8 @@ TensorRef strided_sum(const TensorRef& x, int64_t length, const Dims& strides, i
 TensorRef diagonal(const TensorRef& x, int64_t offset, int64_t dim1, int64_t dim2) {
   int64_t a = wrap_dimension(dim1, x->dim(), "diagonal");
   int64_t b = wrap_dimension(dim2, x->dim(), "diagonal");
-  require(a != b && x->dim() >= 2, "diagonal: diagonal dimensions cannot be identical ", dim1,
-          ", ", dim2);
+  require(a != b && x->dim() >= 2, "diagonal: diagonal dimensions cannot be identical ", dim1, ", ",
+          dim2);
   return apply_ints(kDiagonal, x, {offset, a, b});
 }
 
@@ -466,8 +465,8 @@ TensorRef unfold(const TensorRef& x, int64_t dim, int64_t length, int64_t step) 
 }
 
 static TensorRef t(const TensorRef& input) {
-  require(input->dim() <= 2, "t: expects a tensor with <= 2 dimensions, but self is ",
-          input->dim(), "D; use transpose(dim0, dim1)");
+  require(input->dim() <= 2, "t: expects a tensor with <= 2 dimensions, but self is ", input->dim(),
+          "D; use transpose(dim0, dim1)");
   if (input->dim() < 2) return apply_ints(kPermute, input, input->dim() ? Dims{0} : Dims{});
   return apply_ints(kT, input, {0, 1});
 }

@@ -29,6 +29,8 @@ TensorRef unfold(const TensorRef& x, int64_t dim, int64_t length, int64_t step);
 // The adjoint of as_strided: a vector of `length` into which x is added at the given places.
 TensorRef strided_sum(const TensorRef& x, int64_t length, const Dims& strides, int64_t offset);
 
+// Writes one number everywhere; recorded.
+TensorRef fill_(const TensorRef& target, Scalar value);
 // target.copy_(source): broadcasts and converts; recorded.
 TensorRef copy_(const TensorRef& target, const TensorRef& source);
 

@@ -1,0 +1,88 @@
+// Copies: clone, casts, contiguous, copy_, fill_.
+#include "tensor/copy.h"
+
+#include "ops/registry.h"
+#include "ops/views.h"
+
+namespace flambeau {
+
+namespace {
+
+void infer_copy(Call& call) { call.expect(0, call.input(0).shape(), call.attributes.dtype); }
+void run_copy(Call& call) { copy(call.output(), call.input(0)); }
+// The engine casts a gradient to the receiver's dtype.
+void copy_rule(Gradient& gradient) { gradient.set(0, gradient.g()); }
+
+const Primitive kClone{"clone", infer_copy, run_copy, copy_rule};
+const Primitive kCast{"to", infer_copy, run_copy, copy_rule, 0, 0, false, false, "ToCopyBackward0"};
+
+// In place only: input 0 is the target, input 1 the source.
+void infer_copy_into(Call& call) { call.expect(0, call.input(0).shape(), call.input(0).dtype()); }
+void run_copy_into(Call& call) { copy(call.output(), call.input(1)); }
+void copy_into_rule(Gradient& gradient) {
+  if (gradient.needs(1)) gradient.set(1, gradient.g());
+}
+const Primitive kCopyInto{"copy", infer_copy_into, run_copy_into, copy_into_rule, 0,
+                          0,      false,           true,          "CopyBackwards"};
+
+void run_fill(Call& call) { fill(call.output(), call.attributes.scalars[0]); }
+// Nothing of the old value is left.
+void fill_rule(Gradient&) {}
+const Primitive kFill{"fill", infer_copy_into, run_fill, fill_rule,      0,
+                      0,      false,           true,     "FillBackward0"};
+const Primitive kZero{"zero", infer_copy_into, run_fill, fill_rule,      0,
+                      0,      false,           true,     "ZeroBackward0"};
+
+TensorRef copy_with(const Primitive& primitive, const TensorRef& x, DType dtype) {
+  Attributes attributes;
+  attributes.dtype = dtype;
+  return apply(primitive, {x}, std::move(attributes));
+}
+
+}  // namespace
+
+TensorRef clone(const TensorRef& x) { return copy_with(kClone, x, x->dtype()); }
+TensorRef contiguous(const TensorRef& x) { return x->contiguous() ? x : clone(x); }
+TensorRef to_dtype(const TensorRef& x, DType dtype) {
+  return x->dtype() == dtype ? x : copy_with(kCast, x, dtype);
+}
+
+TensorRef copy_(const TensorRef& target, const TensorRef& source) {
+  broadcast_strides(*source, target->shape());
+  bool shares = target->storage()->data() == source->storage()->data();
+  bool same = shares && target->offset() == source->offset() &&
+              target->strides() == source->strides() && target->shape() == source->shape();
+  return apply_in_place(kCopyInto, {target, shares && !same ? clone(source) : source});
+}
+
+TensorRef fill_(const TensorRef& target, Scalar value) {
+  Attributes attributes;
+  attributes.scalars[0] = value;
+  return apply_in_place(kFill, {target}, std::move(attributes));
+}
+
+static TensorRef fill_call(const TensorRef& input, const TensorOrScalar& value) {
+  if (!value.tensor) return fill_(input, value.scalar);
+  require(value.tensor->dim() == 0, "fill_: only supports a number or a 0-dimensional value ",
+          "tensor, got a tensor with ", value.tensor->dim(), " dimensions; use copy_");
+  return copy_(input, value.tensor);
+}
+static TensorRef zero_call(const TensorRef& input) {
+  Attributes attributes;
+  attributes.scalars[0] = Scalar(0);
+  return apply_in_place(kZero, {input}, std::move(attributes));
+}
+static TensorRef copy_call(const TensorRef& input, const TensorRef& src, bool non_blocking) {
+  return copy_(input, src);
+}
+
+OPERATOR_FORMS(clone, "clone", "input", kFunction | kMethod,
+               "A copy with memory of its own; gradients flow through it.");
+OPERATOR_FORMS(contiguous, "contiguous", "input", kMethod,
+               "The tensor itself if its elements lie in order without gaps, else such a copy.");
+OPERATOR_FORMS(copy_call, "copy_", "input, src, non_blocking=False", kMethod,
+               "Writes `src`, broadcast and converted, into this tensor.");
+OPERATOR_FORMS(fill_call, "fill_", "input, value", kMethod, "Writes one number everywhere.");
+OPERATOR_FORMS(zero_call, "zero_", "input", kMethod, "Writes zero everywhere.");
+
+}  // namespace flambeau
