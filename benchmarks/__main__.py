@@ -1,6 +1,6 @@
 """Measures every case in every installed library and prints times and ratios.
 
-Usage: python -m benchmarks [--only TEXT] [--rounds N] [--output FOLDER]
+Usage: python -m benchmarks [--only TEXT] [--rounds N] [--output FOLDER] [--publish]
 
 Libraries take turns, case by case and round by round, on the same two cores; the figures are
 minima over all rounds, and a ratio is PyTorch's minimum over ours.
@@ -13,6 +13,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import time
@@ -21,6 +22,7 @@ from pathlib import Path
 from benchmarks import operations, training  # noqa: F401  (they fill CASES)
 from benchmarks.case import CASES, Case
 
+ROOT = Path(__file__).resolve().parent.parent
 LIBRARIES = ("flambeau", "torch", "numpy", "jax")
 CORES = 2
 PAUSE_SECONDS = 0.05  # in which the pool of the library just measured goes to sleep
@@ -111,6 +113,22 @@ def markdown(times: dict[int, Times], machine: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def publish(times: dict[int, Times], machine: str) -> None:
+    """Writes the whole table to docs/benchmarks.md and the headlines into README.md."""
+    (ROOT / "docs" / "benchmarks.md").write_text(markdown(times, machine))
+    lines = [f"Least time per step over many repetitions, on {machine}; all cases are in", ""]
+    lines[0] += " [docs/benchmarks.md](docs/benchmarks.md)."
+    lines += ["| | Flambeau | PyTorch | ratio |", "| --- | ---: | ---: | ---: |"]
+    for number, found in times.items():
+        if CASES[number].headline:
+            name, ours, theirs, _, _, ratio, *_ = row(CASES[number], found)
+            lines.append(f"| {CASES[number].group}: {name} | {ours} | {theirs} | {ratio} |")
+    readme = ROOT / "README.md"
+    before, begin, rest = re.split(r"(<!-- measured:begin.*?-->\n)", readme.read_text())
+    after = rest[rest.index("<!-- measured:end") :]
+    readme.write_text(before + begin + "\n" + "\n".join(lines) + "\n\n" + after)
+
+
 def processor() -> str:
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
@@ -123,6 +141,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="cases whose group or name contains this")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--output", type=Path, default=Path("bench-output"))
+    parser.add_argument("--publish", action="store_true", help="also write README and docs")
     options = parser.parse_args()
 
     cores = sorted(os.sched_getaffinity(0))[:CORES]
@@ -145,6 +164,8 @@ def main() -> None:
     document = {"machine": machine, "cases": table}
     (options.output / "benchmarks.json").write_text(json.dumps(document, indent=1))
     print(f"written: {options.output}/benchmarks.md, {options.output}/benchmarks.json")
+    if options.publish:
+        publish(times, machine)
 
 
 if __name__ == "__main__":

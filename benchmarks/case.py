@@ -13,6 +13,7 @@ with PyTorch's API:
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 Library = Any  # flambeau, torch, numpy or jax as a module
@@ -34,19 +35,21 @@ def call(function: Callable[[], object]) -> Statement:
 Body = Callable[[Library], Statement]
 
 
+@dataclass
 class Case:
     """One line of the table.
 
     `steps` is how many steps one run of the statement makes; times are given per step. `target`
-    is the least ratio of PyTorch's time to ours that is asked for, or None.
+    is the least ratio of PyTorch's time to ours that is asked for, or None. The README shows the
+    cases with `headline`. `bodies` holds one function for each library that can do the work.
     """
 
-    def __init__(self, group: str, name: str, body: Body, target: float | None, steps: int) -> None:
-        self.group = group
-        self.name = name
-        self.target = target
-        self.steps = steps
-        self.bodies: dict[str, Body] = {"flambeau": body, "torch": body}
+    group: str
+    name: str
+    target: float | None
+    steps: int
+    headline: bool
+    bodies: dict[str, Body]
 
     def on(self, library: str) -> Callable[[Body], Body]:
         """Decorator: the same work in a library with another API."""
@@ -62,12 +65,13 @@ CASES: list[Case] = []
 
 
 def case(
-    group: str, name: str, target: float | None = None, steps: int = 1
+    group: str, name: str, target: float | None = None, steps: int = 1, headline: bool = False
 ) -> Callable[[Body], Case]:
     """Decorator that makes a case of a function."""
 
     def register(body: Body) -> Case:
-        CASES.append(Case(group, name, body, target, steps))
+        bodies = {"flambeau": body, "torch": body}
+        CASES.append(Case(group, name, target, steps, headline, bodies))
         return CASES[-1]
 
     return register

@@ -8,7 +8,7 @@ import sys
 from benchmarks.case import Library, Statement, call, case
 
 
-@case("overhead", "x + y, 16 elements", target=10)
+@case("overhead", "x + y, 16 elements", target=10, headline=True)
 def add(torch: Library) -> Statement:
     return Statement("x + y", x=torch.rand(16), y=torch.rand(16))
 
@@ -25,7 +25,7 @@ def _(jax: Library) -> Statement:
     return Statement("(x + y).block_until_ready()", x=x, y=x)
 
 
-@case("overhead", "x + y with gradient, 16 elements", target=10)
+@case("overhead", "x + y with gradient, 16 elements", target=10, headline=True)
 def add_with_gradient(torch: Library) -> Statement:
     return Statement("x + y", x=torch.rand(16, requires_grad=True), y=torch.rand(16))
 
@@ -61,7 +61,7 @@ def _(numpy: Library) -> Statement:
     return Statement("x @ y", x=x, y=x.copy())
 
 
-@case("overhead", "100 multiplications, sum, backward; 16 elements", target=40)
+@case("overhead", "100 multiplications, sum, backward; 16 elements", target=40, headline=True)
 def chain(torch: Library) -> Statement:
     x = torch.rand(16, requires_grad=True)
 
@@ -74,7 +74,7 @@ def chain(torch: Library) -> Statement:
     return call(run)
 
 
-@case("overhead", "import, whole process")
+@case("overhead", "import, whole process", headline=True)
 def import_(library: Library) -> Statement:
     command = [sys.executable, "-c", f"import {library.__name__}"]
     return call(lambda: subprocess.run(command, check=True))
@@ -87,7 +87,9 @@ import_.on("jax")(import_.bodies["torch"])
 def declare_product(rows: int, inner: int, columns: int) -> None:
     shape, other_shape = (rows, inner), (inner, columns)
 
-    @case("matrix product", f"{rows} x {inner} x {columns}", target=1)
+    headline = rows == inner == columns and rows in (64, 1024)
+
+    @case("matrix product", f"{rows} x {inner} x {columns}", target=1, headline=headline)
     def product(torch: Library) -> Statement:
         return Statement("x.mm(y)", x=torch.rand(*shape), y=torch.rand(*other_shape))
 
@@ -134,7 +136,9 @@ def declare_large(
     count = millions * 2**20
     group = "reduction" if any(word in name for word in ("sum", "max", "mean")) else "elementwise"
 
-    @case(group, f"{name}, {millions} M elements", target=1)
+    headline = millions == 4 and name in ("x + y", "exp", "sum")
+
+    @case(group, f"{name}, {millions} M elements", target=1, headline=headline)
     def large(torch: Library) -> Statement:
         return Statement(torch_code, x=torch.randn(count), y=torch.randn(count))
 
@@ -157,7 +161,7 @@ for size in (4, 16):
         declare_large(size, *row)
 
 
-@case("row programs", "softmax, 4096 x 1024", target=1)
+@case("row programs", "softmax, 4096 x 1024", target=1, headline=True)
 def softmax(torch: Library) -> Statement:
     return Statement("x.softmax(1)", x=torch.randn(4096, 1024))
 
@@ -173,7 +177,7 @@ def log_softmax(torch: Library) -> Statement:
     return Statement("x.log_softmax(1)", x=torch.randn(4096, 1024))
 
 
-@case("row programs", "layer_norm, 512 x 768", target=1)
+@case("row programs", "layer_norm, 512 x 768", target=1, headline=True)
 def layer_norm(torch: Library) -> Statement:
     return Statement("f(x)", f=torch.nn.LayerNorm(768), x=torch.randn(512, 768))
 

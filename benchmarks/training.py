@@ -111,7 +111,7 @@ def _(numpy: Library) -> Statement:
     return repeated(step)
 
 
-@case("cubic fit", "autograd", target=6, steps=STEPS)
+@case("cubic fit", "autograd", target=6, steps=STEPS, headline=True)
 def cubic_autograd(torch: Library) -> Statement:
     x, y = wave(torch)
     a, b, c, d = (torch.randn((), requires_grad=True) for _ in range(4))
@@ -189,7 +189,7 @@ def cubic_nn(torch: Library) -> Statement:
     )
 
 
-@case("cubic fit", "nn, RMSprop", target=6, steps=STEPS)
+@case("cubic fit", "nn, RMSprop", target=6, steps=STEPS, headline=True)
 def cubic_rmsprop(torch: Library) -> Statement:
     model = linear_cubic(torch)
     optimizer = torch.optim.RMSprop(model.parameters(), lr=1e-3)
@@ -234,7 +234,7 @@ def normal_pair(torch: Library) -> tuple[Any, Any]:
     return torch.randn(64, 1000), torch.randn(64, 10)
 
 
-@case("two layers", "gradients by hand", target=2.5, steps=STEPS)
+@case("two layers", "gradients by hand", target=2.5, steps=STEPS, headline=True)
 def layers_by_hand(torch: Library) -> Statement:
     x, y = normal_pair(torch)
     w1, w2 = torch.randn(1000, 100), torch.randn(100, 10)
@@ -351,7 +351,7 @@ def layers_nn(torch: Library) -> Statement:
 def declare_layers_optim(
     name: str, target: float, make_model: Callable[[Library], Any], rule: str, **options: float
 ) -> None:
-    @case("two layers", name, target=target, steps=STEPS)
+    @case("two layers", name, target=target, steps=STEPS, headline=name == "nn, Adam")
     def layers_optim(torch: Library) -> Statement:
         random.seed(0)
         model = make_model(torch)
@@ -389,7 +389,7 @@ declare_layers_optim(
 )
 
 
-@case("networks", "sine MLP, 200 points, SGD with momentum", target=6, steps=STEPS)
+@case("networks", "sine MLP, 200 points, SGD with momentum", target=6, steps=STEPS, headline=True)
 def sine_mlp(torch: Library) -> Statement:
     nn = torch.nn
     x = torch.rand(200, 1)
@@ -418,7 +418,7 @@ def linear_regression(torch: Library) -> Statement:
     return repeated(step)
 
 
-@case("networks", "digits CNN, batch of 32, AdamW")
+@case("networks", "digits CNN, batch of 32, AdamW", headline=True)
 def digits_cnn(torch: Library) -> Statement:
     nn = torch.nn
     model = nn.Sequential(
