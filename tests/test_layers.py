@@ -7,7 +7,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 
 # From the bottom to the top.
-CORE_LAYERS = ("base", "tensor", "random", "program", "ops", "autograd", "trace", "python")
+CORE_LAYERS = ("base", "tensor", "blas", "random", "program", "ops", "autograd", "trace", "python")
 
 
 def core_includes() -> Iterator[tuple[Path, str]]:

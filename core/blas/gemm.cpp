@@ -8,46 +8,18 @@
 #include "base/error.h"
 #include "base/thread_pool.h"
 #include "blas/openblas.h"
+#include "blas/packed.h"
 
 namespace flambeau {
 namespace {
 
 // Multiply-adds below which a second thread does not pay.
-constexpr int64_t kSerialWork = 1 << 20;
+constexpr int64_t kSerialWork = 1 << 18;
+
+constexpr int64_t kSmallWork = 64 * 64 * 64;
 
 template <class T>
 constexpr bool kNative = std::is_same_v<T, float> || std::is_same_v<T, double>;
-
-// One product as the functions below see it.
-template <class T>
-struct Product {
-  bool transpose_a, transpose_b;
-  int64_t m, n, k;
-  T alpha;
-  const T* a;
-  int64_t lda;
-  const T* b;
-  int64_t ldb;
-  T beta;
-  T* c;
-  int64_t ldc;
-
-  // The rows [begin, end) of C.
-  Product rows(int64_t begin, int64_t end) const {
-    Product part = *this;
-    part.m = end - begin;
-    part.a += begin * (transpose_a ? 1 : lda);
-    part.c += begin * ldc;
-    return part;
-  }
-  Product columns(int64_t begin, int64_t end) const {
-    Product part = *this;
-    part.n = end - begin;
-    part.b += begin * (transpose_b ? ldb : 1);
-    part.c += begin;
-    return part;
-  }
-};
 
 template <class T>
 T wrapping_multiply_add(T x, T y, T sum) {
@@ -56,76 +28,48 @@ T wrapping_multiply_add(T x, T y, T sum) {
                         static_cast<Unsigned>(sum));
 }
 
+// C = beta * D, for products with nothing to sum.
 template <class T>
-void scale(int64_t m, int64_t n, T beta, T* c, int64_t ldc) {
-  if (beta == T(1)) return;
-  for (int64_t i = 0; i < m; ++i) {
-    for (int64_t j = 0; j < n; ++j) {
-      c[i * ldc + j] = beta == T(0) ? T(0) : wrapping_multiply_add(beta, c[i * ldc + j], T(0));
+void scale(const Product<T>& p) {
+  for (int64_t i = 0; i < p.m; ++i) {
+    for (int64_t j = 0; j < p.n; ++j) {
+      T& c = p.c[i * p.ldc + j];
+      if (p.beta == T(0)) {
+        c = 0;
+      } else if constexpr (kNative<T>) {
+        c = p.beta * p.d[i * p.ldd + j];
+      } else {
+        c = wrapping_multiply_add(p.beta, p.d[i * p.ldd + j], T(0));
+      }
     }
   }
 }
 
-void serial(const Product<float>& p) {
+void multiply_openblas(const Product<float>& p) {
   scipy_cblas_sgemm(CblasRowMajor, p.transpose_a ? CblasTrans : CblasNoTrans,
                     p.transpose_b ? CblasTrans : CblasNoTrans, p.m, p.n, p.k, p.alpha, p.a, p.lda,
                     p.b, p.ldb, p.beta, p.c, p.ldc);
 }
-void serial(const Product<double>& p) {
+void multiply_openblas(const Product<double>& p) {
   scipy_cblas_dgemm(CblasRowMajor, p.transpose_a ? CblasTrans : CblasNoTrans,
                     p.transpose_b ? CblasTrans : CblasNoTrans, p.m, p.n, p.k, p.alpha, p.a, p.lda,
                     p.b, p.ldb, p.beta, p.c, p.ldc);
 }
 
-// Integers: rows of op(B) are copied where they are not contiguous, sums run along a row of C.
+// Small products: OpenBLAS has kernels for them that pack nothing.
 template <class T>
-void serial(const Product<T>& p) {
-  scale(p.m, p.n, p.beta, p.c, p.ldc);
-  std::vector<T> row(p.transpose_b ? p.n : 0);
-  for (int64_t l = 0; l < p.k; ++l) {
-    const T* b = p.b + l * p.ldb;
-    if (p.transpose_b) {
-      for (int64_t j = 0; j < p.n; ++j) row[j] = p.b[j * p.ldb + l];
-      b = row.data();
-    }
-    for (int64_t i = 0; i < p.m; ++i) {
-      T value = wrapping_multiply_add(
-          p.alpha, p.transpose_a ? p.a[l * p.lda + i] : p.a[i * p.lda + l], T(0));
-      T* c = p.c + i * p.ldc;
-      for (int64_t j = 0; j < p.n; ++j) c[j] = wrapping_multiply_add(value, b[j], c[j]);
-    }
-  }
+bool small(const Product<T>& p) {
+  return p.m * p.n <= kSmallWork && p.m * p.n * p.k <= kSmallWork && p.d == p.c;
 }
 
 template <class T>
-void check_native(const Product<T>& p) {
-  int64_t largest = std::max({p.m, p.n, p.k, p.lda, p.ldb, p.ldc});
-  require(!kNative<T> || largest <= INT_MAX, "matmul: sizes below 2^31 are required, got ", largest,
-          "; split the product");
-}
-
-template <class T>
-void multiply(Product<T> p) {
+void multiply(const Product<T>& p) {
   if (p.m == 0 || p.n == 0) return;
-  if (p.k == 0 || p.alpha == T(0)) {
-    for (int64_t i = 0; i < p.m; ++i) {
-      for (int64_t j = 0; j < p.n; ++j) {
-        T& c = p.c[i * p.ldc + j];
-        c = p.beta == T(0) ? T(0) : static_cast<T>(p.beta * c);
-      }
-    }
-    return;
+  if (p.k == 0 || p.alpha == T(0)) return scale(p);
+  if constexpr (kNative<T>) {
+    if (small(p)) return multiply_openblas(p);
   }
-  check_native(p);
-  int threads = p.m * p.n < kSerialWork / p.k ? 1 : thread_count();
-  if (threads == 1) return serial(p);
-  if (p.m >= p.n) {
-    int64_t share = (p.m + threads - 1) / threads;
-    parallel_for(p.m, share, [&](int64_t begin, int64_t end) { serial(p.rows(begin, end)); });
-  } else {
-    int64_t share = (p.n + threads - 1) / threads;
-    parallel_for(p.n, share, [&](int64_t begin, int64_t end) { serial(p.columns(begin, end)); });
-  }
+  multiply_packed(p);
 }
 
 // --- types that are computed in a wider one ---------------------------------------------------
@@ -190,7 +134,7 @@ void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
           std::type_identity_t<Compute<T>> beta, T* c, int64_t ldc) {
   using W = Wide<T>;
   if constexpr (std::is_same_v<T, W>) {
-    multiply<T>({transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc});
+    multiply<T>({transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, c, ldc});
   } else {
     Converted<W> wide_a(transpose_a ? k : m, transpose_a ? m : k, a, lda);
     Converted<W> wide_b(transpose_b ? n : k, transpose_b ? k : n, b, ldb);
@@ -198,7 +142,7 @@ void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
     if (beta != Compute<T>(0)) wide_c.read(c, ldc);
     multiply<W>({transpose_a, transpose_b, m, n, k, static_cast<W>(alpha), wide_a.data(),
                  wide_a.ld(), wide_b.data(), wide_b.ld(), static_cast<W>(beta), wide_c.data(),
-                 wide_c.ld()});
+                 wide_c.ld(), wide_c.data(), wide_c.ld()});
     wide_c.write(c, ldc);
   }
 }
@@ -206,6 +150,12 @@ void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
 template <class T>
 void gemm_bias(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const T* a,
                int64_t lda, const T* b, int64_t ldb, const T* bias, T* c, int64_t ldc) {
+  if constexpr (std::is_same_v<T, Wide<T>>) {
+    if (bias) {
+      multiply<T>({transpose_a, transpose_b, m, n, k, T(1), a, lda, b, ldb, T(1), bias, 0, c, ldc});
+      return;
+    }
+  }
   if (bias) {
     parallel_for(m, kGrain / std::max<int64_t>(n, 1) + 1, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) std::copy(bias, bias + n, c + i * ldc);
@@ -229,7 +179,7 @@ void gemm_batch(bool transpose_a, bool transpose_b, int64_t batch, int64_t m, in
   // With few large products each one uses all threads, with many each thread takes some.
   if (batch < thread_count()) return products(0, batch);
   int64_t work = std::max<int64_t>(m * n, 1) * std::max<int64_t>(k, 1);
-  parallel_for(batch, kSerialWork / 4 / work + 1, products);
+  parallel_for(batch, kSerialWork / work + 1, products);
 }
 
 template <class T>
