@@ -1,0 +1,1 @@
+"""Tools around training; `flambeau.utils.data` loads data."""

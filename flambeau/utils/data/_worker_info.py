@@ -1,0 +1,34 @@
+"""What a worker process knows about itself."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class WorkerInfo(NamedTuple):
+    """What `get_worker_info` returns: this worker's number, how many there are, its seed (a base
+    seed plus the number) and its copy of the dataset."""
+
+    id: int
+    num_workers: int
+    seed: int
+    dataset: Any
+
+
+_info: WorkerInfo | None = None
+
+
+def get_worker_info() -> WorkerInfo | None:
+    """Returns the facts about the worker process this is called in; None in the main process.
+
+    Example:
+        >>> get_worker_info() is None
+        True
+    """
+    return _info
+
+
+def set_worker_info(info: WorkerInfo) -> None:
+    """Makes this process a worker."""
+    global _info
+    _info = info
