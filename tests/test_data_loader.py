@@ -246,7 +246,7 @@ def test_exception_of_a_worker(error: Exception, raised: type) -> None:
 
 
 def test_batch_that_cannot_be_sent() -> None:
-    with pytest.raises(Exception, match="[Pp]ickle"):
+    with pytest.raises(Exception, match=r"[Pp]ickle"):
         next(iter(DataLoader(Calls(lambda i: lambda: i), batch_size=None, num_workers=1)))
     graph = Calls(lambda i: torch.ones(2, requires_grad=True) * i)
     with pytest.raises(RuntimeError, match=r"detach"):
@@ -397,7 +397,7 @@ def test_workers_of_a_killed_parent_end() -> None:
     ],
 )
 def test_bad_options(options: dict, error: type) -> None:
-    with pytest.raises(error, match="DataLoader|BatchSampler"):
+    with pytest.raises(error, match=r"DataLoader|BatchSampler"):
         DataLoader(range(4), **options)
 
 
