@@ -8,20 +8,19 @@
 #include <span>
 #include <utility>
 
-#include "base/ref.h"
+#include "base/object.h"
 
 namespace flambeau {
 
 // Engine: mt19937 (Matsumoto and Nishimura, "Mersenne Twister: a 623-dimensionally equidistributed
 // uniform pseudo-random number generator", 1998), seeded with the low 32 bits of the seed.
-class Generator : public RefCounted {
+class Generator : public Object {
  public:
   static constexpr uint64_t kDefaultSeed = 67280421310721;
   static constexpr int kStateBytes = 5056;
   using State = std::array<uint8_t, kStateBytes>;
 
   explicit Generator(uint64_t seed = kDefaultSeed) { manual_seed(seed); }
-  static void destroy(Generator* generator) { delete generator; }
 
   // Whoever draws or reseeds holds this lock; the members below do not take it.
   std::mutex& mutex() { return mutex_; }

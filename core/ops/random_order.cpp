@@ -1,0 +1,103 @@
+#include "base/error.h"
+#include "ops/creation.h"
+#include "ops/random.h"
+#include "ops/views.h"
+#include "tensor/copy.h"
+
+namespace flambeau {
+
+Attributes drawing(Generator* generator, Scalar first, Scalar second) {
+  Attributes attributes;
+  attributes.object = Ref<Generator>::share(generator ? generator : &default_generator());
+  attributes.scalars[0] = first;
+  attributes.scalars[1] = second;
+  return attributes;
+}
+
+Generator& generator_of(const Call& call) {
+  return static_cast<Generator&>(*call.attributes.object);
+}
+
+// PyTorch's insertion sort: strides of 0 (and equal ones of equal sizes) decide nothing, and the
+// sort stops at the first dimension that is in its place.
+Dims drawing_order(const Tensor& tensor) {
+  Dims order;  // innermost first
+  for (int64_t d = tensor.dim() - 1; d >= 0; --d) order.push_back(d);
+  auto outside = [&](int64_t a, int64_t b) {  // > 0: a belongs outside of b; 0: undecided
+    int64_t first = tensor.stride(a), second = tensor.stride(b);
+    if (first == 0 || second == 0) return 0;
+    if (first != second) return first > second ? 1 : -1;
+    return tensor.size(a) > tensor.size(b) ? 1 : 0;
+  };
+  for (int64_t i = 1; i < order.size(); ++i) {
+    int64_t moving = i;
+    for (int64_t j = i - 1; j >= 0; --j) {
+      int decided = outside(order[j], order[moving]);
+      if (decided < 0) break;
+      if (decided > 0) {
+        std::swap(order[j], order[moving]);
+        moving = j;
+      }
+    }
+  }
+  std::reverse(order.begin(), order.end());
+  return order;
+}
+
+TensorRef reorder(const Tensor& tensor, const Dims& order) {
+  Dims shape, strides;
+  for (int64_t d : order) {
+    shape.push_back(tensor.size(d));
+    strides.push_back(tensor.stride(d));
+  }
+  return Tensor::view(tensor.storage(), shape, strides, tensor.offset(), tensor.dtype());
+}
+
+void write_distinct(const Tensor& target, const Tensor& source) {
+  for (int64_t d = 0; d < target.dim(); ++d) {
+    require(target.size(d) <= 1 || target.stride(d) != 0,
+            "random: required a target whose elements are distinct in memory, got an expanded "
+            "tensor of shape ",
+            target.shape(), "; use .clone() first");
+  }
+  copy(target, source);
+}
+
+static void infer_fresh(Call& call) {
+  call.expect(0, call.attributes.more_ints, call.attributes.dtype);
+}
+static void infer_target(Call& call) {
+  call.expect(0, call.input(0).shape(), call.input(0).dtype());
+}
+
+Fill::Fill(const char* name, void (*run)(Call&))
+    : fresh{name, infer_fresh, run}, in_place{name, infer_target, run, no_influence} {
+  in_place.updates_input = true;
+}
+
+TensorRef draw_like(const Fill& fill, const Tensor& like, DType dtype, Attributes attributes) {
+  attributes.dtype = dtype;
+  attributes.more_ints = like.shape();
+  if (like.contiguous()) return apply(fill.fresh, {}, std::move(attributes));
+  Dims order = drawing_order(like), back(order.size());
+  for (int64_t i = 0; i < order.size(); ++i) {
+    attributes.more_ints[i] = like.size(order[i]);
+    back[order[i]] = i;
+  }
+  // Dimensions of length 1 may be anywhere: they do not make the result discontiguous.
+  Dims moved;
+  for (int64_t d : order) {
+    if (like.size(d) != 1) moved.push_back(d);
+  }
+  attributes.flag = !std::is_sorted(moved.begin(), moved.end());
+  return permute(apply(fill.fresh, {}, std::move(attributes)), back);
+}
+
+void no_influence(Gradient& gradient) {
+  for (int i = 0; i < gradient.input_count(); ++i) {
+    if (!gradient.needs(i)) continue;
+    gradient.set(i, zeros(gradient.input_shape(i), gradient.input_dtype(i)));
+  }
+}
+
+}  // namespace flambeau

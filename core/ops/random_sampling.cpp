@@ -1,0 +1,308 @@
+// Sampling from given probabilities: Bernoulli, multinomial, dropout.
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "base/error.h"
+#include "ops/creation.h"
+#include "ops/pointwise.h"
+#include "ops/random.h"
+#include "ops/views.h"
+#include "random/fill.h"
+#include "tensor/copy.h"
+
+namespace flambeau {
+
+static void run_bernoulli(Call& call) {
+  fill_in_memory_order(call.output(), [&](void* data, int64_t count, bool) {
+    fill_bernoulli(call.output().dtype(), data, count, call.attributes.scalars[0].to_double(),
+                   generator_of(call));
+  });
+}
+static void run_exponential(Call& call) {
+  fill_in_memory_order(call.output(), [&](void* data, int64_t count, bool) {
+    fill_exponential(call.output().dtype(), data, count, call.attributes.scalars[0].to_double(),
+                     generator_of(call));
+  });
+}
+const Fill kBernoulli("bernoulli", run_bernoulli);
+const Fill kExponential("exponential", run_exponential);
+
+namespace {
+
+// Bernoulli --------------------------------------------------------------------------------------
+
+// Elements of `target` from the probabilities, in the order of the target's memory.
+void draw_from_probabilities(const Tensor& target, const Tensor& probabilities,
+                             Generator& generator) {
+  Dims order = drawing_order(target);
+  TensorRef expanded = Tensor::view(probabilities.storage(), target.shape(),
+                                    broadcast_strides(probabilities, target.shape()),
+                                    probabilities.offset(), probabilities.dtype());
+  TensorRef dense = dense_copy(*reorder(*expanded, order), probabilities.dtype());
+  visit_dtype(dense->dtype(), [&]<class T>() {
+    const T* first = dense->data<T>();
+    for (int64_t i = 0; i < dense->numel(); ++i) {
+      double p = convert<double>(first[i]);
+      require(p >= 0 && p <= 1, "bernoulli: expects p to be in [0, 1], but got p=", p);
+    }
+  });
+  fill_in_memory_order(target, [&](void* data, int64_t count, bool) {
+    fill_bernoulli(target.dtype(), data, count, dense->dtype(), dense->data(), generator);
+  });
+}
+
+void require_probabilities(const char* op, const Tensor& probabilities) {
+  if (is_floating(probabilities.dtype())) return;
+  fail(ErrorKind::NotImplemented, op, ": required floating point probabilities, got torch.",
+       dtype_name(probabilities.dtype()), "; use .float()");
+}
+
+const Primitive kBernoulliOf{
+    "bernoulli", [](Call& call) { call.expect(0, call.input(0).shape(), call.input(0).dtype()); },
+    [](Call& call) { draw_from_probabilities(call.output(), call.input(0), generator_of(call)); },
+    no_influence};
+
+// Input 0 is the target, input 1 the probabilities.
+Primitive bernoulli_into() {
+  Primitive primitive = kBernoulliOf;
+  primitive.run = [](Call& call) {
+    draw_from_probabilities(call.output(), call.input(1), generator_of(call));
+  };
+  primitive.updates_input = true;
+  return primitive;
+}
+const Primitive kBernoulliInto = bernoulli_into();
+
+Attributes bernoulli_with(const char* op, double p, Generator* generator) {
+  require(p >= 0 && p <= 1, op, ": expects p to be in [0, 1], but got p=", p);
+  return drawing(generator, p);
+}
+
+TensorRef bernoulli(const TensorRef& input, Generator* generator) {
+  require_probabilities("bernoulli", *input);
+  return apply(kBernoulliOf, {input}, drawing(generator));
+}
+
+TensorRef bernoulli_number(const TensorRef& input, double p, Generator* generator) {
+  return draw_like(kBernoulli, *input, input->dtype(), bernoulli_with("bernoulli", p, generator));
+}
+
+TensorRef bernoulli_(const TensorRef& self, const TensorOrScalar& p, Generator* generator) {
+  if (!p.tensor) {
+    return apply_in_place(kBernoulli.in_place, {self},
+                          bernoulli_with("bernoulli_", p.scalar.to_double(), generator));
+  }
+  require_probabilities("bernoulli_", *p.tensor);
+  broadcast_strides(*p.tensor, self->shape());
+  return apply_in_place(kBernoulliInto, {self, p.tensor}, drawing(generator));
+}
+
+// Multinomial ------------------------------------------------------------------------------------
+
+template <class T>
+void check_weights(const T* weights, int64_t rows, int64_t categories) {
+  for (int64_t row = 0; row < rows; ++row) {
+    double sum = 0;
+    for (int64_t i = 0; i < categories; ++i) {
+      double weight = static_cast<double>(weights[row * categories + i]);
+      require(weight >= 0 && std::isfinite(weight),
+              "multinomial: probability tensor contains either `inf`, `nan` or element < 0: got ",
+              weight, " in row ", row);
+      sum += weight;
+    }
+    require(sum > 0, "multinomial: invalid multinomial distribution (sum of probabilities <= 0) ",
+            "in row ", row);
+  }
+}
+
+// The categories with the largest weight / Exp(1): a sample without replacement (Efraimidis and
+// Spirakis, "Weighted random sampling with a reservoir", 2006).
+template <class T>
+void sample_without_replacement(const Tensor& input, int64_t rows, int64_t categories,
+                                int64_t samples, int64_t* out, Generator& generator) {
+  TensorRef weights = dense_copy(input, input.dtype());
+  Attributes attributes = drawing(&generator, 1.0);
+  TensorRef noise = dense_copy(
+      *draw_like(kExponential, input, input.dtype(), std::move(attributes)), input.dtype());
+  std::vector<Compute<T>> keys(categories);
+  std::vector<int64_t> order(categories);
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t i = 0; i < categories; ++i) {
+      int64_t at = row * categories + i;
+      Compute<T> key =
+          convert<Compute<T>>(weights->data<T>()[at]) / convert<Compute<T>>(noise->data<T>()[at]);
+      keys[i] = convert<Compute<T>>(convert<T>(key));
+    }
+    std::iota(order.begin(), order.end(), 0);
+    std::partial_sort(
+        order.begin(), order.begin() + samples, order.end(),
+        [&](int64_t a, int64_t b) { return keys[a] > keys[b] || (keys[a] == keys[b] && a < b); });
+    std::copy(order.begin(), order.begin() + samples, out + row * samples);
+  }
+}
+
+// ints[0]: how many samples; flag: with replacement.
+void infer_multinomial(Call& call) {
+  Dims shape = call.input(0).shape();
+  shape.back() = call.attributes.ints[0];
+  call.expect(0, shape, DType::Int64);
+}
+
+void run_multinomial(Call& call) {
+  const Tensor& input = call.input(0);
+  int64_t categories = input.shape().back(), samples = call.attributes.ints[0];
+  int64_t rows = input.dim() == 2 ? input.size(0) : 1;
+  DType wide = input.dtype() == DType::Float64 ? DType::Float64 : DType::Float32;
+  TensorRef weights = dense_copy(input, wide);
+  if (wide == DType::Float64) {
+    check_weights(weights->data<double>(), rows, categories);
+  } else {
+    check_weights(weights->data<float>(), rows, categories);
+  }
+  int64_t* out = call.output().data<int64_t>();
+  if (call.attributes.flag && samples > 1) {
+    sample_with_replacement(wide, weights->data(), rows, categories, samples, out,
+                            generator_of(call));
+    return;
+  }
+  visit_dtype(input.dtype(), [&]<class T>() {
+    sample_without_replacement<T>(input, rows, categories, samples, out, generator_of(call));
+  });
+}
+
+const Primitive kMultinomial{"multinomial", infer_multinomial, run_multinomial};
+
+TensorRef multinomial(const TensorRef& input, int64_t num_samples, bool replacement,
+                      Generator* generator) {
+  require(input->dim() == 1 || input->dim() == 2,
+          "multinomial: required probabilities of 1 or 2 dimensions, got shape ", input->shape());
+  require(is_floating(input->dtype()),
+          "multinomial: only supports floating-point dtypes for input, got torch.",
+          dtype_name(input->dtype()), "; use .float()");
+  require(num_samples > 0, "multinomial: cannot sample n_sample <= 0 samples, got ", num_samples);
+  require(replacement || num_samples <= input->shape().back(),
+          "multinomial: cannot sample n_sample > prob_dist.size(-1) samples without replacement, ",
+          "got ", num_samples, " of ", input->shape().back(), "; pass replacement=True");
+  Attributes attributes = drawing(generator);
+  attributes.ints = {num_samples};
+  attributes.flag = replacement;
+  return apply(kMultinomial, {input}, std::move(attributes));
+}
+
+// Dropout ----------------------------------------------------------------------------------------
+
+// x * (mask * scale), where the mask is Bool.
+const Pointwise& dropout_program() {
+  static const Pointwise& op = *[] {
+    auto* program = new Program;
+    program->input_count = 3;
+    for (int i = 0; i < 3; ++i) {
+      program->values.push_back({Instruction::Input, false, i});
+    }
+    program->values.push_back({Instruction::mul, false, 0, {1, 2, -1}});
+    program->values.push_back({Instruction::mul, false, 0, {0, 3, -1}});
+    program->outputs = {4};
+    return new Pointwise("dropout", ProgramRef::adopt(program), Promotion::Common, 2,
+                         "MulBackward0");
+  }();
+  return op;
+}
+
+// Computes the operands of the program; false where dropout changes nothing.
+bool prepare_dropout(const TensorRef& input, double p, bool train, std::vector<Operand>& operands) {
+  require(p >= 0 && p <= 1, "dropout: probability has to be between 0 and 1, but got ", p);
+  require(is_floating(input->dtype()), "dropout: result type Float can't be cast to torch.",
+          dtype_name(input->dtype()), "; required a floating point tensor");
+  if (!train || p == 0 || input->numel() == 0) return false;
+  double keep = 1 - p;
+  double scale = 0;
+  visit_dtype(input->dtype(), [&]<class T>() {
+    Compute<T> one = 1;
+    if (keep > 0) scale = convert<double>(convert<T>(one / convert<Compute<T>>(keep)));
+  });
+  operands.push_back(input);
+  // Certain dropout draws nothing.
+  operands.push_back(keep > 0 ? draw_like(kBernoulli, *input, DType::Bool, drawing(nullptr, keep))
+                              : zeros(input->shape(), DType::Bool));
+  operands.push_back(Scalar(scale));
+  return true;
+}
+
+TensorRef dropout(const TensorRef& input, double p, bool train) {
+  std::vector<Operand> operands;
+  if (!prepare_dropout(input, p, train, operands)) return input;
+  return pointwise(dropout_program(), operands);
+}
+
+TensorRef dropout_(const TensorRef& input, double p, bool train) {
+  std::vector<Operand> operands;
+  if (!prepare_dropout(input, p, train, operands)) return input;
+  return pointwise_in_place(dropout_program(), operands);
+}
+
+OPERATOR_FORMS(bernoulli, "bernoulli", "input, *, generator=None", kUsual,
+               R"(Draws 1 with the probability that `input` gives for the element, else 0.
+
+Args:
+    input: probabilities in [0, 1]; floating tensor of any shape.
+    generator: where the randomness comes from; by default the generator that manual_seed seeds.
+
+Returns:
+    Tensor of the shape and dtype of `input`.
+
+Raises:
+    RuntimeError: a probability outside of [0, 1].
+
+Example:
+    >>> torch.bernoulli(torch.tensor([0.0, 1.0]))
+    tensor([0., 1.])
+)");
+OPERATOR_FORMS(bernoulli_number, "bernoulli", "input, p, *, generator=None", kFunction | kMethod,
+               "Draws 1 with probability p, else 0, for each element of `input`.");
+OPERATOR_FORMS(bernoulli_, "bernoulli_", "input, p=0.5, *, generator=None", kMethod,
+               "Fills with 1 with probability p (a number, or a tensor of probabilities), else 0.");
+OPERATOR_FORMS(multinomial, "multinomial",
+               "input, num_samples, replacement=False, *, generator=None", kUsual,
+               R"(Draws indices with probabilities proportional to `input`.
+
+Args:
+    input: weights, not negative; floating tensor of shape (categories,) or (rows, categories).
+    num_samples: how many indices to draw for each row.
+    replacement: whether an index may be drawn again.
+    generator: where the randomness comes from; by default the generator that manual_seed seeds.
+
+Returns:
+    int64 tensor of shape (num_samples,) or (rows, num_samples).
+
+Raises:
+    RuntimeError: a weight that is negative or not finite, a row of zeros, or more samples than
+        categories without replacement.
+
+Example:
+    >>> torch.multinomial(torch.tensor([0.0, 3.0, 0.0]), 1)
+    tensor([1])
+)");
+OPERATOR_FORMS(dropout, "dropout", "input, p, train", kFunction,
+               R"(Sets elements to zero with probability p and scales the others by 1 / (1 - p).
+
+Source: Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting",
+2014.
+
+Args:
+    input: floating tensor of any shape.
+    p: probability that an element is dropped.
+    train: False returns `input` itself.
+
+Returns:
+    Tensor of the shape and dtype of `input`.
+
+Example:
+    >>> torch.dropout(torch.ones(3), 1.0, True)
+    tensor([0., 0., 0.])
+)");
+OPERATOR_FORMS(dropout_, "dropout_", "input, p, train", kFunction, "Dropout in place.");
+
+}  // namespace
+
+}  // namespace flambeau
