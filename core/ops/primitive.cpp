@@ -8,8 +8,8 @@ namespace flambeau {
 Recorder recorder;
 thread_local Mode mode;
 
-std::vector<Operator>& operators() {
-  static std::vector<Operator> list;
+std::deque<Operator>& operators() {
+  static std::deque<Operator> list;
   return list;
 }
 

@@ -7,6 +7,7 @@
 // Defaults are written as in Python: "input, dim=None, keepdim=False, *, dtype=None".
 #pragma once
 
+#include <deque>
 #include <optional>
 #include <string>
 #include <vector>
@@ -191,7 +192,7 @@ struct Operator {
 };
 
 // All operators in order of registration; several of one name are overloads, tried in that order.
-std::vector<Operator>& operators();
+std::deque<Operator>& operators();
 bool add_operator(Operator op);
 
 #define FLAMBEAU_JOIN_(a, b) a##b

@@ -1,0 +1,36 @@
+// C++ exceptions become Python's.
+#include <new>
+
+#include "python/common.h"
+
+namespace flambeau::python {
+
+static PyObject* exception_of(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::Value: return PyExc_ValueError;
+    case ErrorKind::Type: return PyExc_TypeError;
+    case ErrorKind::Index: return PyExc_IndexError;
+    case ErrorKind::NotImplemented: return PyExc_NotImplementedError;
+    case ErrorKind::Overflow: return PyExc_OverflowError;
+    case ErrorKind::Runtime:
+    case ErrorKind::OutOfMemory: return PyExc_RuntimeError;
+  }
+  return PyExc_RuntimeError;
+}
+
+void translate_exception() noexcept {
+  try {
+    throw;
+  } catch (const PythonError&) {
+  } catch (const Error& error) {
+    PyErr_SetString(exception_of(error.kind), error.what());
+  } catch (nanobind::python_error& error) {
+    error.restore();
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+  } catch (const std::exception& error) {
+    PyErr_SetString(PyExc_RuntimeError, error.what());
+  }
+}
+
+}  // namespace flambeau::python

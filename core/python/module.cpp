@@ -1,0 +1,14 @@
+// The extension module flambeau._core.
+#include "python/common.h"
+
+namespace nb = nanobind;
+
+NB_MODULE(_core, module) {
+  using namespace flambeau::python;
+  nb::set_leak_warnings(false);
+  bind_values(module);
+  bind_tensor_type(module);
+  bind_autograd(module);
+  bind_data(module);
+  bind_operators(module);
+}

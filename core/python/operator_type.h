@@ -1,0 +1,41 @@
+// Operators as Python objects.
+#pragma once
+
+#include <structmember.h>
+
+#include "python/common.h"
+
+namespace flambeau::python {
+
+inline constexpr size_t kMaxParameters = 24;
+
+struct Parameter {
+  PyObject* name = nullptr;  // interned
+  Kind kind = Kind::Tensor;
+  bool has_default = false;
+  Owned default_value;
+};
+
+struct Overload {
+  const Operator* op = nullptr;
+  std::vector<Parameter> parameters;
+  int positional = 0;  // how many parameters may be given by position
+  int varargs = -1;    // the parameter that collects positional ints
+};
+
+struct OperatorObject {
+  PyObject_HEAD
+  vectorcallfunc vectorcall;
+  std::vector<Overload>* overloads;
+  const char* name;
+  bool in_place;
+  bool accepts_out;
+};
+
+// The value of a default as written in a signature: None, True, False, a number or 'text'.
+Owned evaluate_default(const std::string& expression);
+bool as_generator(PyObject* object, Generator*& result);
+// Gives an out= tensor the result's shape.
+void resize_out(const TensorRef& target, const Dims& shape);
+
+}  // namespace flambeau::python
