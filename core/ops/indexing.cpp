@@ -99,7 +99,8 @@ void for_each_run(const Walk& walk, bool parallel, Visit&& visit) {
 
 void infer_index(Call& call) {
   const Tensor& x = call.input(0);
-  Walk walk = make_walk(x.shape(), x.strides(), call.inputs.subspan(1), call.attributes.ints, false);
+  Walk walk =
+      make_walk(x.shape(), x.strides(), call.inputs.subspan(1), call.attributes.ints, false);
   call.expect(0, walk.shape, x.dtype());
 }
 
@@ -123,16 +124,14 @@ void index_rule(Gradient& gradient) {
   TensorList indices;
   for (int i = 1; i < gradient.input_count(); ++i) indices.push_back(gradient.input(i));
   TensorRef empty = zeros(gradient.input_shape(0), gradient.g()->dtype());
-  gradient.set(0, apply_index_put(empty, gradient.g(), indices, gradient.attributes().ints, true,
-                                  false));
+  gradient.set(
+      0, apply_index_put(empty, gradient.g(), indices, gradient.attributes().ints, true, false));
 }
 
 const Primitive kIndex{"index", infer_index, run_index, index_rule, ~1u, 0};
 
 // inputs: target, values (of the result's shape), indices. flag: accumulate.
-void infer_index_put(Call& call) {
-  call.expect(0, call.input(0).shape(), call.input(0).dtype());
-}
+void infer_index_put(Call& call) { call.expect(0, call.input(0).shape(), call.input(0).dtype()); }
 
 void run_index_put(Call& call) {
   Tensor& target = call.output();
@@ -165,8 +164,8 @@ void index_put_rule(Gradient& gradient) {
   if (gradient.needs(0)) {
     TensorRef zero = zeros({}, gradient.g()->dtype());
     gradient.set(0, attributes.flag ? gradient.g()
-                                    : apply_index_put(gradient.g(), zero, indices,
-                                                      attributes.ints, false, false));
+                                    : apply_index_put(gradient.g(), zero, indices, attributes.ints,
+                                                      false, false));
   }
   if (gradient.needs(1)) {
     std::vector<TensorRef> inputs{gradient.g()};
@@ -178,8 +177,8 @@ void index_put_rule(Gradient& gradient) {
   }
 }
 
-const Primitive kIndexPut{"index_put", infer_index_put, run_index_put, index_put_rule,
-                          ~3u,         0,               false,         true};
+const Primitive kIndexPut{"index_put", infer_index_put, run_index_put, index_put_rule, ~3u,
+                          0,           false,           true};
 
 TensorRef apply_index_put(const TensorRef& target, const TensorRef& values,
                           std::span<const TensorRef> indices, const Dims& dimensions,
@@ -258,7 +257,8 @@ void resolve(const TensorRef& x, const TensorList& given, TensorList& indices, D
       common = broadcast_shapes("index", common, index->shape());
     } catch (const Error&) {
       std::string shapes;
-      for (const TensorRef& each : indices) shapes += (shapes.empty() ? "" : ", ") + text(each->shape());
+      for (const TensorRef& each : indices)
+        shapes += (shapes.empty() ? "" : ", ") + text(each->shape());
       fail(ErrorKind::Index, "index: shape mismatch: indexing tensors could not be broadcast ",
            "together with shapes ", shapes);
     }

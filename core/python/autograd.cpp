@@ -82,8 +82,8 @@ class PythonNodeHook final : public NodeHook {
       return;
     }
     nb::object outgoing = wrap_all(results);
-    Owned returned =
-        Owned::check(PyObject_CallFunctionObjArgs(function_, outgoing.ptr(), incoming.ptr(), nullptr));
+    Owned returned = Owned::check(
+        PyObject_CallFunctionObjArgs(function_, outgoing.ptr(), incoming.ptr(), nullptr));
     replace_from(returned.get(), results);
   }
   PyObject* function() const { return function_; }
@@ -127,7 +127,8 @@ TensorRef tensor_argument(nb::handle object, const char* op) {
 
 HookHandle register_hook(nb::handle self, nb::object function) {
   TensorRef tensor = tensor_argument(self, "register_hook");
-  require(tensor->requires_grad(), "register_hook: cannot register a hook on a tensor that doesn't "
+  require(tensor->requires_grad(),
+          "register_hook: cannot register a hook on a tensor that doesn't "
           "require gradient; call requires_grad_() first");
   Ref<Hook> hook = Ref<Hook>::adopt(new PythonHook(std::move(function)));
   HookHandle handle;
@@ -335,7 +336,9 @@ struct SavedTensors {
 class FunctionNode final : public Node {
  public:
   FunctionNode(nb::object backward, nb::object saved, std::string name)
-      : backward_(backward.release().ptr()), saved_(saved.release().ptr()), name_(std::move(name)) {}
+      : backward_(backward.release().ptr()),
+        saved_(saved.release().ptr()),
+        name_(std::move(name)) {}
   ~FunctionNode() override {
     WithGil gil;
     saved_tensors().owner = nullptr;
@@ -453,7 +456,8 @@ nb::object record_function(nb::object backward, const std::string& name, nb::han
 }
 
 nb::object unpack_saved(SavedTensors& saved) {
-  require(!saved.released, "saved_tensors: Trying to backward through the graph a second time, but ",
+  require(!saved.released,
+          "saved_tensors: Trying to backward through the graph a second time, but ",
           "its saved tensors have already been freed; pass retain_graph=True to the first "
           "backward()");
   nb::list list;
@@ -511,7 +515,9 @@ int visit_hooks(const Tensor& tensor, visitproc visit, void* arg) {
   return 0;
 }
 
-PyObject* wrap_grad_fn(const TensorRef& tensor) { return wrap_node(grad_fn(tensor)).release().ptr(); }
+PyObject* wrap_grad_fn(const TensorRef& tensor) {
+  return wrap_node(grad_fn(tensor)).release().ptr();
+}
 
 // Tensor.backward(gradient=None, retain_graph=None, create_graph=False, inputs=None)
 PyObject* tensor_backward(PyObject* self, PyObject* const* arguments, Py_ssize_t count,
@@ -541,25 +547,33 @@ void bind_autograd(nb::module_& module) {
   places = {here, release_place, describe_place};
   bind_nodes(module);
   bind_modes(module);
-  nb::class_<SavedTensors>(module, "SavedTensors")
-      .def("unpack", [](SavedTensors& self) { return translated(unpack_saved, self); });
+  nb::class_<SavedTensors>(module, "SavedTensors").def("unpack", [](SavedTensors& self) {
+    return translated(unpack_saved, self);
+  });
   module.def("register_hook", [](nb::handle self, nb::object function) {
     return translated(register_hook, self, function);
   });
   module.def("register_post_accumulate_grad_hook", [](nb::handle self, nb::object function) {
     return translated(register_accumulated_hook, self, function);
   });
-  module.def("backward", [](nb::handle tensors, nb::handle gradients, nb::handle retain,
-                            bool create, nb::handle inputs) {
-    translated([&] {
-      run_backward(tensors, gradients, retain, create, inputs);
-      return 0;
-    });
-  }, nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg().none());
-  module.def("grad", [](nb::handle outputs, nb::handle inputs, nb::handle gradients,
-                        nb::handle retain, bool create, bool unused, bool materialize) {
-    return translated(run_grad, outputs, inputs, gradients, retain, create, unused, materialize);
-  }, nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg());
+  module.def(
+      "backward",
+      [](nb::handle tensors, nb::handle gradients, nb::handle retain, bool create,
+         nb::handle inputs) {
+        translated([&] {
+          run_backward(tensors, gradients, retain, create, inputs);
+          return 0;
+        });
+      },
+      nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg().none());
+  module.def(
+      "grad",
+      [](nb::handle outputs, nb::handle inputs, nb::handle gradients, nb::handle retain,
+         bool create, bool unused, bool materialize) {
+        return translated(run_grad, outputs, inputs, gradients, retain, create, unused,
+                          materialize);
+      },
+      nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg());
   module.def("record_function", [](nb::object backward, const std::string& name, nb::handle args,
                                    nb::handle outputs, nb::handle saved, nb::handle dirty,
                                    nb::handle constant) {

@@ -3,7 +3,9 @@
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+// After Python.h, which it needs.
 #include <nanobind/nanobind.h>
+#include <structmember.h>
 
 #include "autograd/meta.h"
 #include "ops/registry.h"
@@ -12,8 +14,7 @@ namespace flambeau::python {
 
 // The Tensor object: one word more than a PyObject needs, the rest is on demand.
 struct TensorObject {
-  PyObject_HEAD
-  Tensor* tensor;  // owned
+  PyObject_HEAD Tensor* tensor;  // owned
   PyObject* dict;
   PyObject* weak_references;
 };

@@ -32,17 +32,27 @@ DType dtype_of_format(const Py_buffer& view) {
   if (*format == '@' || *format == '=' || *format == '<') ++format;
   if (format[0] && !format[1]) {
     switch (*format) {
-      case '?': return DType::Bool;
-      case 'B': return DType::UInt8;
-      case 'b': return DType::Int8;
-      case 'e': return DType::Float16;
-      case 'f': return DType::Float32;
-      case 'd': return DType::Float64;
-      case 'h': return DType::Int16;
-      case 'i': return DType::Int32;
+      case '?':
+        return DType::Bool;
+      case 'B':
+        return DType::UInt8;
+      case 'b':
+        return DType::Int8;
+      case 'e':
+        return DType::Float16;
+      case 'f':
+        return DType::Float32;
+      case 'd':
+        return DType::Float64;
+      case 'h':
+        return DType::Int16;
+      case 'i':
+        return DType::Int32;
       case 'l':
-      case 'q': return view.itemsize == 8 ? DType::Int64 : DType::Int32;
-      default: break;
+      case 'q':
+        return view.itemsize == 8 ? DType::Int64 : DType::Int32;
+      default:
+        break;
     }
   }
   fail(ErrorKind::Type, "from_numpy: can't convert an array with elements of format '", format,
@@ -52,16 +62,26 @@ DType dtype_of_format(const Py_buffer& view) {
 
 const char* format_of(DType dtype) {
   switch (dtype) {
-    case DType::Bool: return "?";
-    case DType::UInt8: return "B";
-    case DType::Int8: return "b";
-    case DType::Int16: return "h";
-    case DType::Int32: return "i";
-    case DType::Int64: return "l";
-    case DType::Float16: return "e";
-    case DType::BFloat16: return nullptr;
-    case DType::Float32: return "f";
-    default: return "d";
+    case DType::Bool:
+      return "?";
+    case DType::UInt8:
+      return "B";
+    case DType::Int8:
+      return "b";
+    case DType::Int16:
+      return "h";
+    case DType::Int32:
+      return "i";
+    case DType::Int64:
+      return "l";
+    case DType::Float16:
+      return "e";
+    case DType::BFloat16:
+      return nullptr;
+    case DType::Float32:
+      return "f";
+    default:
+      return "d";
   }
 }
 
@@ -98,7 +118,8 @@ TensorRef tensor_from_buffer(PyObject* object, bool writable_required) {
            "negative, and tensors with negative strides are not supported; use array.copy()");
     }
     if (view.strides[d] % view.itemsize != 0) {
-      fail(ErrorKind::Value, "from_numpy: the strides of the array are not a multiple of its "
+      fail(ErrorKind::Value,
+           "from_numpy: the strides of the array are not a multiple of its "
            "element size; use array.copy()");
     }
     strides.push_back(view.strides[d] / view.itemsize);
@@ -119,7 +140,8 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) {
     Tensor& x = *reinterpret_cast<TensorObject*>(self)->tensor;
     const char* format = format_of(x.dtype());
     if (!format) fail(ErrorKind::Type, "numpy: Got unsupported ScalarType BFloat16; use .float()");
-    require(!x.requires_grad(), "numpy: Can't call numpy() on Tensor that requires grad. Use "
+    require(!x.requires_grad(),
+            "numpy: Can't call numpy() on Tensor that requires grad. Use "
             "tensor.detach().numpy() instead.");
     require(x.device().is_cpu(), "numpy: can't convert ", device_name(x.device()),
             " device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory "
@@ -147,7 +169,9 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) {
   });
 }
 
-void release_buffer(PyObject*, Py_buffer* view) { delete[] static_cast<Py_ssize_t*>(view->internal); }
+void release_buffer(PyObject*, Py_buffer* view) {
+  delete[] static_cast<Py_ssize_t*>(view->internal);
+}
 
 namespace {
 
@@ -332,9 +356,12 @@ void require_tensor(nb::handle object, const char* op) {
 }  // namespace
 
 void bind_data(nb::module_& module) {
-  module.def("tensor_from_data", [](nb::handle data, nb::handle dtype) {
-    return checked([&] { return wrap(tensor_from_data(data.ptr(), optional_dtype(dtype))); });
-  }, nb::arg().none(), nb::arg().none());
+  module.def(
+      "tensor_from_data",
+      [](nb::handle data, nb::handle dtype) {
+        return checked([&] { return wrap(tensor_from_data(data.ptr(), optional_dtype(dtype))); });
+      },
+      nb::arg().none(), nb::arg().none());
   module.def("tensor_from_buffer", [](nb::handle object) {
     return checked([&] { return wrap(tensor_from_buffer(object.ptr(), true)); });
   });

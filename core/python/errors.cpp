@@ -7,13 +7,19 @@ namespace flambeau::python {
 
 static PyObject* exception_of(ErrorKind kind) {
   switch (kind) {
-    case ErrorKind::Value: return PyExc_ValueError;
-    case ErrorKind::Type: return PyExc_TypeError;
-    case ErrorKind::Index: return PyExc_IndexError;
-    case ErrorKind::NotImplemented: return PyExc_NotImplementedError;
-    case ErrorKind::Overflow: return PyExc_OverflowError;
+    case ErrorKind::Value:
+      return PyExc_ValueError;
+    case ErrorKind::Type:
+      return PyExc_TypeError;
+    case ErrorKind::Index:
+      return PyExc_IndexError;
+    case ErrorKind::NotImplemented:
+      return PyExc_NotImplementedError;
+    case ErrorKind::Overflow:
+      return PyExc_OverflowError;
     case ErrorKind::Runtime:
-    case ErrorKind::OutOfMemory: return PyExc_RuntimeError;
+    case ErrorKind::OutOfMemory:
+      return PyExc_RuntimeError;
   }
   return PyExc_RuntimeError;
 }

@@ -90,8 +90,8 @@ TensorRef apply_basic(TensorRef x, PyObject* const* items, Py_ssize_t count, Ten
     } else if (is_tensor(object) || PyList_Check(object) || PyTuple_Check(object) ||
                (is_array(object) && !PyIndex_Check(object))) {
       TensorRef index = index_tensor(object);
-      int64_t width = index->dtype() == DType::Bool || index->dtype() == DType::UInt8
-                          ? index->dim() : 1;
+      int64_t width =
+          index->dtype() == DType::Bool || index->dtype() == DType::UInt8 ? index->dim() : 1;
       if (width == 0) {  // a 0-d mask adds a dimension of length 0 or 1
         x = unsqueeze(x, dim);
         index = unsqueeze(index, 0);
@@ -197,16 +197,16 @@ int set_item(PyObject* self, PyObject* index_object, PyObject* value) {
     bool one_mask = indices.size() == 1 && indices[0] && indices[0]->dtype() == DType::Bool;
     if (is_number && one_mask && indices[0]->shape() == target->shape()) {
       Owned view(wrap(target)), mask(wrap(indices[0]));
-      Owned done = Owned::check(
-          PyObject_CallMethod(view.get(), "masked_fill_", "OO", mask.get(), value));
+      Owned done =
+          Owned::check(PyObject_CallMethod(view.get(), "masked_fill_", "OO", mask.get(), value));
       return 0;
     }
     TensorRef source = is_number ? full({}, number, x->dtype()) : value_tensor(value, x->dtype());
-    require(source->dtype() == x->dtype() || !is_tensor(value) || source->dim() == 0 ||
-                is_array(value),
-            "index_put_: Index put requires the source and destination dtypes match, got torch.",
-            dtype_name(x->dtype()), " for the destination and torch.",
-            dtype_name(source->dtype()), " for the source; convert it with .to(dtype)");
+    require(
+        source->dtype() == x->dtype() || !is_tensor(value) || source->dim() == 0 || is_array(value),
+        "index_put_: Index put requires the source and destination dtypes match, got torch.",
+        dtype_name(x->dtype()), " for the destination and torch.", dtype_name(source->dtype()),
+        " for the source; convert it with .to(dtype)");
     index_put_(target, indices, source, false);
     return 0;
   });

@@ -46,26 +46,38 @@ std::string describe(PyObject* object) {
 const char* wanted(Kind kind) {
   switch (kind) {
     case Kind::Tensor:
-    case Kind::OptionalTensor: return "Tensor";
-    case Kind::TensorList: return "tuple of Tensors";
+    case Kind::OptionalTensor:
+      return "Tensor";
+    case Kind::TensorList:
+      return "tuple of Tensors";
     case Kind::Scalar:
-    case Kind::OptionalScalar: return "Number";
-    case Kind::TensorOrScalar: return "Tensor or Number";
+    case Kind::OptionalScalar:
+      return "Number";
+    case Kind::TensorOrScalar:
+      return "Tensor or Number";
     case Kind::Int:
-    case Kind::OptionalInt: return "int";
+    case Kind::OptionalInt:
+      return "int";
     case Kind::Ints:
-    case Kind::OptionalInts: return "tuple of ints";
+    case Kind::OptionalInts:
+      return "tuple of ints";
     case Kind::Bool:
-    case Kind::OptionalBool: return "bool";
+    case Kind::OptionalBool:
+      return "bool";
     case Kind::Double:
-    case Kind::OptionalDouble: return "float";
+    case Kind::OptionalDouble:
+      return "float";
     case Kind::DType:
-    case Kind::OptionalDType: return "torch.dtype";
+    case Kind::OptionalDType:
+      return "torch.dtype";
     case Kind::Device:
-    case Kind::OptionalDevice: return "torch.device";
+    case Kind::OptionalDevice:
+      return "torch.device";
     case Kind::String:
-    case Kind::OptionalString: return "str";
-    case Kind::Generator: return "torch.Generator";
+    case Kind::OptionalString:
+      return "str";
+    case Kind::Generator:
+      return "torch.Generator";
   }
   return "";
 }
@@ -81,8 +93,10 @@ bool accepts_none(Kind kind) {
     case Kind::OptionalDType:
     case Kind::OptionalDevice:
     case Kind::OptionalString:
-    case Kind::Generator: return true;
-    default: return false;
+    case Kind::Generator:
+      return true;
+    default:
+      return false;
   }
 }
 
@@ -125,9 +139,11 @@ bool convert_argument(Kind kind, PyObject* object, Argument& result) {
         return true;
       }
       return as_scalar(object, result.scalar);
-    case Kind::TensorList: return convert_tensor_list(object, result.tensors);
+    case Kind::TensorList:
+      return convert_tensor_list(object, result.tensors);
     case Kind::Scalar:
-    case Kind::OptionalScalar: return convert_scalar(object, result.scalar);
+    case Kind::OptionalScalar:
+      return convert_scalar(object, result.scalar);
     case Kind::Int:
     case Kind::OptionalInt:
       return !PyBool_Check(object) && as_int(object, result.integer);
@@ -150,15 +166,18 @@ bool convert_argument(Kind kind, PyObject* object, Argument& result) {
       return true;
     }
     case Kind::DType:
-    case Kind::OptionalDType: return as_dtype(object, result.dtype);
+    case Kind::OptionalDType:
+      return as_dtype(object, result.dtype);
     case Kind::Device:
-    case Kind::OptionalDevice: return as_device(object, result.device);
+    case Kind::OptionalDevice:
+      return as_device(object, result.device);
     case Kind::String:
     case Kind::OptionalString:
       if (!PyUnicode_Check(object)) return false;
       result.string = PyUnicode_AsUTF8(object);
       return true;
-    case Kind::Generator: return as_generator(object, result.generator);
+    case Kind::Generator:
+      return as_generator(object, result.generator);
   }
   return false;
 }
@@ -261,8 +280,7 @@ PyObject* find_out(const OperatorObject& op, const Given& given) {
 // Elementwise: operands are tensors or numbers, all of them.
 PyObject* call_pointwise(OperatorObject& op, const Overload& overload, PyObject** slots,
                          PyObject* out, std::string& error) {
-  Operand operands[kMaxParameters] = {Scalar(), Scalar(), Scalar(), Scalar(),
-                                      Scalar(), Scalar(), Scalar(), Scalar()};
+  Operand operands[kMaxOperands] = {0, 0, 0, 0, 0, 0, 0, 0};
   size_t count = overload.parameters.size();
   for (size_t i = 0; i < count; ++i) {
     PyObject* object = slots[i] ? slots[i] : overload.parameters[i].default_value.get();
@@ -426,9 +444,8 @@ PyObject* call_operator(PyObject* callable, PyObject* const* arguments, size_t f
       Owned varargs;
       std::string error = match(op, overload, given, slots, varargs, op.accepts_out);
       if (error.empty()) {
-        PyObject* result = overload.op->pointwise
-                               ? call_pointwise(op, overload, slots, out, error)
-                               : call_function(op, overload, slots, out, error);
+        PyObject* result = overload.op->pointwise ? call_pointwise(op, overload, slots, out, error)
+                                                  : call_function(op, overload, slots, out, error);
         if (result) return result;
         if (PyErr_Occurred()) throw PythonError();
       }
@@ -457,8 +474,8 @@ void parse_signature(const Operator& op, Overload& overload) {
     std::string name = piece.substr(0, equals);
     parameter.name = PyUnicode_InternFromString(name.c_str());
     size_t index = overload.parameters.size();
-    require(index < op.kinds.size() && index < kMaxParameters, "signature of ", op.name,
-            " has more parameters than its function: ", op.signature);
+    require(index < op.kinds.size() && index < (op.pointwise ? kMaxOperands : kMaxParameters),
+            "signature of ", op.name, " has more parameters than its function: ", op.signature);
     parameter.kind = op.kinds[index];
     parameter.has_default = equals != std::string::npos;
     if (parameter.has_default) {
@@ -552,10 +569,9 @@ void make_operator_type() {
                                 {Py_tp_methods, operator_methods},
                                 {Py_tp_members, operator_members},
                                 {0, nullptr}};
-  static PyType_Spec spec{"flambeau._core.Operator", sizeof(OperatorObject), 0,
-                          Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL |
-                              Py_TPFLAGS_METHOD_DESCRIPTOR,
-                          slots};
+  static PyType_Spec spec{
+      "flambeau._core.Operator", sizeof(OperatorObject), 0,
+      Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_VECTORCALL | Py_TPFLAGS_METHOD_DESCRIPTOR, slots};
   operator_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
   if (!operator_type) throw nb::python_error();
   out_name = PyUnicode_InternFromString("out");

@@ -1,13 +1,12 @@
 // Operators as Python objects.
 #pragma once
 
-#include <structmember.h>
-
 #include "python/common.h"
 
 namespace flambeau::python {
 
 inline constexpr size_t kMaxParameters = 24;
+inline constexpr size_t kMaxOperands = 8;  // of elementwise operators
 
 struct Parameter {
   PyObject* name = nullptr;  // interned
@@ -24,8 +23,7 @@ struct Overload {
 };
 
 struct OperatorObject {
-  PyObject_HEAD
-  vectorcallfunc vectorcall;
+  PyObject_HEAD vectorcallfunc vectorcall;
   std::vector<Overload>* overloads;
   const char* name;
   bool in_place;

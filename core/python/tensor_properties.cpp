@@ -13,12 +13,12 @@ namespace {
 
 Tensor& tensor_of(PyObject* self) { return *reinterpret_cast<TensorObject*>(self)->tensor; }
 
-#define GETTER(name, expression)                 \
-  PyObject* name(PyObject* self, void*) {        \
-    return guarded([&]() -> PyObject* {          \
+#define GETTER(name, expression)                    \
+  PyObject* name(PyObject* self, void*) {           \
+    return guarded([&]() -> PyObject* {             \
       [[maybe_unused]] Tensor& x = tensor_of(self); \
-      return expression;                         \
-    });                                          \
+      return expression;                            \
+    });                                             \
   }
 
 TensorRef reversed(const TensorRef& x) {
@@ -66,14 +66,16 @@ int set_requires_grad(PyObject* self, PyObject* value, void*) {
     }
     TensorRef x = unwrap(self);
     bool wanted = value == Py_True;
-    require(is_leaf(x) || wanted, "requires_grad: you can only change requires_grad flags of leaf "
+    require(is_leaf(x) || wanted,
+            "requires_grad: you can only change requires_grad flags of leaf "
             "variables; use detach() to get a tensor that does not require grad");
     require(!wanted || is_floating(x->dtype()),
             "requires_grad: only Tensors of floating point dtype can require gradients, got torch.",
             dtype_name(x->dtype()));
-    require(!wanted || !x->inference() || mode.inference,
-            "requires_grad: Setting requires_grad=True on inference tensor outside InferenceMode is "
-            "not allowed; clone() it first");
+    require(
+        !wanted || !x->inference() || mode.inference,
+        "requires_grad: Setting requires_grad=True on inference tensor outside InferenceMode is "
+        "not allowed; clone() it first");
     if (is_leaf(x)) x->set_requires_grad_flag(wanted);
     return 0;
   });
@@ -139,12 +141,12 @@ PyObject* method_stride(PyObject* self, PyObject* const* arguments, Py_ssize_t c
   });
 }
 
-#define METHOD(name, expression)                 \
-  PyObject* name(PyObject* self, PyObject*) {    \
-    return guarded([&]() -> PyObject* {          \
+#define METHOD(name, expression)                    \
+  PyObject* name(PyObject* self, PyObject*) {       \
+    return guarded([&]() -> PyObject* {             \
       [[maybe_unused]] Tensor& x = tensor_of(self); \
-      return expression;                         \
-    });                                          \
+      return expression;                            \
+    });                                             \
   }
 
 // A tensor and its detached alias share one version counter, so that writes are noticed.
@@ -172,7 +174,8 @@ PyObject* method_requires_grad(PyObject* self, PyObject* const* arguments, Py_ss
 PyObject* method_retain_grad(PyObject* self, PyObject*) {
   return guarded([&]() -> PyObject* {
     TensorRef x = unwrap(self);
-    require(x->requires_grad(), "retain_grad: can't retain_grad on Tensor that has "
+    require(x->requires_grad(),
+            "retain_grad: can't retain_grad on Tensor that has "
             "requires_grad=False");
     if (Ref<Node> node = grad_fn(x)) {
       autograd_meta(*x).retains_grad = true;
@@ -188,7 +191,8 @@ PyObject* method_detach_in_place(PyObject* self, PyObject*) {
     AutogradMeta* meta = x.autograd();
     require(!meta || !meta->base, "detach_: Can't detach views in-place. Use detach() instead");
     if (meta) {
-      if (meta->retains_grad && meta->grad_fn) meta->grad_fn->outputs[meta->output].retained = nullptr;
+      if (meta->retains_grad && meta->grad_fn)
+        meta->grad_fn->outputs[meta->output].retained = nullptr;
       meta->retains_grad = false;
       meta->grad_fn = nullptr;
     }
@@ -275,7 +279,8 @@ PyGetSetDef tensor_properties[] = {
 
 #define FAST(function) reinterpret_cast<PyCFunction>(reinterpret_cast<void*>(function))
 PyMethodDef tensor_methods[] = {
-    {"size", FAST(method_size), METH_FASTCALL | METH_KEYWORDS, "size(dim=None): shape or a length."},
+    {"size", FAST(method_size), METH_FASTCALL | METH_KEYWORDS,
+     "size(dim=None): shape or a length."},
     {"stride", FAST(method_stride), METH_FASTCALL, "stride(dim=None): steps in elements."},
     {"detach", method_detach, METH_NOARGS, "The same memory without history."},
     {"detach_", method_detach_in_place, METH_NOARGS, "Forgets the history of this tensor."},

@@ -58,8 +58,10 @@ auto translated(Function&& function) {
 void bind_dtypes(nb::module_& module) {
   nb::class_<DTypeObject> type(module, "dtype", "The type of a tensor's elements.");
   dtype_type = type;
-  type.def("__repr__", [](const DTypeObject& self) { return text("torch.", dtype_name(self.dtype)); });
-  type.def("__reduce__", [](const DTypeObject& self) { return std::string(dtype_name(self.dtype)); });
+  type.def("__repr__",
+           [](const DTypeObject& self) { return text("torch.", dtype_name(self.dtype)); });
+  type.def("__reduce__",
+           [](const DTypeObject& self) { return std::string(dtype_name(self.dtype)); });
   type.def("__deepcopy__", [](nb::object self, nb::handle) { return self; });
   type.def("__copy__", [](nb::object self) { return self; });
   type.def_prop_ro("itemsize", [](const DTypeObject& self) { return item_size(self.dtype); });
@@ -91,10 +93,10 @@ void bind_devices(nb::module_& module) {
   type.def("__init__", [](Device* self, int index) {
     new (self) Device{Device::Type::Cuda, static_cast<int8_t>(index)};
   });
-  type.def_prop_ro("type",
-                   [](const Device& self) { return self.is_cpu() ? "cpu" : "cuda"; });
+  type.def_prop_ro("type", [](const Device& self) { return self.is_cpu() ? "cpu" : "cuda"; });
   type.def_prop_ro("index", [](const Device& self) -> nb::object {
-    return self.index < 0 ? nb::none() : nb::int_(static_cast<int>(self.index));
+    if (self.index < 0) return nb::none();
+    return nb::int_(static_cast<int>(self.index));
   });
   type.def("__str__", [](const Device& self) { return device_name(self); });
   type.def("__repr__", [](const Device& self) {
@@ -104,9 +106,8 @@ void bind_devices(nb::module_& module) {
   type.def("__eq__", [](const Device& self, nb::handle other) {
     return nb::isinstance<Device>(other) && nb::cast<Device&>(other) == self;
   });
-  type.def("__hash__", [](const Device& self) {
-    return static_cast<int>(self.type) * 256 + self.index + 1;
-  });
+  type.def("__hash__",
+           [](const Device& self) { return static_cast<int>(self.type) * 256 + self.index + 1; });
   type.def("__reduce__", [](nb::object self) {
     return nb::make_tuple(self.type(), nb::make_tuple(nb::str(self)));
   });
@@ -188,9 +189,12 @@ bool as_scalar(PyObject* object, Scalar& result) {
 
 PyObject* wrap_scalar(Scalar value) {
   switch (value.kind) {
-    case Scalar::Kind::Bool: return PyBool_FromLong(value.integer);
-    case Scalar::Kind::Int: return PyLong_FromLongLong(value.integer);
-    default: return PyFloat_FromDouble(value.floating);
+    case Scalar::Kind::Bool:
+      return PyBool_FromLong(value.integer);
+    case Scalar::Kind::Int:
+      return PyLong_FromLongLong(value.integer);
+    default:
+      return PyFloat_FromDouble(value.floating);
   }
 }
 
@@ -240,8 +244,7 @@ void bind_values(nb::module_& module) {
   bind_dtypes(module);
   bind_devices(module);
   module.def("_set_size_type", [](nb::object type) { size_type = type.release().ptr(); });
-  module.def("get_default_dtype",
-             [] { return nb::steal(wrap_dtype(default_dtype())); });
+  module.def("get_default_dtype", [] { return nb::steal(wrap_dtype(default_dtype())); });
   module.def("set_default_dtype", [](nb::handle dtype) {
     translated([&] {
       DType value;
