@@ -136,6 +136,7 @@ void bind_tensor_type(nanobind::module_& module);
 void bind_values(nanobind::module_& module);
 void bind_autograd(nanobind::module_& module);
 void bind_data(nanobind::module_& module);
+void bind_random(nanobind::module_& module);
 
 // Lets the garbage collector see a tensor object (it has attributes or hooks now).
 void track(PyObject* self);

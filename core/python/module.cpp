@@ -10,5 +10,6 @@ NB_MODULE(_core, module) {
   bind_tensor_type(module);
   bind_autograd(module);
   bind_data(module);
+  bind_random(module);
   bind_operators(module);
 }

@@ -1,0 +1,160 @@
+// torch.Generator and the default generator.
+#include <cstring>
+
+#include "python/common.h"
+#include "python/operator_type.h"
+#include "random/generator.h"
+
+namespace nb = nanobind;
+
+namespace flambeau::python {
+
+namespace {
+
+struct GeneratorObject {
+  Ref<Generator> generator;
+};
+nb::handle generator_type;
+
+using Lock = std::lock_guard<std::mutex>;
+
+Generator& generator_in(const GeneratorObject& object) { return *object.generator; }
+
+GeneratorObject fresh_generator() { return {Ref<Generator>::adopt(new Generator)}; }
+
+// nanobind passes on its own exceptions only.
+template <class Function>
+auto translated(Function&& function) {
+  try {
+    return function();
+  } catch (...) {
+    translate_exception();
+    throw nb::python_error();
+  }
+}
+
+// Any integer of 64 bits, signed or not; negative ones wrap.
+uint64_t seed_from(nb::handle object) {
+  if (!PyLong_Check(object.ptr())) {
+    fail("manual_seed: expected an int, but got ", Py_TYPE(object.ptr())->tp_name);
+  }
+  int overflow = 0;
+  int64_t seed = PyLong_AsLongLongAndOverflow(object.ptr(), &overflow);
+  if (overflow == 0) return static_cast<uint64_t>(seed);
+  uint64_t large = overflow > 0 ? PyLong_AsUnsignedLongLong(object.ptr()) : 0;
+  if (overflow < 0 || PyErr_Occurred()) {
+    PyErr_Clear();
+    fail(ErrorKind::Value, "manual_seed: required a seed in [-2^63, 2^64), got one with more bits");
+  }
+  return large;
+}
+
+nb::object get_state(const GeneratorObject& self) {
+  Generator& generator = generator_in(self);
+  TensorRef tensor = Tensor::empty({Generator::kStateBytes}, DType::UInt8);
+  Lock lock(generator.mutex());
+  Generator::State state = generator.get_state();
+  std::memcpy(tensor->data(), state.data(), state.size());
+  return nb::steal(wrap(std::move(tensor)));
+}
+
+void set_state(const GeneratorObject& self, nb::handle object) {
+  if (!is_tensor(object.ptr()) || unwrap(object.ptr())->dtype() != DType::UInt8) {
+    fail(ErrorKind::Type, "set_state: RNG state must be a torch.uint8 tensor, as get_state() ",
+         "returns; got ", Py_TYPE(object.ptr())->tp_name);
+  }
+  TensorRef tensor = unwrap(object.ptr());
+  require(tensor->contiguous(), "set_state: required a contiguous state; use .contiguous()");
+  Lock lock(generator_in(self).mutex());
+  generator_in(self).set_state({tensor->data<uint8_t>(), static_cast<size_t>(tensor->numel())});
+}
+
+}  // namespace
+
+bool as_generator(PyObject* object, Generator*& result) {
+  if (!nb::isinstance<GeneratorObject>(object)) return false;
+  result = nb::inst_ptr<GeneratorObject>(nb::handle(object))->generator.get();
+  return true;
+}
+
+void bind_random(nb::module_& module) {
+  nb::class_<GeneratorObject> type(
+      module, "Generator",
+      "A source of random numbers: the same seed gives the same numbers, as PyTorch's.\n\n"
+      "Args:\n    device: 'cpu', the only one so far.\n\n"
+      "Example:\n    >>> generator = torch.Generator().manual_seed(7)\n"
+      "    >>> torch.randint(10, (3,), generator=generator)\n    tensor([5, 2, 1])");
+  type.def(
+      "__init__",
+      [](GeneratorObject* self, nb::handle device) {
+        translated([&] {
+          Device wanted;
+          if (!as_device(device.ptr(), wanted)) {
+            fail(ErrorKind::Type, "Generator: expected a device, got ",
+                 Py_TYPE(device.ptr())->tp_name);
+          }
+          require(wanted.is_cpu(), "Generator: ", device_name(wanted),
+                  " needs CUDA, which is not available; use device='cpu'");
+          new (self) GeneratorObject(fresh_generator());
+        });
+      },
+      nb::arg("device") = "cpu");
+  type.def("__reduce__", [](nb::object self) {
+    return nb::make_tuple(self.type(), nb::make_tuple(), self.attr("get_state")());
+  });
+  type.def("__setstate__", [](GeneratorObject& self, nb::handle state) {
+    translated([&] { set_state(self, state); });
+  });
+  type.def_prop_ro("device",
+                   [](const GeneratorObject&) { return nb::steal(wrap_device(Device{})); });
+  type.def(
+      "manual_seed",
+      [](nb::object self, nb::handle seed) {
+        translated([&] {
+          Generator& generator = generator_in(nb::cast<GeneratorObject&>(self));
+          uint64_t value = seed_from(seed);
+          Lock lock(generator.mutex());
+          generator.manual_seed(value);
+        });
+        return self;
+      },
+      nb::arg("seed"), "Starts the stream of `seed`, any 64-bit integer; returns the generator.");
+  type.def(
+      "seed",
+      [](GeneratorObject& self) {
+        Lock lock(generator_in(self).mutex());
+        return generator_in(self).seed();
+      },
+      "Reseeds from the system's entropy and returns the seed.");
+  type.def(
+      "initial_seed",
+      [](GeneratorObject& self) {
+        Lock lock(generator_in(self).mutex());
+        return generator_in(self).initial_seed();
+      },
+      "The seed that the stream started with.");
+  type.def(
+      "get_state",
+      [](GeneratorObject& self) { return translated([&] { return get_state(self); }); },
+      "The state as a uint8 tensor, in PyTorch's format.");
+  type.def(
+      "set_state",
+      [](nb::object self, nb::handle state) {
+        translated([&] { set_state(nb::cast<GeneratorObject&>(self), state); });
+        return self;
+      },
+      nb::arg("new_state"), "Continues from a state that get_state() returned.");
+  type.def(
+      "clone_state",
+      [](GeneratorObject& self) {
+        GeneratorObject copy = fresh_generator();
+        Lock lock(generator_in(self).mutex());
+        generator_in(copy).set_state(generator_in(self).get_state());
+        return copy;
+      },
+      "A new generator in the same state.");
+  module.attr("default_generator") =
+      nb::cast(GeneratorObject{Ref<Generator>::share(&default_generator())});
+}
+
+}  // namespace flambeau::python
