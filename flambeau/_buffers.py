@@ -30,3 +30,9 @@ def tensor_from_bytes(content: Any, dtype: dtype, shape: tuple[int, ...]) -> Ten
     if math.prod(shape) == 0:
         return flambeau.empty(shape, dtype=dtype)
     return flambeau.frombuffer(content, dtype=dtype).reshape(shape)
+
+
+def storage_tensor(tensor: Tensor) -> Tensor:
+    """Returns the whole storage of a tensor as a 1-d tensor of bytes that shares it."""
+    count = tensor.untyped_storage().nbytes() // tensor.element_size()
+    return tensor.detach().as_strided((count,), (1,), 0).view(flambeau.uint8)
