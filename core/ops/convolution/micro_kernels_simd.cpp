@@ -1,0 +1,221 @@
+// Register tiles of convolution: Note [Shifted view] in shifted_view.h says what they compute.
+// A product tile of 8x3 vectors keeps 24 sums in registers (32 of them with AVX-512; 4x3 of 16
+// otherwise) and needs 3 loads of b and one broadcast per row and step: bound by multiply-adds.
+#include "ops/convolution/micro_kernels.h"
+
+namespace flambeau::FLAMBEAU_ISA {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int kVectorBytes = 64, kRows = 8;
+#elif defined(__AVX__)
+constexpr int kVectorBytes = 32, kRows = 4;
+#elif defined(__aarch64__)
+constexpr int kVectorBytes = 16, kRows = 8;
+#else
+constexpr int kVectorBytes = 16, kRows = 4;
+#endif
+constexpr int kVectors = 3;
+
+// A vector of any length that may lie at any address.
+template <class T, int Bytes>
+struct VectorOf {
+  typedef T type __attribute__((vector_size(Bytes), aligned(sizeof(T)), may_alias));
+};
+template <class T, int Bytes = kVectorBytes>
+using Vector = typename VectorOf<T, Bytes>::type;
+template <class T>
+constexpr int kLanes = kVectorBytes / sizeof(T);
+
+template <class T, int Bytes = kVectorBytes>
+inline Vector<T, Bytes> load(const T* from) {
+  return *reinterpret_cast<const Vector<T, Bytes>*>(from);
+}
+template <class T, int Bytes = kVectorBytes>
+inline void store(T* to, Vector<T, Bytes> value) {
+  *reinterpret_cast<Vector<T, Bytes>*>(to) = value;
+}
+
+template <class T, int Height, int Width>
+void product(const T* a, const T* b, const int64_t* offsets, int64_t count, const T* initial, T* c,
+             int64_t c_pitch) {
+  constexpr int lanes = kLanes<T>;
+  Vector<T> sum[Height][Width];
+#pragma GCC unroll 8
+  for (int r = 0; r < Height; ++r) {
+#pragma GCC unroll 8
+    for (int v = 0; v < Width; ++v) {
+      sum[r][v] = initial ? Vector<T>{} + initial[r] : load(c + r * c_pitch + v * lanes);
+    }
+  }
+  for (int64_t k = 0; k < count; ++k, a += Height) {
+    const T* row = b + offsets[k];
+    Vector<T> x[Width];
+#pragma GCC unroll 8
+    for (int v = 0; v < Width; ++v) x[v] = load(row + v * lanes);
+#pragma GCC unroll 8
+    for (int r = 0; r < Height; ++r) {
+#pragma GCC unroll 8
+      for (int v = 0; v < Width; ++v) sum[r][v] += a[r] * x[v];
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < Height; ++r) {
+#pragma GCC unroll 8
+    for (int v = 0; v < Width; ++v) store(c + r * c_pitch + v * lanes, sum[r][v]);
+  }
+}
+
+// Sum of the lanes, halving the vector until one is left.
+template <class T, int Bytes>
+inline T horizontal_sum(Vector<T, Bytes> value) {
+  if constexpr (Bytes == sizeof(T)) {
+    return value[0];
+  } else {
+    Vector<T, Bytes / 2> half[2];
+    __builtin_memcpy(half, &value, Bytes);
+    return horizontal_sum<T, Bytes / 2>(half[0] + half[1]);
+  }
+}
+
+template <class T, int Height, int Columns>
+void dot(const T* a, int64_t a_pitch, const T* b, const int64_t* offsets, int64_t count, T* c,
+         int64_t c_pitch) {
+  Vector<T> sum[Height][Columns] = {};
+  const T* column[Columns];
+  for (int j = 0; j < Columns; ++j) column[j] = b + offsets[j];
+  for (int64_t i = 0; i < count; i += kLanes<T>) {
+    Vector<T> x[Columns];
+#pragma GCC unroll 8
+    for (int j = 0; j < Columns; ++j) x[j] = load(column[j] + i);
+#pragma GCC unroll 8
+    for (int r = 0; r < Height; ++r) {
+      Vector<T> y = load(a + r * a_pitch + i);
+#pragma GCC unroll 8
+      for (int j = 0; j < Columns; ++j) sum[r][j] += y * x[j];
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < Height; ++r) {
+#pragma GCC unroll 8
+    for (int j = 0; j < Columns; ++j) {
+      c[r * c_pitch + j] += horizontal_sum<T, kVectorBytes>(sum[r][j]);
+    }
+  }
+}
+
+// A number known to the compiler, as an argument.
+template <int N>
+struct Number {
+  static constexpr int value = N;
+};
+// Calls action with the height, a power of two up to Height.
+template <int Height = kRows, class Action>
+inline void with_height(int height, Action action) {
+  if constexpr (Height > 1) {
+    if (height < Height) return with_height<Height / 2>(height, action);
+  }
+  action(Number<Height>{});
+}
+// Calls action with the width, at most Width.
+template <int Width, class Action>
+inline void with_width(int width, Action action) {
+  if constexpr (Width > 1) {
+    if (width < Width) return with_width<Width - 1>(width, action);
+  }
+  action(Number<Width>{});
+}
+// Low tiles may be twice as wide: they need the independent sums.
+constexpr int widest(int height) { return height <= 2 ? 2 * kVectors : kVectors; }
+
+template <class T>
+void product_of(int height, int width, const T* a, const T* b, const int64_t* offsets,
+                int64_t count, const T* initial, T* c, int64_t c_pitch) {
+  with_height(height, [&](auto h) {
+    with_width<widest(h.value)>(width, [&](auto w) {
+      product<T, h.value, w.value>(a, b, offsets, count, initial, c, c_pitch);
+    });
+  });
+}
+
+template <class T>
+void dot_of(int height, int columns, const T* a, int64_t a_pitch, const T* b,
+            const int64_t* offsets, int64_t count, T* c, int64_t c_pitch) {
+  with_height(height, [&](auto h) {
+    with_width<widest(h.value)>(columns, [&](auto w) {
+      dot<T, h.value, w.value>(a, a_pitch, b, offsets, count, c, c_pitch);
+    });
+  });
+}
+
+// Copies a short row with vectors only: the last one overlaps the one before it.
+template <class T, int Bytes = kVectorBytes>
+inline void copy_row(T* to, const T* from, int64_t count) {
+  constexpr int64_t lanes = Bytes / sizeof(T);
+  if (count >= lanes) {
+    for (int64_t i = 0; i + lanes < count; i += lanes) {
+      store<T, Bytes>(to + i, load<T, Bytes>(from + i));
+    }
+    store<T, Bytes>(to + count - lanes, load<T, Bytes>(from + count - lanes));
+  } else if constexpr (lanes > 1) {
+    copy_row<T, Bytes / 2>(to, from, count);
+  }
+}
+
+template <class T>
+void store_runs(const T* c, int64_t c_pitch, int64_t rows, const TileRun* runs, int64_t run_count,
+                T* out, int64_t out_pitch, int64_t step) {
+  for (int64_t n = 0; n < run_count; ++n) {
+    const T* from = c + runs[n].start;
+    T* to = out + runs[n].target;
+    int64_t length = runs[n].length;
+    for (int64_t r = 0; r < rows; ++r, from += c_pitch, to += out_pitch) {
+      if (step == 1) {
+        copy_row(to, from, length);
+      } else {
+        for (int64_t i = 0; i < length; ++i) to[i * step] = from[i];
+      }
+    }
+  }
+}
+
+template <class T>
+void gather(T* to, const T* from, int64_t count, int64_t step) {
+  if (step == 1) {
+    copy_row(to, from, count);
+  } else if (step == 2) {
+    for (int64_t i = 0; i < count; ++i) to[i] = from[2 * i];
+  } else {
+    for (int64_t i = 0; i < count; ++i) to[i] = from[i * step];
+  }
+}
+
+template <class T, int Height>
+void pack(int valid, const T* weight, int64_t row_stride, int64_t channel_stride, int64_t channels,
+          const int64_t* taps, int64_t tap_count, T* a) {
+  for (int64_t channel = 0; channel < channels; ++channel, weight += channel_stride) {
+    for (int64_t t = 0; t < tap_count; ++t, a += Height) {
+      const T* from = weight + taps[t];
+      for (int r = 0; r < Height; ++r) a[r] = r < valid ? from[r * row_stride] : T(0);
+    }
+  }
+}
+
+template <class T>
+void pack_of(int height, int valid, const T* weight, int64_t row_stride, int64_t channel_stride,
+             int64_t channels, const int64_t* taps, int64_t tap_count, T* a) {
+  with_height(height, [&](auto h) {
+    pack<T, h.value>(valid, weight, row_stride, channel_stride, channels, taps, tap_count, a);
+  });
+}
+
+template <class T>
+constexpr ConvolutionKernels<T> kKernels = {kRows,     kLanes<T>,     kVectors,  product_of<T>,
+                                            dot_of<T>, store_runs<T>, gather<T>, pack_of<T>};
+
+}  // namespace
+
+extern const ConvolutionKernels<float> convolution_kernels_float = kKernels<float>;
+extern const ConvolutionKernels<double> convolution_kernels_double = kKernels<double>;
+
+}  // namespace flambeau::FLAMBEAU_ISA

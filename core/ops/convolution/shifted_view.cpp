@@ -1,0 +1,265 @@
+#include "ops/convolution/shifted_view.h"
+
+#include <algorithm>
+
+#include "base/thread_pool.h"
+
+namespace flambeau {
+namespace {
+
+// Scratch per group of images: a share of a core's second-level cache.
+constexpr int64_t kScratchBytes = 1 << 20;
+// What the widest tile reads beyond the last position, in bytes.
+constexpr int64_t kSlackBytes = 6 * 64;
+
+int64_t floor_divide(int64_t a, int64_t b) { return a / b - (a % b < 0); }
+int64_t ceil_divide(int64_t a, int64_t b) { return -floor_divide(-a, b); }
+
+// Pitch such that what lies beyond it is zero in this row and in the next one's beginning.
+void set_pitch(ViewAxis& axis) {
+  int64_t extent = 1, count = 1;
+  for (const OutputPhase& phase : axis.phases) {
+    count = std::max(count, phase.count);
+    for (const Tap& tap : phase.taps) extent = std::max(extent, phase.count + tap.shift);
+  }
+  int64_t filled = 0, leading = extent;
+  for (int64_t plane : axis.planes) {
+    int64_t end = floor_divide(axis.length - 1 + axis.lead - plane, axis.stride) + 1;
+    filled = std::max(filled, std::min(end, extent));
+    leading = std::min(leading, std::max<int64_t>(0, ceil_divide(axis.lead - plane, axis.stride)));
+  }
+  axis.pitch = std::max({count, filled, extent - leading});
+}
+
+// An odd number of cache lines per plane keeps planes out of each other's cache sets.
+int64_t odd_lines(int64_t size, int item_bytes) {
+  int64_t line = 64 / item_bytes;
+  return ((size + line - 1) / line | 1) * line;
+}
+
+ViewAxis forward_axis(const ConvolutionGeometry& geometry, int i) {
+  int64_t stride = geometry.stride[i];
+  ViewAxis axis{geometry.input[i],
+                stride,
+                geometry.padding[i],
+                1,
+                geometry.output[i],
+                geometry.kernel[i],
+                0,
+                {},
+                {}};
+  OutputPhase phase{0, geometry.output[i], {}};
+  for (int64_t t = 0; t < geometry.kernel[i]; ++t) {
+    int64_t at = t * geometry.dilation[i];
+    auto found = std::find(axis.planes.begin(), axis.planes.end(), at % stride);
+    phase.taps.push_back({t, found - axis.planes.begin(), at / stride});
+    if (found == axis.planes.end()) axis.planes.push_back(at % stride);
+  }
+  axis.phases.push_back(phase);
+  set_pitch(axis);
+  return axis;
+}
+
+ViewAxis transposed_axis(const ConvolutionGeometry& geometry, int i) {
+  int64_t stride = geometry.stride[i];
+  ViewAxis axis{geometry.output[i], 1, 0,   stride, geometry.input[i],
+                geometry.kernel[i], 0, {0}, {}};
+  for (int64_t start = 0; start < std::min(stride, geometry.input[i]); ++start) {
+    OutputPhase phase{start, ceil_divide(geometry.input[i] - start, stride), {}};
+    for (int64_t t = 0; t < geometry.kernel[i]; ++t) {
+      int64_t distance = start + geometry.padding[i] - t * geometry.dilation[i];
+      if (distance % stride == 0) phase.taps.push_back({t, 0, distance / stride});
+    }
+    axis.phases.push_back(phase);
+  }
+  int64_t first = INT64_MAX;
+  for (const OutputPhase& phase : axis.phases) {
+    for (const Tap& tap : phase.taps) first = std::min(first, tap.shift);
+  }
+  axis.lead = first == INT64_MAX ? 0 : -first;
+  for (OutputPhase& phase : axis.phases) {
+    for (Tap& tap : phase.taps) tap.shift += axis.lead;
+  }
+  set_pitch(axis);
+  return axis;
+}
+
+void finish(ShiftedView& view, int64_t batch, int item_bytes) {
+  int64_t reach = 0;
+  view.planes = 1;
+  for (const ViewAxis& axis : view.axis) {
+    int64_t shift = 0;
+    for (const OutputPhase& phase : axis.phases) {
+      for (const Tap& tap : phase.taps) shift = std::max(shift, tap.shift);
+    }
+    reach = reach * axis.pitch + shift;
+    view.planes *= static_cast<int64_t>(axis.planes.size());
+  }
+  int64_t image_bytes = view.channels * view.planes * view.image_pitch() * item_bytes;
+  view.group = std::clamp<int64_t>(kScratchBytes / std::max<int64_t>(image_bytes, 1), 1,
+                                   std::max<int64_t>(batch, 1));
+  int64_t size = view.group * view.image_pitch() + reach + kSlackBytes / item_bytes;
+  view.plane_size = odd_lines(size, item_bytes);
+}
+
+}  // namespace
+
+ShiftedView forward_view(const ConvolutionGeometry& geometry, int item_bytes) {
+  ShiftedView view;
+  for (int i = 0; i < 3; ++i) view.axis[i] = forward_axis(geometry, i);
+  view.channels = geometry.in_channels;
+  finish(view, geometry.batch, item_bytes);
+  return view;
+}
+
+ShiftedView transposed_view(const ConvolutionGeometry& geometry, int item_bytes) {
+  ShiftedView view;
+  for (int i = 0; i < 3; ++i) view.axis[i] = transposed_axis(geometry, i);
+  view.channels = geometry.out_channels;
+  finish(view, geometry.batch, item_bytes);
+  return view;
+}
+
+ShiftedView aligned_view(const ConvolutionGeometry& geometry, const ShiftedView& forward,
+                         int item_bytes) {
+  ShiftedView view = forward;
+  for (int i = 0; i < 3; ++i) {
+    view.axis[i].length = geometry.output[i];
+    view.axis[i].stride = 1;
+    view.axis[i].lead = 0;
+    view.axis[i].planes = {0};
+  }
+  view.channels = geometry.out_channels;
+  view.planes = 1;
+  view.plane_size = odd_lines(view.group * view.image_pitch() + 64 / item_bytes, item_bytes);
+  return view;
+}
+
+static ViewPhase combine(const ShiftedView& view, const OutputPhase& first,
+                         const OutputPhase& second, const OutputPhase& third) {
+  const ViewAxis* axis = view.axis;
+  ViewPhase result{{},
+                   {},
+                   {first.count, second.count, third.count},
+                   {first.start, second.start, third.start},
+                   {axis[0].step, axis[1].step, axis[2].step}};
+  int64_t planes1 = static_cast<int64_t>(axis[1].planes.size());
+  int64_t planes2 = static_cast<int64_t>(axis[2].planes.size());
+  for (const Tap& a : first.taps) {
+    for (const Tap& b : second.taps) {
+      for (const Tap& c : third.taps) {
+        int64_t plane = (a.plane * planes1 + b.plane) * planes2 + c.plane;
+        int64_t shift = (a.shift * axis[1].pitch + b.shift) * axis[2].pitch + c.shift;
+        result.offsets.push_back(plane * view.plane_size + shift);
+        result.taps.push_back((a.index * axis[1].kernel + b.index) * axis[2].kernel + c.index);
+      }
+    }
+  }
+  return result;
+}
+
+std::vector<ViewPhase> phases_of(const ShiftedView& view) {
+  std::vector<ViewPhase> result;
+  for (const OutputPhase& first : view.axis[0].phases) {
+    for (const OutputPhase& second : view.axis[1].phases) {
+      for (const OutputPhase& third : view.axis[2].phases) {
+        result.push_back(combine(view, first, second, third));
+      }
+    }
+  }
+  return result;
+}
+
+int64_t position_count(const ShiftedView& view, const ViewPhase& phase, int64_t images) {
+  const ViewAxis* axis = view.axis;
+  int64_t row = ((images - 1) * axis[0].pitch + phase.count[0] - 1) * axis[1].pitch;
+  return (row + phase.count[1] - 1) * axis[2].pitch + phase.count[2];
+}
+
+int64_t find_runs(const ShiftedView& view, const ViewPhase& phase, int64_t channels, int64_t begin,
+                  int64_t end, TileRun* runs) {
+  const ViewAxis* axis = view.axis;
+  int64_t column = begin % axis[2].pitch, row = begin / axis[2].pitch;
+  int64_t found = 0;
+  for (int64_t at = begin; at < end; at += axis[2].pitch - column, column = 0, ++row) {
+    int64_t i1 = row % axis[1].pitch, slice = row / axis[1].pitch;
+    int64_t i0 = slice % axis[0].pitch, image = slice / axis[0].pitch;
+    if (i0 >= phase.count[0] || i1 >= phase.count[1] || column >= phase.count[2]) continue;
+    int64_t o0 = phase.start[0] + i0 * phase.step[0], o1 = phase.start[1] + i1 * phase.step[1];
+    int64_t o2 = phase.start[2] + column * phase.step[2];
+    int64_t target =
+        image * channels * view.output_size() + (o0 * axis[1].output + o1) * axis[2].output + o2;
+    int64_t length = std::min(phase.count[2] - column, end - at);
+    TileRun* last = runs + found - 1;
+    if (found && last->start + last->length == at - begin &&
+        last->target + last->length * phase.step[2] == target) {
+      last->length += length;
+    } else {
+      runs[found++] = {at - begin, length, target};
+    }
+  }
+  return found;
+}
+
+template <class T>
+static void fill_plane(const ShiftedView& view, const T* x, const int64_t plane[3],
+                       int64_t image_stride, int64_t images, T* to) {
+  const ViewAxis* axis = view.axis;
+  auto gather = convolution_kernels<T>().gather;
+  auto source = [&](int i, int64_t index) {
+    return index * axis[i].stride + plane[i] - axis[i].lead;
+  };
+  const ViewAxis& row = axis[2];
+  int64_t begin = std::clamp<int64_t>(ceil_divide(row.lead - plane[2], row.stride), 0, row.pitch);
+  int64_t end = floor_divide(row.length - 1 + row.lead - plane[2], row.stride) + 1;
+  end = std::clamp(end, begin, row.pitch);
+  const T* first = to;
+  for (int64_t image = 0; image < images; ++image, x += image_stride) {
+    for (int64_t i0 = 0; i0 < axis[0].pitch; ++i0) {
+      int64_t s0 = source(0, i0);
+      bool inside0 = s0 >= 0 && s0 < axis[0].length;
+      for (int64_t i1 = 0; i1 < axis[1].pitch; ++i1, to += row.pitch) {
+        int64_t s1 = source(1, i1);
+        if (!inside0 || s1 < 0 || s1 >= axis[1].length || begin == end) {
+          std::fill(to, to + row.pitch, T(0));
+          continue;
+        }
+        const T* from = x + (s0 * axis[1].length + s1) * row.length + source(2, begin);
+        std::fill(to, to + begin, T(0));
+        gather(to + begin, from, end - begin, row.stride);
+        std::fill(to + end, to + row.pitch, T(0));
+      }
+    }
+  }
+  std::fill(to, to + (first + view.plane_size - to), T(0));
+}
+
+template <class T>
+static void fill_channel(const ShiftedView& view, const T* x, int64_t channel, int64_t images,
+                         T* to) {
+  int64_t image_stride = view.channels * view.source_size();
+  for (int64_t plane0 : view.axis[0].planes) {
+    for (int64_t plane1 : view.axis[1].planes) {
+      for (int64_t plane2 : view.axis[2].planes) {
+        const int64_t plane[3] = {plane0, plane1, plane2};
+        fill_plane(view, x + channel * view.source_size(), plane, image_stride, images, to);
+        to += view.plane_size;
+      }
+    }
+  }
+}
+
+template <class T>
+void fill_scratch(const ShiftedView& view, const T* x, int64_t images, T* scratch) {
+  int64_t channel_size = view.planes * view.plane_size;
+  parallel_for(view.channels, grain_for(4 * channel_size), [&](int64_t begin, int64_t end) {
+    for (int64_t channel = begin; channel < end; ++channel) {
+      fill_channel(view, x, channel, images, scratch + channel * channel_size);
+    }
+  });
+}
+
+template void fill_scratch(const ShiftedView&, const float*, int64_t, float*);
+template void fill_scratch(const ShiftedView&, const double*, int64_t, double*);
+
+}  // namespace flambeau

@@ -1,0 +1,109 @@
+// Note [Shifted view]
+// Convolution reads, for one tap of the kernel, the same picture at another offset. So the source
+// is copied once into a flat zero-padded scratch, and output positions run over that flat memory:
+// the row of the matrix product that belongs to (channel, tap) is simply scratch + offset, with no
+// im2col. Positions between the end of an output row and the next row are computed and dropped.
+//   - stride s: element u of the padded axis goes to plane u % s at index u / s, so that the taps
+//     of neighbouring outputs are neighbours again, and every stride is a shifted view;
+//   - transposed with stride s: the outputs of one remainder modulo s form a stride-1 convolution
+//     with every s-th tap (an OutputPhase);
+//   - padding is shared: the zeros that follow a row are the zeros that precede the next one, and
+//     the images of a group follow each other as rows do.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "base/allocator.h"
+#include "ops/convolution/convolution_kernels.h"
+#include "ops/convolution/micro_kernels.h"
+
+namespace flambeau {
+
+// A kernel position along one axis: which plane it reads, and how far along.
+struct Tap {
+  int64_t index, plane, shift;
+};
+
+// Output positions start, start + step, ... (count of them) along one axis, and their taps.
+struct OutputPhase {
+  int64_t start, count;
+  std::vector<Tap> taps;
+};
+
+// How one axis of the source lies in the scratch.
+struct ViewAxis {
+  int64_t length;  // elements of the source
+  int64_t stride;  // element (plane p, index i) of the scratch is source i * stride + p - lead
+  int64_t lead;
+  int64_t step;                 // distance of the output positions of a phase
+  int64_t output;               // length of the output axis
+  int64_t kernel;               // taps of the whole kernel along this axis
+  int64_t pitch;                // scratch elements from one row to the next
+  std::vector<int64_t> planes;  // remainders that some tap reads
+  std::vector<OutputPhase> phases;
+};
+
+struct ShiftedView {
+  ViewAxis axis[3];
+  int64_t channels;    // of the source
+  int64_t plane_size;  // scratch elements of one plane of one channel
+  int64_t planes;      // planes per channel
+  int64_t group;       // images in the scratch at a time
+
+  int64_t image_pitch() const { return axis[0].pitch * axis[1].pitch * axis[2].pitch; }
+  int64_t source_size() const { return axis[0].length * axis[1].length * axis[2].length; }
+  int64_t output_size() const { return axis[0].output * axis[1].output * axis[2].output; }
+  int64_t scratch_size() const { return channels * planes * plane_size; }
+};
+
+// One combination of output phases: offsets of the taps and where the positions lie.
+struct ViewPhase {
+  std::vector<int64_t> offsets;  // into the planes of a channel
+  std::vector<int64_t> taps;     // index into the kernel
+  int64_t count[3], start[3], step[3];
+};
+
+// The output's view of the input, and the input gradient's view of the output gradient.
+ShiftedView forward_view(const ConvolutionGeometry& geometry, int item_bytes);
+ShiftedView transposed_view(const ConvolutionGeometry& geometry, int item_bytes);
+// The output gradient laid out at the positions of the forward view, zero between them.
+ShiftedView aligned_view(const ConvolutionGeometry& geometry, const ShiftedView& forward,
+                         int item_bytes);
+std::vector<ViewPhase> phases_of(const ShiftedView& view);
+
+// Flat positions that `images` images need for a phase, counting from the first position.
+int64_t position_count(const ShiftedView& view, const ViewPhase& phase, int64_t images);
+// The stored runs among the positions [begin, end); targets count from channel 0 of image 0 of an
+// output with `channels` channels. `runs` has room for end - begin of them; returns how many.
+int64_t find_runs(const ShiftedView& view, const ViewPhase& phase, int64_t channels, int64_t begin,
+                  int64_t end, TileRun* runs);
+
+// Copies `images` images from x into the scratch.
+template <class T>
+void fill_scratch(const ShiftedView& view, const T* x, int64_t images, T* scratch);
+
+// Uninitialised working memory.
+template <class T>
+class Scratch {
+ public:
+  explicit Scratch(int64_t count)
+      : bytes_(count * sizeof(T)), data_(static_cast<T*>(allocate(bytes_))) {}
+  ~Scratch() { deallocate(data_, bytes_); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  T* data() const { return data_; }
+
+ private:
+  size_t bytes_;
+  T* data_;
+};
+
+// Items that a thread takes at least, when one costs `work` multiply-adds: below about half a
+// million of them another thread costs more than it brings.
+inline int64_t grain_for(int64_t work) {
+  return std::max<int64_t>(1, (1 << 19) / std::max<int64_t>(work, 1));
+}
+
+}  // namespace flambeau
