@@ -10,11 +10,12 @@
 namespace flambeau {
 namespace {
 
-// Rows of the output that one work item computes; with a tile's width it fits the first cache.
-constexpr int64_t kBlockRows = 64;
+// Rows of the output that one work item computes at most: their tile stays in the second cache.
+constexpr int64_t kBlockRows = 256;
 // Steps of the inner product before moving to the next panel: a panel of weights and the rows of
 // the source that a tile reads stay in the first cache.
-constexpr int64_t kBlockSteps = 256;
+constexpr int64_t kBlockSteps = 192;
+constexpr int64_t kTileBytes = 3 * 64;
 
 // Rows of one convolution group, cut into panels of the kernel's height; the last is rounded up
 // to a power of two.
@@ -45,15 +46,26 @@ struct ViewProduct {
   int64_t steps(const ViewPhase& phase) const {
     return channels * static_cast<int64_t>(phase.taps.size());
   }
-  int tile_vectors() const { return panels.rows <= 2 ? 2 * kernels.vectors : kernels.vectors; }
+  // One map of tiles for each phase.
+  std::vector<TileMap> map(const std::vector<ViewPhase>& phases, int64_t images) const {
+    int64_t vectors = panels.rows <= 2 ? 2 * kernels.vectors : kernels.vectors;
+    std::vector<TileMap> maps;
+    for (const ViewPhase& phase : phases) {
+      bool compact = panels.rows > 2 && prefers_compact(view, phase, panels.count());
+      maps.push_back(
+          map_tiles(view, phase, groups * panels.rows, images, vectors * kernels.lanes, compact));
+    }
+    return maps;
+  }
 
   void pack(const ViewPhase& phase, const T* w, WeightStrides strides, T* packed) const;
-  void run(const ViewPhase& phase, const T* packed, const T* scratch, int64_t images, T* out) const;
+  void run(const ViewPhase& phase, const TileMap& map, const T* packed, const T* source,
+           T* out) const;
 
  private:
-  void tile(const ViewPhase& phase, const std::vector<int64_t>& offsets, const T* packed,
-            const T* source, const T* initial_rows, int64_t first_panel, int64_t last_panel,
-            int width, T* c) const;
+  void tile(const TileMap& map, int64_t index, const std::vector<int64_t>& offsets, const T* packed,
+            const T* source, const T* initial_rows, int64_t first_panel, int64_t last_panel, T* c,
+            T* out) const;
 };
 
 template <class T>
@@ -73,28 +85,46 @@ void ViewProduct<T>::pack(const ViewPhase& phase, const T* w, WeightStrides stri
       });
 }
 
-// Fills c, [rows][width], with the sums of the panels [first_panel, last_panel).
+// Stores the panels [first_panel, last_panel) of a tile; c, [rows][width], is working memory.
 template <class T>
-void ViewProduct<T>::tile(const ViewPhase& phase, const std::vector<int64_t>& offsets,
+void ViewProduct<T>::tile(const TileMap& map, int64_t index, const std::vector<int64_t>& offsets,
                           const T* packed, const T* source, const T* initial_rows,
-                          int64_t first_panel, int64_t last_panel, int width, T* c) const {
-  int64_t depth = steps(phase), pitch = tile_vectors() * kernels.lanes, step = 0;
+                          int64_t first_panel, int64_t last_panel, T* c, T* out) const {
+  alignas(64) T gathered[(kBlockSteps * kTileBytes + 64) / sizeof(T)];
+  int64_t gathered_offsets[kBlockSteps];
+  for (int64_t k = 0; map.compact && k < kBlockSteps; ++k) gathered_offsets[k] = k * map.width;
+  int64_t depth = static_cast<int64_t>(offsets.size()), step = 0;
+  int64_t wanted = std::min(map.width, map.positions - index * map.width);
+  int width = static_cast<int>((wanted + kernels.lanes - 1) / kernels.lanes);
   do {
     int64_t count = std::min(kBlockSteps, depth - step);
+    const T* b = source + index * map.width;
+    const int64_t* b_offsets = offsets.data() + step;
+    if (map.compact) {
+      kernels.gather_runs(source, b_offsets, count, map.sources.begin(index),
+                          map.sources.count(index), gathered, map.width);
+      b = gathered;
+      b_offsets = gathered_offsets;
+    }
     for (int64_t panel = first_panel; panel < last_panel; ++panel) {
       int64_t row = panel * panels.height;
       int height = panels.height_of(panel);
-      kernels.product(height, width, packed + row * depth + step * height, source,
-                      offsets.data() + step, count, step ? nullptr : initial_rows + row,
-                      c + (row - first_panel * panels.height) * pitch, pitch);
+      T* c_panel = c + (row - first_panel * panels.height) * map.width;
+      kernels.product(height, width, packed + row * depth + step * height, b, b_offsets, count,
+                      step ? nullptr : initial_rows + row, c_panel, map.width);
+      if (step + count == depth) {
+        kernels.store(c_panel, map.width, panels.valid(panel), map.targets.begin(index),
+                      map.targets.count(index), out + row * view.output_size(), view.output_size(),
+                      view.axis[2].step);
+      }
     }
     step += count;
   } while (step < depth);
 }
 
 template <class T>
-void ViewProduct<T>::run(const ViewPhase& phase, const T* packed, const T* scratch, int64_t images,
-                         T* out) const {
+void ViewProduct<T>::run(const ViewPhase& phase, const TileMap& map, const T* packed,
+                         const T* source, T* out) const {
   std::vector<int64_t> offsets;
   offsets.reserve(steps(phase));
   for (int64_t channel = 0; channel < channels; ++channel) {
@@ -102,34 +132,26 @@ void ViewProduct<T>::run(const ViewPhase& phase, const T* packed, const T* scrat
       offsets.push_back(channel * view.planes * view.plane_size + offset);
     }
   }
-  int64_t width = tile_vectors() * kernels.lanes, positions = position_count(view, phase, images);
-  int64_t tiles = (positions + width - 1) / width;
-  int64_t block_panels = std::max<int64_t>(1, kBlockRows / panels.height);
+  int64_t tiles = map.tiles();
+  // Blocks of rows as high as possible, but enough of them for the threads.
+  int64_t block_panels = kBlockRows / panels.height;
+  while (block_panels > 1 && block_panels * panels.height > 32 &&
+         groups * tiles * (panels.count() / block_panels) < 4 * thread_count()) {
+    block_panels /= 2;
+  }
   int64_t blocks = (panels.count() + block_panels - 1) / block_panels;
-  int64_t out_channels = groups * panels.rows, out_plane = view.output_size();
-  int64_t block_rows = std::min(kBlockRows, panels.rows);
-  int64_t work = block_rows * width * (steps(phase) + 16);
+  int64_t block_rows = block_panels * panels.height;
+  int64_t work = std::min(block_rows, panels.rows) * map.width * (steps(phase) + 16);
   parallel_for(groups * tiles * blocks, grain_for(work), [&](int64_t begin, int64_t end) {
-    alignas(64) T c[kBlockRows * 3 * 64 / sizeof(T)];
-    TileRun runs[6 * 64 / sizeof(T)];
-    int64_t run_count = 0, known_tile = -1;
+    alignas(64) T c[kBlockRows * kTileBytes / sizeof(T)];
     for (int64_t item = begin; item < end; ++item) {
-      int64_t block = item % blocks, at = item / blocks % tiles, group = item / blocks / tiles;
-      int64_t first = at * width, last = std::min(first + width, positions);
-      if (known_tile != at) {
-        run_count = find_runs(view, phase, out_channels, first, last, runs);
-        known_tile = at;
-      }
-      if (run_count == 0) continue;
-      int64_t first_panel = block * block_panels;
-      int64_t last_panel = std::min(first_panel + block_panels, panels.count());
-      int64_t row = first_panel * panels.height;
-      tile(phase, offsets, packed + group * panels.padded() * steps(phase),
-           scratch + group * channels * view.planes * view.plane_size + first,
-           initial + group * panels.padded(), first_panel, last_panel,
-           static_cast<int>((last - first + kernels.lanes - 1) / kernels.lanes), c);
-      kernels.store(c, width, std::min(kBlockRows, panels.rows - row), runs, run_count,
-                    out + (group * panels.rows + row) * out_plane, out_plane, phase.step[2]);
+      int64_t block = item % blocks, index = item / blocks % tiles, group = item / blocks / tiles;
+      if (map.targets.count(index) == 0) continue;
+      tile(map, index, offsets, packed + group * panels.padded() * steps(phase),
+           source + group * channels * view.planes * view.plane_size,
+           initial + group * panels.padded(), block * block_panels,
+           std::min((block + 1) * block_panels, panels.count()), c,
+           out + group * panels.rows * view.output_size());
     }
   });
 }
@@ -156,14 +178,16 @@ void multiply_view(const ShiftedView& view, const ConvolutionGeometry& geometry,
     product.pack(phase, w, strides, to);
     to += product.steps(phase) * groups * panels.padded();
   }
+  std::vector<TileMap> maps;
   for (int64_t image = 0; image < geometry.batch; image += view.group) {
     int64_t images = std::min(view.group, geometry.batch - image);
+    if (images < view.group || image == 0) maps = product.map(phases, images);
     fill_scratch(view, x + image * view.channels * view.source_size(), images, scratch.data());
     const T* from = packed.data();
-    for (const ViewPhase& phase : phases) {
-      product.run(phase, from, scratch.data(), images,
+    for (size_t i = 0; i < phases.size(); ++i) {
+      product.run(phases[i], maps[i], from, scratch.data(),
                   out + image * out_channels * view.output_size());
-      from += product.steps(phase) * groups * panels.padded();
+      from += product.steps(phases[i]) * groups * panels.padded();
     }
   }
 }

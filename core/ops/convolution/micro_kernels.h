@@ -7,9 +7,9 @@
 
 namespace flambeau {
 
-// Consecutive positions of a tile that are stored: where they begin in the tile, and in the output.
+// Consecutive positions of a tile: where they begin in the tile, and where the first one lies.
 struct TileRun {
-  int64_t start, length, target;
+  int64_t start, length, offset;
 };
 
 template <class T>
@@ -29,8 +29,13 @@ struct ConvolutionKernels {
   // Copies the runs of every row of a tile to the output, `step` elements apart.
   void (*store)(const T* c, int64_t c_pitch, int64_t rows, const TileRun* runs, int64_t run_count,
                 T* out, int64_t out_pitch, int64_t step);
-  // to[i] = from[i * step]
-  void (*gather)(T* to, const T* from, int64_t count, int64_t step);
+  // to[k][start + i] = from[offsets[k] + offset + i] for every run; runs are in ascending order.
+  // Reads and writes up to 64 bytes too much.
+  void (*gather_runs)(const T* from, const int64_t* offsets, int64_t count, const TileRun* runs,
+                      int64_t run_count, T* to, int64_t pitch);
+  // to[r][i] = from[r][i * step]
+  void (*gather)(T* to, int64_t to_pitch, const T* from, int64_t from_pitch, int64_t rows,
+                 int64_t count, int64_t step);
   // Transposes `height` rows of a weight into the panel layout: a[k][r] = row r at k.
   void (*pack)(int height, int valid, const T* weight, int64_t row_stride, int64_t channel_stride,
                int64_t channels, const int64_t* taps, int64_t tap_count, T* a);

@@ -1,6 +1,8 @@
 // Register tiles of convolution: Note [Shifted view] in shifted_view.h says what they compute.
 // A product tile of 8x3 vectors keeps 24 sums in registers (32 of them with AVX-512; 4x3 of 16
 // otherwise) and needs 3 loads of b and one broadcast per row and step: bound by multiply-adds.
+#include <utility>
+
 #include "ops/convolution/micro_kernels.h"
 
 namespace flambeau::FLAMBEAU_ISA {
@@ -66,22 +68,34 @@ void product(const T* a, const T* b, const int64_t* offsets, int64_t count, cons
   }
 }
 
-// Sum of the lanes, halving the vector until one is left.
-template <class T, int Bytes>
-inline T horizontal_sum(Vector<T, Bytes> value) {
-  if constexpr (Bytes == sizeof(T)) {
-    return value[0];
-  } else {
-    Vector<T, Bytes / 2> half[2];
-    __builtin_memcpy(half, &value, Bytes);
-    return horizontal_sum<T, Bytes / 2>(half[0] + half[1]);
+// Vectors x and y hold sums spread over groups of Spread lanes; so does the result, over half as
+// many lanes: first the groups of x, then those of y.
+template <class T, int Spread, int... Lane>
+inline Vector<T> fold(Vector<T> x, Vector<T> y, std::integer_sequence<int, Lane...>) {
+  constexpr int half = Spread / 2;
+  return __builtin_shufflevector(x, y, (Lane / half * Spread + Lane % half)...) +
+         __builtin_shufflevector(x, y, (Lane / half * Spread + Lane % half + half)...);
+}
+
+// Sums the lanes of each of Count vectors: afterwards values[j / lanes][j % lanes] is sum j.
+template <class T, int Count, int Spread = kLanes<T>>
+inline void sum_lanes(Vector<T>* values) {
+  if constexpr (Spread > 1) {
+    constexpr int folded = (Count + 1) / 2;
+#pragma GCC unroll 16
+    for (int i = 0; i < folded; ++i) {
+      int second = 2 * i + 1 < Count ? 2 * i + 1 : 2 * i;
+      values[i] = fold<T, Spread>(values[2 * i], values[second],
+                                  std::make_integer_sequence<int, kLanes<T>>());
+    }
+    sum_lanes<T, folded, Spread / 2>(values);
   }
 }
 
 template <class T, int Height, int Columns>
 void dot(const T* a, int64_t a_pitch, const T* b, const int64_t* offsets, int64_t count, T* c,
          int64_t c_pitch) {
-  Vector<T> sum[Height][Columns] = {};
+  Vector<T> sum[Height * Columns] = {};
   const T* column[Columns];
   for (int j = 0; j < Columns; ++j) column[j] = b + offsets[j];
   for (int64_t i = 0; i < count; i += kLanes<T>) {
@@ -92,15 +106,15 @@ void dot(const T* a, int64_t a_pitch, const T* b, const int64_t* offsets, int64_
     for (int r = 0; r < Height; ++r) {
       Vector<T> y = load(a + r * a_pitch + i);
 #pragma GCC unroll 8
-      for (int j = 0; j < Columns; ++j) sum[r][j] += y * x[j];
+      for (int j = 0; j < Columns; ++j) sum[r * Columns + j] += y * x[j];
     }
   }
-#pragma GCC unroll 8
+  sum_lanes<T, Height * Columns>(sum);
+  T total[(Height * Columns + kLanes<T> - 1) / kLanes<T> * kLanes<T>];
+#pragma GCC unroll 24
+  for (int i = 0; i * kLanes<T> < Height * Columns; ++i) store(total + i * kLanes<T>, sum[i]);
   for (int r = 0; r < Height; ++r) {
-#pragma GCC unroll 8
-    for (int j = 0; j < Columns; ++j) {
-      c[r * c_pitch + j] += horizontal_sum<T, kVectorBytes>(sum[r][j]);
-    }
+    for (int j = 0; j < Columns; ++j) c[r * c_pitch + j] += total[r * Columns + j];
   }
 }
 
@@ -167,7 +181,7 @@ void store_runs(const T* c, int64_t c_pitch, int64_t rows, const TileRun* runs, 
                 T* out, int64_t out_pitch, int64_t step) {
   for (int64_t n = 0; n < run_count; ++n) {
     const T* from = c + runs[n].start;
-    T* to = out + runs[n].target;
+    T* to = out + runs[n].offset;
     int64_t length = runs[n].length;
     for (int64_t r = 0; r < rows; ++r, from += c_pitch, to += out_pitch) {
       if (step == 1) {
@@ -179,14 +193,48 @@ void store_runs(const T* c, int64_t c_pitch, int64_t rows, const TileRun* runs, 
   }
 }
 
+// Copies whole vectors and lets each run overwrite what the one before it copied too much.
+template <class T, int Bytes>
+void gather_runs(const T* from, const int64_t* offsets, int64_t count, const TileRun* runs,
+                 int64_t run_count, T* to, int64_t pitch) {
+  constexpr int64_t lanes = Bytes / sizeof(T);
+  for (int64_t k = 0; k < count; ++k, to += pitch) {
+    const T* row = from + offsets[k];
+    for (int64_t n = 0; n < run_count; ++n) {
+      T* target = to + runs[n].start;
+      const T* source = row + runs[n].offset;
+      for (int64_t i = 0; i < runs[n].length; i += lanes) {
+        store<T, Bytes>(target + i, load<T, Bytes>(source + i));
+      }
+    }
+  }
+}
+
 template <class T>
-void gather(T* to, const T* from, int64_t count, int64_t step) {
-  if (step == 1) {
-    copy_row(to, from, count);
-  } else if (step == 2) {
-    for (int64_t i = 0; i < count; ++i) to[i] = from[2 * i];
-  } else {
-    for (int64_t i = 0; i < count; ++i) to[i] = from[i * step];
+void gather_runs_of(const T* from, const int64_t* offsets, int64_t count, const TileRun* runs,
+                    int64_t run_count, T* to, int64_t pitch) {
+  int64_t longest = 0;
+  for (int64_t n = 0; n < run_count; ++n) {
+    longest = runs[n].length > longest ? runs[n].length : longest;
+  }
+  constexpr int widest = kVectorBytes < 32 ? kVectorBytes : 32;
+  auto gather = longest * sizeof(T) <= 16       ? gather_runs<T, 16>
+                : longest * sizeof(T) <= widest ? gather_runs<T, widest>
+                                                : gather_runs<T, kVectorBytes>;
+  gather(from, offsets, count, runs, run_count, to, pitch);
+}
+
+template <class T>
+void gather(T* to, int64_t to_pitch, const T* from, int64_t from_pitch, int64_t rows, int64_t count,
+            int64_t step) {
+  for (int64_t r = 0; r < rows; ++r, to += to_pitch, from += from_pitch) {
+    if (step == 1) {
+      copy_row(to, from, count);
+    } else if (step == 2) {
+      for (int64_t i = 0; i < count; ++i) to[i] = from[2 * i];
+    } else {
+      for (int64_t i = 0; i < count; ++i) to[i] = from[i * step];
+    }
   }
 }
 
@@ -210,8 +258,9 @@ void pack_of(int height, int valid, const T* weight, int64_t row_stride, int64_t
 }
 
 template <class T>
-constexpr ConvolutionKernels<T> kKernels = {kRows,     kLanes<T>,     kVectors,  product_of<T>,
-                                            dot_of<T>, store_runs<T>, gather<T>, pack_of<T>};
+constexpr ConvolutionKernels<T> kKernels = {
+    kRows,         kLanes<T>,         kVectors,  product_of<T>, dot_of<T>,
+    store_runs<T>, gather_runs_of<T>, gather<T>, pack_of<T>};
 
 }  // namespace
 

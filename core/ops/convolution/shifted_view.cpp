@@ -1,6 +1,7 @@
 #include "ops/convolution/shifted_view.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "base/thread_pool.h"
 
@@ -170,68 +171,89 @@ std::vector<ViewPhase> phases_of(const ShiftedView& view) {
   return result;
 }
 
-int64_t position_count(const ShiftedView& view, const ViewPhase& phase, int64_t images) {
-  const ViewAxis* axis = view.axis;
-  int64_t row = ((images - 1) * axis[0].pitch + phase.count[0] - 1) * axis[1].pitch;
-  return (row + phase.count[1] - 1) * axis[2].pitch + phase.count[2];
+// Appends positions [at, at + length) that lie `step` apart from `offset` on, cut at multiples of
+// `width`; continues the last run where it can.
+static void add_run(RunList& list, int64_t width, int64_t at, int64_t length, int64_t offset,
+                    int64_t step) {
+  while (length > 0) {
+    int64_t tile = at / width, start = at % width, count = std::min(length, width - start);
+    bool fresh = static_cast<int64_t>(list.first.size()) <= tile;
+    list.first.resize(std::max<int64_t>(list.first.size(), tile + 1), list.runs.size());
+    TileRun* last = fresh ? nullptr : &list.runs.back();
+    if (last && last->start + last->length == start &&
+        last->offset + last->length * step == offset) {
+      last->length += count;
+    } else {
+      list.runs.push_back({start, count, offset});
+    }
+    at += count, length -= count, offset += count * step;
+  }
 }
 
-int64_t find_runs(const ShiftedView& view, const ViewPhase& phase, int64_t channels, int64_t begin,
-                  int64_t end, TileRun* runs) {
+TileMap map_tiles(const ShiftedView& view, const ViewPhase& phase, int64_t channels, int64_t images,
+                  int64_t width, bool compact) {
   const ViewAxis* axis = view.axis;
-  int64_t column = begin % axis[2].pitch, row = begin / axis[2].pitch;
-  int64_t found = 0;
-  for (int64_t at = begin; at < end; at += axis[2].pitch - column, column = 0, ++row) {
-    int64_t i1 = row % axis[1].pitch, slice = row / axis[1].pitch;
-    int64_t i0 = slice % axis[0].pitch, image = slice / axis[0].pitch;
-    if (i0 >= phase.count[0] || i1 >= phase.count[1] || column >= phase.count[2]) continue;
-    int64_t o0 = phase.start[0] + i0 * phase.step[0], o1 = phase.start[1] + i1 * phase.step[1];
-    int64_t o2 = phase.start[2] + column * phase.step[2];
-    int64_t target =
-        image * channels * view.output_size() + (o0 * axis[1].output + o1) * axis[2].output + o2;
-    int64_t length = std::min(phase.count[2] - column, end - at);
-    TileRun* last = runs + found - 1;
-    if (found && last->start + last->length == at - begin &&
-        last->target + last->length * phase.step[2] == target) {
-      last->length += length;
-    } else {
-      runs[found++] = {at - begin, length, target};
+  TileMap map{width, 0, compact, {}, {}};
+  int64_t length = phase.count[2];
+  int64_t at = 0;
+  for (int64_t image = 0; image < images; ++image) {
+    for (int64_t i0 = 0; i0 < phase.count[0]; ++i0) {
+      for (int64_t i1 = 0; i1 < phase.count[1]; ++i1) {
+        int64_t source = ((image * axis[0].pitch + i0) * axis[1].pitch + i1) * axis[2].pitch;
+        int64_t o0 = phase.start[0] + i0 * axis[0].step, o1 = phase.start[1] + i1 * axis[1].step;
+        int64_t target = image * channels * view.output_size() +
+                         (o0 * axis[1].output + o1) * axis[2].output + phase.start[2];
+        if (!compact) at = source;
+        if (compact) add_run(map.sources, width, at, length, source, 1);
+        add_run(map.targets, width, at, length, target, axis[2].step);
+        at += length;
+      }
     }
   }
-  return found;
+  map.positions = at;
+  for (RunList* list : {&map.sources, &map.targets}) {
+    list->first.resize(map.tiles() + 1, static_cast<int64_t>(list->runs.size()));
+  }
+  return map;
+}
+
+bool prefers_compact(const ShiftedView& view, const ViewPhase& phase, int64_t panels) {
+  if (getenv("CM")) return atoi(getenv("CM"));
+  // In vectors of a register tile, per step: 4 multiply-adds a panel, and about 2 a copied run.
+  double rows = static_cast<double>(phase.count[0] * phase.count[1]);
+  double wanted = rows * static_cast<double>(phase.count[2]);
+  double waste = static_cast<double>(view.image_pitch()) / wanted - 1;
+  double run_vectors = static_cast<double>(phase.count[2] + 15) / 16;
+  return waste * 4 * static_cast<double>(panels) * wanted / 16 > 2 * run_vectors * rows;
 }
 
 template <class T>
 static void fill_plane(const ShiftedView& view, const T* x, const int64_t plane[3],
                        int64_t image_stride, int64_t images, T* to) {
   const ViewAxis* axis = view.axis;
+  int64_t begin[3], count[3];  // the part of each axis that is not padding
+  for (int i = 0; i < 3; ++i) {
+    int64_t lead = axis[i].lead - plane[i], pitch = axis[i].pitch;
+    begin[i] = std::clamp<int64_t>(ceil_divide(lead, axis[i].stride), 0, pitch);
+    int64_t end = floor_divide(axis[i].length - 1 + lead, axis[i].stride) + 1;
+    count[i] = std::clamp(end, begin[i], pitch) - begin[i];
+    x += (begin[i] * axis[i].stride - lead) * (i == 2   ? 1
+                                               : i == 1 ? axis[2].length
+                                                        : axis[1].length * axis[2].length);
+  }
+  std::fill(to, to + view.plane_size, T(0));
+  if (count[2] == 0) return;
   auto gather = convolution_kernels<T>().gather;
-  auto source = [&](int i, int64_t index) {
-    return index * axis[i].stride + plane[i] - axis[i].lead;
-  };
-  const ViewAxis& row = axis[2];
-  int64_t begin = std::clamp<int64_t>(ceil_divide(row.lead - plane[2], row.stride), 0, row.pitch);
-  int64_t end = floor_divide(row.length - 1 + row.lead - plane[2], row.stride) + 1;
-  end = std::clamp(end, begin, row.pitch);
-  const T* first = to;
   for (int64_t image = 0; image < images; ++image, x += image_stride) {
-    for (int64_t i0 = 0; i0 < axis[0].pitch; ++i0) {
-      int64_t s0 = source(0, i0);
-      bool inside0 = s0 >= 0 && s0 < axis[0].length;
-      for (int64_t i1 = 0; i1 < axis[1].pitch; ++i1, to += row.pitch) {
-        int64_t s1 = source(1, i1);
-        if (!inside0 || s1 < 0 || s1 >= axis[1].length || begin == end) {
-          std::fill(to, to + row.pitch, T(0));
-          continue;
-        }
-        const T* from = x + (s0 * axis[1].length + s1) * row.length + source(2, begin);
-        std::fill(to, to + begin, T(0));
-        gather(to + begin, from, end - begin, row.stride);
-        std::fill(to + end, to + row.pitch, T(0));
-      }
+    const T* slice = x;
+    for (int64_t i0 = begin[0]; i0 < begin[0] + count[0]; ++i0) {
+      gather(
+          to + ((image * axis[0].pitch + i0) * axis[1].pitch + begin[1]) * axis[2].pitch + begin[2],
+          axis[2].pitch, slice, axis[1].stride * axis[2].length, count[1], count[2],
+          axis[2].stride);
+      slice += axis[0].stride * axis[1].length * axis[2].length;
     }
   }
-  std::fill(to, to + (first + view.plane_size - to), T(0));
 }
 
 template <class T>

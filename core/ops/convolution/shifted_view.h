@@ -73,12 +73,32 @@ ShiftedView aligned_view(const ConvolutionGeometry& geometry, const ShiftedView&
                          int item_bytes);
 std::vector<ViewPhase> phases_of(const ShiftedView& view);
 
-// Flat positions that `images` images need for a phase, counting from the first position.
-int64_t position_count(const ShiftedView& view, const ViewPhase& phase, int64_t images);
-// The stored runs among the positions [begin, end); targets count from channel 0 of image 0 of an
-// output with `channels` channels. `runs` has room for end - begin of them; returns how many.
-int64_t find_runs(const ShiftedView& view, const ViewPhase& phase, int64_t channels, int64_t begin,
-                  int64_t end, TileRun* runs);
+// Runs of consecutive positions, tile after tile.
+struct RunList {
+  std::vector<TileRun> runs;
+  std::vector<int64_t> first;  // run of each tile, and one past the last
+
+  const TileRun* begin(int64_t tile) const { return runs.data() + first[tile]; }
+  int64_t count(int64_t tile) const { return first[tile + 1] - first[tile]; }
+};
+
+// The positions of a phase, cut into tiles of `width`. Flat positions run over the scratch with
+// everything between the rows; compact ones count the outputs only, so that a tile's rows of the
+// source must be gathered first.
+struct TileMap {
+  int64_t width, positions;
+  bool compact;
+  RunList sources;  // where to gather a tile from; empty unless compact
+  RunList targets;  // where to store it
+
+  int64_t tiles() const { return (positions + width - 1) / width; }
+};
+// Targets count from channel 0 of image 0 of an output with `channels` channels.
+TileMap map_tiles(const ShiftedView& view, const ViewPhase& phase, int64_t channels, int64_t images,
+                  int64_t width, bool compact);
+// Whether gathering costs less than computing the positions between rows, when `panels` register
+// tiles use what was gathered.
+bool prefers_compact(const ShiftedView& view, const ViewPhase& phase, int64_t panels);
 
 // Copies `images` images from x into the scratch.
 template <class T>

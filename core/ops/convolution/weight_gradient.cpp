@@ -115,7 +115,7 @@ void convolution_weight_gradient(const ConvolutionGeometry& geometry, const T* x
 
   int64_t lanes = products.kernels.lanes;
   auto padded_positions = [&](int64_t images) {
-    return (position_count(inputs, phase, images) + lanes - 1) / lanes * lanes;
+    return (map_tiles(inputs, phase, 1, images, 1024, false).positions + lanes - 1) / lanes * lanes;
   };
   int64_t block = kBlockBytes / sizeof(T);
   int64_t chunks = products.chunks((padded_positions(inputs.group) + block - 1) / block);
