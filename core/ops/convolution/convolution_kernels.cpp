@@ -90,7 +90,7 @@ template <class T>
 void ViewProduct<T>::tile(const TileMap& map, int64_t index, const std::vector<int64_t>& offsets,
                           const T* packed, const T* source, const T* initial_rows,
                           int64_t first_panel, int64_t last_panel, T* c, T* out) const {
-  alignas(64) T gathered[(kBlockSteps * kTileBytes + 64) / sizeof(T)];
+  alignas(64) T gathered[kBlockSteps * kTileBytes / sizeof(T)];
   int64_t gathered_offsets[kBlockSteps];
   for (int64_t k = 0; map.compact && k < kBlockSteps; ++k) gathered_offsets[k] = k * map.width;
   int64_t depth = static_cast<int64_t>(offsets.size()), step = 0;

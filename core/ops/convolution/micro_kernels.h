@@ -30,7 +30,7 @@ struct ConvolutionKernels {
   void (*store)(const T* c, int64_t c_pitch, int64_t rows, const TileRun* runs, int64_t run_count,
                 T* out, int64_t out_pitch, int64_t step);
   // to[k][start + i] = from[offsets[k] + offset + i] for every run; runs are in ascending order.
-  // Reads and writes up to 64 bytes too much.
+  // Reads up to 64 bytes too much.
   void (*gather_runs)(const T* from, const int64_t* offsets, int64_t count, const TileRun* runs,
                       int64_t run_count, T* to, int64_t pitch);
   // to[r][i] = from[r][i * step]

@@ -193,34 +193,56 @@ void store_runs(const T* c, int64_t c_pitch, int64_t rows, const TileRun* runs, 
   }
 }
 
-// Copies whole vectors and lets each run overwrite what the one before it copied too much.
+// Copies whole vectors and lets each run overwrite what the one before it copied too much, but
+// never beyond the row.
+template <class T, int Bytes, int Steps>
+inline void gather_steps(const T* from, const int64_t* offsets, const TileRun* runs,
+                         int64_t run_count, T* to, int64_t pitch) {
+  constexpr int64_t lanes = Bytes / sizeof(T);
+  const T* row[Steps];
+  for (int k = 0; k < Steps; ++k) row[k] = from + offsets[k];
+  for (int64_t n = 0; n < run_count; ++n) {
+    int64_t start = runs[n].start, offset = runs[n].offset, end = start + runs[n].length;
+    if (start + (runs[n].length + lanes - 1) / lanes * lanes > pitch) {
+      for (int k = 0; k < Steps; ++k) {
+        copy_row(to + k * pitch + start, row[k] + offset, runs[n].length);
+      }
+      continue;
+    }
+    do {
+#pragma GCC unroll 4
+      for (int k = 0; k < Steps; ++k) {
+        store<T, Bytes>(to + k * pitch + start, load<T, Bytes>(row[k] + offset));
+      }
+      start += lanes, offset += lanes;
+    } while (start < end);
+  }
+}
+
 template <class T, int Bytes>
 void gather_runs(const T* from, const int64_t* offsets, int64_t count, const TileRun* runs,
                  int64_t run_count, T* to, int64_t pitch) {
-  constexpr int64_t lanes = Bytes / sizeof(T);
-  for (int64_t k = 0; k < count; ++k, to += pitch) {
-    const T* row = from + offsets[k];
-    for (int64_t n = 0; n < run_count; ++n) {
-      T* target = to + runs[n].start;
-      const T* source = row + runs[n].offset;
-      for (int64_t i = 0; i < runs[n].length; i += lanes) {
-        store<T, Bytes>(target + i, load<T, Bytes>(source + i));
-      }
-    }
+  int64_t k = 0;
+  for (; k + 4 <= count; k += 4) {
+    gather_steps<T, Bytes, 4>(from, offsets + k, runs, run_count, to + k * pitch, pitch);
+  }
+  for (; k < count; ++k) {
+    gather_steps<T, Bytes, 1>(from, offsets + k, runs, run_count, to + k * pitch, pitch);
   }
 }
 
 template <class T>
 void gather_runs_of(const T* from, const int64_t* offsets, int64_t count, const TileRun* runs,
                     int64_t run_count, T* to, int64_t pitch) {
-  int64_t longest = 0;
+  constexpr int64_t widest = kVectorBytes < 32 ? kVectorBytes : 32;
+  int64_t bytes = 0;
   for (int64_t n = 0; n < run_count; ++n) {
-    longest = runs[n].length > longest ? runs[n].length : longest;
+    int64_t length = runs[n].length * sizeof(T);
+    bytes = length > bytes ? length : bytes;
   }
-  constexpr int widest = kVectorBytes < 32 ? kVectorBytes : 32;
-  auto gather = longest * sizeof(T) <= 16       ? gather_runs<T, 16>
-                : longest * sizeof(T) <= widest ? gather_runs<T, widest>
-                                                : gather_runs<T, kVectorBytes>;
+  auto gather = bytes <= 16       ? gather_runs<T, 16>
+                : bytes <= widest ? gather_runs<T, widest>
+                                  : gather_runs<T, kVectorBytes>;
   gather(from, offsets, count, runs, run_count, to, pitch);
 }
 

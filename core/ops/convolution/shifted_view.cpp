@@ -1,7 +1,6 @@
 #include "ops/convolution/shifted_view.h"
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "base/thread_pool.h"
 
@@ -218,7 +217,6 @@ TileMap map_tiles(const ShiftedView& view, const ViewPhase& phase, int64_t chann
 }
 
 bool prefers_compact(const ShiftedView& view, const ViewPhase& phase, int64_t panels) {
-  if (getenv("CM")) return atoi(getenv("CM"));
   // In vectors of a register tile, per step: 4 multiply-adds a panel, and about 2 a copied run.
   double rows = static_cast<double>(phase.count[0] * phase.count[1]);
   double wanted = rows * static_cast<double>(phase.count[2]);
