@@ -200,8 +200,8 @@ void convolution_forward(const ConvolutionGeometry& geometry, const T* x, const 
   int64_t taps = geometry.taps(), channels = geometry.in_channels / geometry.groups;
   WeightStrides strides{geometry.out_channels / geometry.groups * channels * taps, channels * taps,
                         taps};
-  multiply_view(forward_view(geometry, sizeof(T)), geometry, geometry.out_channels, x, w, strides,
-                bias, y);
+  multiply_view(forward_view(geometry, 0, sizeof(T)), geometry, geometry.out_channels, x, w,
+                strides, bias, y);
 }
 
 template <class T>

@@ -257,6 +257,7 @@ void gather(T* to, int64_t to_pitch, const T* from, int64_t from_pitch, int64_t 
     } else {
       for (int64_t i = 0; i < count; ++i) to[i] = from[i * step];
     }
+    for (int64_t i = count; i < to_pitch; i += kLanes<T>) store(to + i, Vector<T>{});
   }
 }
 

@@ -84,7 +84,7 @@ ViewAxis transposed_axis(const ConvolutionGeometry& geometry, int i) {
   return axis;
 }
 
-void finish(ShiftedView& view, int64_t batch, int item_bytes) {
+void finish(ShiftedView& view, int64_t batch, int64_t other_channels, int item_bytes) {
   int64_t reach = 0;
   view.planes = 1;
   for (const ViewAxis& axis : view.axis) {
@@ -95,7 +95,8 @@ void finish(ShiftedView& view, int64_t batch, int item_bytes) {
     reach = reach * axis.pitch + shift;
     view.planes *= static_cast<int64_t>(axis.planes.size());
   }
-  int64_t image_bytes = view.channels * view.planes * view.image_pitch() * item_bytes;
+  int64_t image_planes = view.channels * view.planes + other_channels;
+  int64_t image_bytes = image_planes * view.image_pitch() * item_bytes;
   view.group = std::clamp<int64_t>(kScratchBytes / std::max<int64_t>(image_bytes, 1), 1,
                                    std::max<int64_t>(batch, 1));
   int64_t size = view.group * view.image_pitch() + reach + kSlackBytes / item_bytes;
@@ -104,11 +105,12 @@ void finish(ShiftedView& view, int64_t batch, int item_bytes) {
 
 }  // namespace
 
-ShiftedView forward_view(const ConvolutionGeometry& geometry, int item_bytes) {
+ShiftedView forward_view(const ConvolutionGeometry& geometry, int64_t other_channels,
+                         int item_bytes) {
   ShiftedView view;
   for (int i = 0; i < 3; ++i) view.axis[i] = forward_axis(geometry, i);
   view.channels = geometry.in_channels;
-  finish(view, geometry.batch, item_bytes);
+  finish(view, geometry.batch, other_channels, item_bytes);
   return view;
 }
 
@@ -116,22 +118,23 @@ ShiftedView transposed_view(const ConvolutionGeometry& geometry, int item_bytes)
   ShiftedView view;
   for (int i = 0; i < 3; ++i) view.axis[i] = transposed_axis(geometry, i);
   view.channels = geometry.out_channels;
-  finish(view, geometry.batch, item_bytes);
+  finish(view, geometry.batch, 0, item_bytes);
   return view;
 }
 
 ShiftedView aligned_view(const ConvolutionGeometry& geometry, const ShiftedView& forward,
-                         int item_bytes) {
+                         bool compact, int item_bytes) {
   ShiftedView view = forward;
   for (int i = 0; i < 3; ++i) {
     view.axis[i].length = geometry.output[i];
     view.axis[i].stride = 1;
     view.axis[i].lead = 0;
     view.axis[i].planes = {0};
+    if (compact) view.axis[i].pitch = geometry.output[i];
   }
   view.channels = geometry.out_channels;
   view.planes = 1;
-  view.plane_size = odd_lines(view.group * view.image_pitch() + 64 / item_bytes, item_bytes);
+  view.plane_size = odd_lines(view.group * view.image_pitch() + 2 * 64 / item_bytes, item_bytes);
   return view;
 }
 
@@ -239,19 +242,22 @@ static void fill_plane(const ShiftedView& view, const T* x, const int64_t plane[
                                                : i == 1 ? axis[2].length
                                                         : axis[1].length * axis[2].length);
   }
-  std::fill(to, to + view.plane_size, T(0));
-  if (count[2] == 0) return;
   auto gather = convolution_kernels<T>().gather;
-  for (int64_t image = 0; image < images; ++image, x += image_stride) {
+  T* const end = to + view.plane_size;
+  T* zeros = to;  // from here on nothing has been written
+  for (int64_t image = 0; image < images && count[2] > 0; ++image, x += image_stride) {
     const T* slice = x;
     for (int64_t i0 = begin[0]; i0 < begin[0] + count[0]; ++i0) {
-      gather(
-          to + ((image * axis[0].pitch + i0) * axis[1].pitch + begin[1]) * axis[2].pitch + begin[2],
-          axis[2].pitch, slice, axis[1].stride * axis[2].length, count[1], count[2],
-          axis[2].stride);
+      int64_t row = (image * axis[0].pitch + i0) * axis[1].pitch + begin[1];
+      T* first = to + row * axis[2].pitch + begin[2];
+      std::fill(zeros, first, T(0));
+      gather(first, axis[2].pitch, slice, axis[1].stride * axis[2].length, count[1], count[2],
+             axis[2].stride);
+      zeros = first + count[1] * axis[2].pitch;
       slice += axis[0].stride * axis[1].length * axis[2].length;
     }
   }
+  if (zeros < end) std::fill(zeros, end, T(0));
 }
 
 template <class T>

@@ -65,12 +65,15 @@ struct ViewPhase {
   int64_t count[3], start[3], step[3];
 };
 
-// The output's view of the input, and the input gradient's view of the output gradient.
-ShiftedView forward_view(const ConvolutionGeometry& geometry, int item_bytes);
-ShiftedView transposed_view(const ConvolutionGeometry& geometry, int item_bytes);
-// The output gradient laid out at the positions of the forward view, zero between them.
-ShiftedView aligned_view(const ConvolutionGeometry& geometry, const ShiftedView& forward,
+// The output's view of the input, and the input gradient's view of the output gradient. The first
+// leaves room in the caches for as many images with `other_channels` channels.
+ShiftedView forward_view(const ConvolutionGeometry& geometry, int64_t other_channels,
                          int item_bytes);
+ShiftedView transposed_view(const ConvolutionGeometry& geometry, int item_bytes);
+// The output gradient laid out at the flat positions of the forward view, zero between the rows,
+// or at its compact ones.
+ShiftedView aligned_view(const ConvolutionGeometry& geometry, const ShiftedView& forward,
+                         bool compact, int item_bytes);
 std::vector<ViewPhase> phases_of(const ShiftedView& view);
 
 // Runs of consecutive positions, tile after tile.

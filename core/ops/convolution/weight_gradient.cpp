@@ -1,8 +1,9 @@
 // The gradient of the weight: for every output channel and every (input channel, tap) the product
 // of two rows summed over positions. With the output gradient laid out at the positions of the
-// forward view (zero in between), both rows are contiguous, so this is a matrix of dot products:
-// 8x3 of them at a time in registers, positions cut so that 8 rows of gradients stay in cache.
-// Chunks of positions add up in separate matrices where there are too few products to share out.
+// forward view, both rows are contiguous, so this is a matrix of dot products, 8x3 of them at a
+// time in registers. Positions are cut into blocks: 8 rows of gradients stay in the first cache
+// while all columns of the weight pass by. Where there are too few columns to share out, chunks of
+// blocks add up in matrices of their own.
 #include <algorithm>
 #include <vector>
 
@@ -12,82 +13,113 @@
 namespace flambeau {
 namespace {
 
-// Positions that are reduced in registers before adding to memory, in bytes.
+// Positions of a block, in bytes.
 constexpr int64_t kBlockBytes = 4096;
 // Columns of the weight that one work item computes.
-constexpr int64_t kBlockColumns = 144;
+constexpr int64_t kBlockColumns = 48;
 // Work items worth having, however many threads there are: results must not depend on those.
 constexpr int64_t kItems = 32;
 
 template <class T>
 struct DotProducts {
-  const ShiftedView& inputs;
-  const ShiftedView& gradients;
+  const ConvolutionGeometry& geometry;
   const ConvolutionKernels<T>& kernels;
-  int64_t groups, rows;          // output channels per group
+  ShiftedView inputs, gradients;
+  ViewPhase phase;
   std::vector<int64_t> offsets;  // of the columns of a group: (input channel, tap)
+  bool compact;
+  TileMap map;  // of the images in the scratch; a tile is a block
 
+  explicit DotProducts(const ConvolutionGeometry& geometry);
+  int64_t rows() const { return geometry.out_channels / geometry.groups; }
   int64_t columns() const { return static_cast<int64_t>(offsets.size()); }
-  int64_t panels() const { return (rows + kernels.rows - 1) / kernels.rows; }
-  int64_t column_blocks() const { return (columns() + kBlockColumns - 1) / kBlockColumns; }
-  int64_t chunks(int64_t blocks) const {
-    int64_t items = groups * panels() * column_blocks();
-    return std::clamp<int64_t>((kItems + items - 1) / items, 1, blocks);
-  }
+  int64_t size() const { return geometry.out_channels * columns(); }
+  int64_t splits() const { return (columns() + kBlockColumns - 1) / kBlockColumns; }
+  int64_t chunks() const;
 
-  void run(const T* x, const T* g, int64_t positions, int64_t chunk_count, T* sums) const;
+  // Adds the products of the images in the scratch to sums, [chunks][groups][rows][columns].
+  void run(const T* x, const T* g, int64_t chunk_count, T* sums) const;
 
  private:
-  void item(const T* x, const T* g, int64_t positions, int64_t panel, int64_t first_column,
-            int64_t last_column, T* out) const;
+  void block(int64_t index, const T* x, const T* g, int64_t first_column, int64_t last_column,
+             T* gathered, T* out) const;
 };
 
-// Adds to out, [rows][columns], the products over `positions` of one panel with some columns.
 template <class T>
-void DotProducts<T>::item(const T* x, const T* g, int64_t positions, int64_t panel,
-                          int64_t first_column, int64_t last_column, T* out) const {
-  constexpr int64_t block = kBlockBytes / sizeof(T);
-  int64_t first_row = panel * kernels.rows, last_row = std::min(first_row + kernels.rows, rows);
-  for (int64_t at = 0; at < positions; at += block) {
-    int64_t count = std::min(block, positions - at);
-    for (int64_t row = first_row; row < last_row;) {
-      int height = kernels.rows;
-      while (height > last_row - row) height /= 2;
-      int64_t width = height <= 2 ? 6 : 3;
-      for (int64_t column = first_column; column < last_column; column += width) {
-        kernels.dot(height, static_cast<int>(std::min(width, last_column - column)),
-                    g + row * gradients.plane_size + at, gradients.plane_size, x + at,
-                    offsets.data() + column, count, out + row * columns() + column, columns());
-      }
-      row += height;
+DotProducts<T>::DotProducts(const ConvolutionGeometry& geometry)
+    : geometry(geometry),
+      kernels(convolution_kernels<T>()),
+      inputs(forward_view(geometry, geometry.out_channels, sizeof(T))),
+      phase(phases_of(inputs)[0]) {
+  compact = prefers_compact(inputs, phase, (rows() + kernels.rows - 1) / kernels.rows);
+  gradients = aligned_view(geometry, inputs, compact, sizeof(T));
+  for (int64_t channel = 0; channel < geometry.in_channels / geometry.groups; ++channel) {
+    for (int64_t offset : phase.offsets) {
+      offsets.push_back(channel * inputs.planes * inputs.plane_size + offset);
     }
   }
 }
 
-// Adds the products of a group of images to sums, [chunks][groups][rows][columns].
 template <class T>
-void DotProducts<T>::run(const T* x, const T* g, int64_t positions, int64_t chunk_count,
-                         T* sums) const {
-  constexpr int64_t block = kBlockBytes / sizeof(T);
-  int64_t blocks = (positions + block - 1) / block, splits = column_blocks();
-  int64_t items = groups * panels() * splits * chunk_count;
-  int64_t size = groups * rows * columns();
-  int64_t channels = inputs.channels / groups;
-  int64_t work = kernels.rows * std::min(columns(), kBlockColumns) * positions / chunk_count;
-  parallel_for(items, grain_for(work), [&](int64_t begin, int64_t end) {
-    for (int64_t index = begin; index < end; ++index) {
-      int64_t split = index % splits, panel = index / splits % panels();
-      int64_t group = index / (splits * panels()) % groups;
-      int64_t chunk = index / (splits * panels() * groups);
-      int64_t first = blocks * chunk / chunk_count * block;
-      int64_t last = std::min(blocks * (chunk + 1) / chunk_count * block, positions);
-      if (first >= last) continue;
-      item(x + group * channels * inputs.planes * inputs.plane_size + first,
-           g + group * rows * gradients.plane_size + first, last - first, panel,
-           split * kBlockColumns, std::min((split + 1) * kBlockColumns, columns()),
-           sums + chunk * size + group * rows * columns());
+int64_t DotProducts<T>::chunks() const {
+  int64_t items = std::max<int64_t>(1, geometry.groups * splits());
+  int64_t blocks = inputs.group * inputs.image_pitch() * sizeof(T) / kBlockBytes;
+  return std::clamp<int64_t>((kItems + items - 1) / items, 1, std::max<int64_t>(1, blocks));
+}
+
+// Adds to out, [rows][columns], the products over one block of positions for some columns.
+template <class T>
+void DotProducts<T>::block(int64_t index, const T* x, const T* g, int64_t first_column,
+                           int64_t last_column, T* gathered, T* out) const {
+  int64_t begin = index * map.width, valid = std::min(map.width, map.positions - begin);
+  int64_t count = (valid + kernels.lanes - 1) / kernels.lanes * kernels.lanes;
+  const T* b = x + begin;
+  const int64_t* b_offsets = offsets.data() + first_column;
+  int64_t gathered_offsets[kBlockColumns];
+  if (compact) {
+    kernels.gather_runs(x, b_offsets, last_column - first_column, map.sources.begin(index),
+                        map.sources.count(index), gathered, map.width);
+    for (int64_t j = 0; j < last_column - first_column; ++j) {
+      gathered_offsets[j] = j * map.width;
+      std::fill(gathered + j * map.width + valid, gathered + j * map.width + count, T(0));
     }
-  });
+    b = gathered;
+    b_offsets = gathered_offsets;
+  }
+  for (int64_t row = 0; row < rows();) {
+    int height = kernels.rows;
+    while (height > rows() - row) height /= 2;
+    int64_t width = height <= 2 ? 6 : 3;
+    for (int64_t column = first_column; column < last_column; column += width) {
+      kernels.dot(height, static_cast<int>(std::min(width, last_column - column)),
+                  g + row * gradients.plane_size + begin, gradients.plane_size, b,
+                  b_offsets + column - first_column, count, out + row * columns() + column,
+                  columns());
+    }
+    row += height;
+  }
+}
+
+template <class T>
+void DotProducts<T>::run(const T* x, const T* g, int64_t chunk_count, T* sums) const {
+  int64_t channels = geometry.in_channels / geometry.groups, blocks = map.tiles();
+  int64_t group_count = geometry.groups, split_count = splits();
+  int64_t work = rows() * std::min(columns(), kBlockColumns) * map.positions / chunk_count;
+  auto body = [&](int64_t begin, int64_t end) {
+    Scratch<T> gathered(compact ? kBlockColumns * map.width : 0);
+    for (int64_t item = begin; item < end; ++item) {
+      int64_t split = item % split_count, group = item / split_count % group_count;
+      int64_t chunk = item / (split_count * group_count);
+      int64_t last = blocks * (chunk + 1) / chunk_count;
+      for (int64_t index = blocks * chunk / chunk_count; index < last; ++index) {
+        block(index, x + group * channels * inputs.planes * inputs.plane_size,
+              g + group * rows() * gradients.plane_size, split * kBlockColumns,
+              std::min((split + 1) * kBlockColumns, columns()), gathered.data(),
+              sums + chunk * size() + group * rows() * columns());
+      }
+    }
+  };
+  parallel_for(group_count * split_count * chunk_count, grain_for(work), body);
 }
 
 }  // namespace
@@ -95,40 +127,26 @@ void DotProducts<T>::run(const T* x, const T* g, int64_t positions, int64_t chun
 template <class T>
 void convolution_weight_gradient(const ConvolutionGeometry& geometry, const T* x, const T* g,
                                  T* w) {
-  ShiftedView inputs = forward_view(geometry, sizeof(T));
-  ShiftedView gradients = aligned_view(geometry, inputs, sizeof(T));
-  ViewPhase phase = phases_of(inputs)[0];
-  DotProducts<T> products{inputs,
-                          gradients,
-                          convolution_kernels<T>(),
-                          geometry.groups,
-                          geometry.out_channels / geometry.groups,
-                          {}};
-  for (int64_t channel = 0; channel < geometry.in_channels / geometry.groups; ++channel) {
-    for (int64_t offset : phase.offsets) {
-      products.offsets.push_back(channel * inputs.planes * inputs.plane_size + offset);
-    }
-  }
-  int64_t size = geometry.out_channels * products.columns();
+  DotProducts<T> products(geometry);
+  int64_t size = products.size(), chunks = products.chunks(), group = products.inputs.group;
   std::fill(w, w + size, T(0));
   if (size == 0 || geometry.batch == 0) return;
-
-  int64_t lanes = products.kernels.lanes;
-  auto padded_positions = [&](int64_t images) {
-    return (map_tiles(inputs, phase, 1, images, 1024, false).positions + lanes - 1) / lanes * lanes;
-  };
-  int64_t block = kBlockBytes / sizeof(T);
-  int64_t chunks = products.chunks((padded_positions(inputs.group) + block - 1) / block);
-  Scratch<T> x_scratch(inputs.scratch_size()), g_scratch(gradients.scratch_size());
-  Scratch<T> sums(chunks * size);
+  Scratch<T> x_scratch(products.inputs.scratch_size());
+  Scratch<T> g_scratch(products.gradients.scratch_size()), sums(chunks * size);
   std::fill(sums.data(), sums.data() + chunks * size, T(0));
-  for (int64_t image = 0; image < geometry.batch; image += inputs.group) {
-    int64_t images = std::min(inputs.group, geometry.batch - image);
-    fill_scratch(inputs, x + image * inputs.channels * inputs.source_size(), images,
+  for (int64_t image = 0; image < geometry.batch; image += group) {
+    int64_t images = std::min(group, geometry.batch - image);
+    if (image == 0 || images < group) {
+      products.map = map_tiles(products.inputs, products.phase, 1, images, kBlockBytes / sizeof(T),
+                               products.compact);
+    }
+    fill_scratch(products.inputs,
+                 x + image * products.inputs.channels * products.inputs.source_size(), images,
                  x_scratch.data());
-    fill_scratch(gradients, g + image * gradients.channels * gradients.source_size(), images,
+    fill_scratch(products.gradients,
+                 g + image * geometry.out_channels * products.gradients.source_size(), images,
                  g_scratch.data());
-    products.run(x_scratch.data(), g_scratch.data(), padded_positions(images), chunks, sums.data());
+    products.run(x_scratch.data(), g_scratch.data(), chunks, sums.data());
   }
   for (int64_t chunk = 0; chunk < chunks; ++chunk) {
     const T* from = sums.data() + chunk * size;
