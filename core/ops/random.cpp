@@ -180,6 +180,10 @@ Attributes integers_from(int64_t low, DType dtype, Generator* generator) {
   require(low >= range.lowest && low <= highest, "random_: from=", low,
           " is out of bounds for torch.", dtype_name(dtype), "; use a wider dtype");
   Attributes attributes = drawing(generator);
+  if (low == range.lowest && range.highest == std::numeric_limits<int64_t>::max()) {
+    attributes.ints = {0, 0};  // all 64 bits
+    return attributes;
+  }
   uint64_t count = static_cast<uint64_t>(highest) - low + 1;
   attributes.ints = {low, static_cast<int64_t>(count)};
   return attributes;
@@ -259,8 +263,8 @@ TensorRef randperm(int64_t n, Generator* generator, Out out, OptionalDType dtype
   require(n >= 0, "randperm: n must be non-negative, got ", n);
   if (type == DType::Bool) fail(ErrorKind::NotImplemented, "randperm: not implemented for Bool");
   WholeRange range = whole_range(type);
-  int64_t highest = is_floating(type) ? (int64_t{1} << range.digits) + 1 : range.highest;
-  require(n <= highest, "randperm: n cannot be greater than ", highest, " for torch.",
+  int64_t highest = is_floating(type) ? int64_t{1} << range.digits : range.highest;
+  require(n - 1 <= highest, "randperm: n cannot be greater than ", highest, " + 1 for torch.",
           dtype_name(type), ", got ", n, "; use a wider dtype");
   return draw("randperm", kPermutation, {n}, type, drawing(generator), out, device, requires_grad);
 }

@@ -1,7 +1,8 @@
 // Sampling from given probabilities: Bernoulli, multinomial, dropout.
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <utility>
+#include <vector>
 
 #include "base/error.h"
 #include "ops/creation.h"
@@ -116,6 +117,22 @@ void check_weights(const T* weights, int64_t rows, int64_t categories) {
   }
 }
 
+// Puts the `count` largest keys first, in descending order. Equal keys land as PyTorch's top-k
+// leaves them, which these algorithms of the standard library determine.
+template <class Key>
+void sort_largest(std::vector<Key>& keys, int64_t count) {
+  auto larger = [](const Key& a, const Key& b) { return a.first > b.first; };
+  auto first = keys.begin();
+  if (count == 1) {
+    std::iter_swap(first, std::min_element(first, keys.end(), larger));
+  } else if (count * 64 <= static_cast<int64_t>(keys.size())) {
+    std::partial_sort(first, first + count, keys.end(), larger);
+  } else {
+    std::nth_element(first, first + count - 1, keys.end(), larger);
+    std::sort(first, first + count - 1, larger);
+  }
+}
+
 // The categories with the largest weight / Exp(1): a sample without replacement (Efraimidis and
 // Spirakis, "Weighted random sampling with a reservoir", 2006).
 template <class T>
@@ -125,20 +142,17 @@ void sample_without_replacement(const Tensor& input, int64_t rows, int64_t categ
   Attributes attributes = drawing(&generator, 1.0);
   TensorRef noise = dense_copy(
       *draw_like(kExponential, input, input.dtype(), std::move(attributes)), input.dtype());
-  std::vector<Compute<T>> keys(categories);
-  std::vector<int64_t> order(categories);
+  using Key = std::pair<Compute<T>, int64_t>;
+  std::vector<Key> keys(categories);
   for (int64_t row = 0; row < rows; ++row) {
     for (int64_t i = 0; i < categories; ++i) {
       int64_t at = row * categories + i;
       Compute<T> key =
           convert<Compute<T>>(weights->data<T>()[at]) / convert<Compute<T>>(noise->data<T>()[at]);
-      keys[i] = convert<Compute<T>>(convert<T>(key));
+      keys[i] = {convert<Compute<T>>(convert<T>(key)), i};
     }
-    std::iota(order.begin(), order.end(), 0);
-    std::partial_sort(
-        order.begin(), order.begin() + samples, order.end(),
-        [&](int64_t a, int64_t b) { return keys[a] > keys[b] || (keys[a] == keys[b] && a < b); });
-    std::copy(order.begin(), order.begin() + samples, out + row * samples);
+    sort_largest(keys, samples);
+    for (int64_t i = 0; i < samples; ++i) out[row * samples + i] = keys[i].second;
   }
 }
 
