@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <climits>
+#include <utility>
 #include <vector>
 
 #include "base/allocator.h"
@@ -16,7 +17,7 @@ namespace {
 // Multiply-adds below which a second thread does not pay.
 constexpr int64_t kSerialWork = 1 << 18;
 
-constexpr int64_t kSmallWork = 64 * 64 * 64;
+constexpr int64_t kSmallWork = 64 * 64 * 64, kTinyWork = 20 * 20 * 20;
 
 template <class T>
 constexpr bool kNative = std::is_same_v<T, float> || std::is_same_v<T, double>;
@@ -45,21 +46,67 @@ void scale(const Product<T>& p) {
   }
 }
 
+CBLAS_TRANSPOSE transposition(bool transposed) { return transposed ? CblasTrans : CblasNoTrans; }
+
 void multiply_openblas(const Product<float>& p) {
-  scipy_cblas_sgemm(CblasRowMajor, p.transpose_a ? CblasTrans : CblasNoTrans,
-                    p.transpose_b ? CblasTrans : CblasNoTrans, p.m, p.n, p.k, p.alpha, p.a, p.lda,
-                    p.b, p.ldb, p.beta, p.c, p.ldc);
+  scipy_cblas_sgemm(CblasRowMajor, transposition(p.transpose_a), transposition(p.transpose_b), p.m,
+                    p.n, p.k, p.alpha, p.a, p.lda, p.b, p.ldb, p.beta, p.c, p.ldc);
 }
 void multiply_openblas(const Product<double>& p) {
-  scipy_cblas_dgemm(CblasRowMajor, p.transpose_a ? CblasTrans : CblasNoTrans,
-                    p.transpose_b ? CblasTrans : CblasNoTrans, p.m, p.n, p.k, p.alpha, p.a, p.lda,
-                    p.b, p.ldb, p.beta, p.c, p.ldc);
+  scipy_cblas_dgemm(CblasRowMajor, transposition(p.transpose_a), transposition(p.transpose_b), p.m,
+                    p.n, p.k, p.alpha, p.a, p.lda, p.b, p.ldb, p.beta, p.c, p.ldc);
 }
 
-// Small products: OpenBLAS has kernels for them that pack nothing.
+// y = alpha * op(matrix) x + beta * y, the matrix as stored.
 template <class T>
-bool small(const Product<T>& p) {
-  return p.m * p.n <= kSmallWork && p.m * p.n * p.k <= kSmallWork && p.d == p.c;
+struct MatrixVector {
+  bool transposed;
+  int64_t rows, columns;
+  const T* matrix;
+  int64_t ld;
+  const T* x;
+  int64_t step_x;
+  T* y;
+  int64_t step_y;
+};
+
+void multiply_vector(const MatrixVector<float>& v, float alpha, float beta) {
+  scipy_cblas_sgemv(CblasRowMajor, transposition(v.transposed), v.rows, v.columns, alpha, v.matrix,
+                    v.ld, v.x, v.step_x, beta, v.y, v.step_y);
+}
+void multiply_vector(const MatrixVector<double>& v, double alpha, double beta) {
+  scipy_cblas_dgemv(CblasRowMajor, transposition(v.transposed), v.rows, v.columns, alpha, v.matrix,
+                    v.ld, v.x, v.step_x, beta, v.y, v.step_y);
+}
+
+// One column (or one row, which is a column of the transpose): bound by reading the matrix once.
+template <class T>
+void multiply_vector(const Product<T>& p) {
+  MatrixVector<T> whole;
+  if (p.n == 1) {
+    whole = {p.transpose_a, p.m, p.k, p.a, p.lda, p.b, p.transpose_b ? 1 : p.ldb, p.c, p.ldc};
+    if (p.transpose_a) std::swap(whole.rows, whole.columns);
+  } else {
+    whole = {!p.transpose_b, p.k, p.n, p.b, p.ldb, p.a, p.transpose_a ? p.lda : 1, p.c, 1};
+    if (p.transpose_b) std::swap(whole.rows, whole.columns);
+  }
+  int64_t results = p.n == 1 ? p.m : p.n;
+  parallel_for(results, kSerialWork / p.k + 1, [&](int64_t begin, int64_t end) {
+    MatrixVector<T> part = whole;
+    (whole.transposed ? part.columns : part.rows) = end - begin;
+    part.matrix += begin * (whole.transposed ? 1 : whole.ld);
+    part.y += begin * whole.step_y;
+    multiply_vector(part, p.alpha, p.beta);
+  });
+}
+
+// Where OpenBLAS is faster: vectors and small products, for which it packs nothing.
+template <class T>
+bool use_openblas(const Product<T>& p) {
+  int64_t largest = std::max({p.m, p.n, p.k, p.lda, p.ldb, p.ldc});
+  if (p.d != p.c || largest > INT_MAX) return false;
+  bool transposes = !p.transpose_a && p.transpose_b;  // then it is slow
+  return p.m == 1 || p.n == 1 || p.m * p.n * p.k <= (transposes ? kTinyWork : kSmallWork);
 }
 
 template <class T>
@@ -67,7 +114,7 @@ void multiply(const Product<T>& p) {
   if (p.m == 0 || p.n == 0) return;
   if (p.k == 0 || p.alpha == T(0)) return scale(p);
   if constexpr (kNative<T>) {
-    if (small(p)) return multiply_openblas(p);
+    if (use_openblas(p)) return p.m == 1 || p.n == 1 ? multiply_vector(p) : multiply_openblas(p);
   }
   multiply_packed(p);
 }

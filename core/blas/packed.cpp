@@ -39,7 +39,7 @@ namespace {
 
 // Note [Blocking of products]: the sum over k is cut into blocks of at most kDepth, so that a
 // panel of rows (kDepth x rows) stays in the first-level cache while a block of columns (kDepth x
-// kBlockPanels panels) streams from the second. Within a block, every element is a plain sum in
+// kColumnPanels panels) streams from the second. Within a block, every element is a plain sum in
 // ascending k, whatever tile and thread it falls to: results do not depend on threads.
 //
 // Note [When to pack]: rows of the left operand are read in place unless their distance maps them
@@ -47,10 +47,14 @@ namespace {
 // is worth packing when many row panels read it. Of A and B, the one whose packing costs less may
 // take the right side: then the transpose of C is computed and each tile is stored transposed.
 constexpr int64_t kDepth = 384;
-constexpr int64_t kBlockPanels = 8;
-constexpr int64_t kChunk = 4096;  // rows and columns packed at a time
+constexpr int64_t kColumnPanels = 8, kRowPanels = 16;  // most panels of a task
+constexpr int64_t kChunkPanels = 16;  // panels of the right operand packed at a time, per thread
+constexpr int64_t kPackRows = 12;     // row panels from which packing the right operand pays
+constexpr int64_t kAhead = 4;         // steps of the depth to fetch ahead in packed operands
+constexpr int64_t kLeftSize = int64_t{4} << 20;  // elements of the left operand packed at a time
+constexpr int64_t kPackGrain = 16384;
 // Multiply-adds below which a task is not worth handing to another thread.
-constexpr int64_t kTaskWork = 1 << 17;
+constexpr int64_t kTaskWork = 1 << 19;
 
 int64_t divide_up(int64_t count, int64_t by) { return (count + by - 1) / by; }
 
@@ -77,17 +81,19 @@ class Scratch {
 template <class T>
 class Driver {
  public:
-  explicit Driver(const Product<T>& product);
+  Driver(const Product<T>& product, bool swapped);
   void run();
 
  private:
   void run_chunk();
-  void pack_item(int64_t item);
+  void pack_right();
+  void pack_left();
   void run_task(int64_t task);
   void run_tile(int64_t row_panel, int64_t column_panel);
   void choose_tasks();
 
   int64_t row_of(int64_t panel) const { return row0_ + panel * chunk_rows_ / row_panels_; }
+  int64_t depth_of(int64_t block) const { return block * product_.k / depth_blocks_; }
   bool packs_column(int64_t panel) const {
     return pack_right_ || (panel == column_panels_ - 1 && chunk_columns_ % kernels_.lanes != 0);
   }
@@ -106,7 +112,7 @@ class Driver {
   bool left_transposed_, right_transposed_;
   int64_t rows_, columns_;
   bool pack_left_, pack_right_;
-  int64_t left_step_ = 0;
+  int64_t left_step_ = 0, depth_blocks_ = 1;
 
   // The chunk at hand.
   int64_t row0_ = 0, column0_ = 0, depth0_ = 0;
@@ -119,9 +125,21 @@ class Driver {
 // Rows at such a distance fall into a few sets of the first-level cache and evict one another.
 bool collides(int64_t ld, size_t item) { return ld * static_cast<int64_t>(item) % 2048 == 0; }
 
+// Estimated time of left (rows x k) times right (k x columns) in processor cycles.
 template <class T>
-Driver<T>::Driver(const Product<T>& p) : product_(p) {
-  swapped_ = p.transpose_b && (p.transpose_a || 2 * p.m < p.n);
+int64_t estimate(int64_t rows, int64_t columns, int64_t k, bool right_transposed, bool swapped) {
+  const TileKernels<T>& kernels = tile_kernels<T>();
+  int64_t panels = divide_up(rows, kernels.rows);
+  // A tile with few sums waits for its own results.
+  int64_t busy_rows = std::max<int64_t>(rows, panels * (columns > kernels.lanes ? 4 : 8));
+  int64_t cycles = k * busy_rows * divide_up(columns, kernels.lanes) / 2;
+  if (right_transposed) cycles += k * columns / 2;
+  if (swapped) cycles += rows * columns;
+  return cycles;
+}
+
+template <class T>
+Driver<T>::Driver(const Product<T>& p, bool swapped) : product_(p), swapped_(swapped) {
   if (swapped_) {
     rows_ = p.n, columns_ = p.m;
     left_ = p.b, left_ld_ = p.ldb, left_transposed_ = !p.transpose_b;
@@ -132,32 +150,39 @@ Driver<T>::Driver(const Product<T>& p) : product_(p) {
     right_ = p.b, right_ld_ = p.ldb, right_transposed_ = p.transpose_b;
   }
   bool many_columns = columns_ >= 4 * kernels_.width;
-  pack_left_ = many_columns && collides(left_ld_, sizeof(T));
-  pack_right_ = right_transposed_ || rows_ >= 12 * kernels_.rows ||
+  bool in_place = std::is_floating_point_v<T> || left_transposed_;
+  pack_left_ = !in_place || (many_columns && collides(left_ld_, sizeof(T)));
+  pack_right_ = right_transposed_ || rows_ >= kPackRows * kernels_.rows ||
                 (rows_ >= 4 * kernels_.rows && collides(right_ld_, sizeof(T)));
 }
 
 template <class T>
 void Driver<T>::run() {
-  int64_t blocks = divide_up(product_.k, kDepth);
-  int64_t deepest = divide_up(product_.k, blocks);
-  int64_t most_rows = std::min(rows_, kChunk), most_columns = std::min(columns_, kChunk);
+  depth_blocks_ = divide_up(product_.k, kDepth);
+  int64_t most_rows = rows_, most_columns = columns_;
+  if (pack_left_) most_rows = std::min(rows_, std::max<int64_t>(kLeftSize / product_.k, 512));
+  if (pack_right_) {
+    int64_t at_once = kChunkPanels * kernels_.width * thread_count();
+    most_columns = divide_up(columns_, divide_up(columns_, at_once));
+    most_columns = divide_up(most_columns, kernels_.width) * kernels_.width;
+  }
   left_step_ = divide_up(kernels_.rows, kernels_.lanes) * kernels_.lanes;
   int64_t left_panels = divide_up(most_rows, kernels_.rows);
   int64_t right_panels = pack_right_ ? divide_up(most_columns, kernels_.width) : 1;
-  Scratch<T> left(pack_left_ ? left_panels * left_step_ * deepest : 0);
-  Scratch<T> right(right_panels * kernels_.width * deepest);
+  Scratch<T> left(pack_left_ ? left_panels * left_step_ * product_.k : 0);
+  Scratch<T> right(right_panels * kernels_.width * divide_up(product_.k, depth_blocks_));
   packed_left_ = left.data();
   packed_right_ = right.data();
-  for (column0_ = 0; column0_ < columns_; column0_ += kChunk) {
-    chunk_columns_ = std::min(kChunk, columns_ - column0_);
-    column_panels_ = divide_up(chunk_columns_, kernels_.width);
-    for (row0_ = 0; row0_ < rows_; row0_ += kChunk) {
-      chunk_rows_ = std::min(kChunk, rows_ - row0_);
-      row_panels_ = divide_up(chunk_rows_, kernels_.rows);
-      for (int64_t block = 0; block < blocks; ++block) {
-        depth0_ = block * product_.k / blocks;
-        depth_ = (block + 1) * product_.k / blocks - depth0_;
+  for (row0_ = 0; row0_ < rows_; row0_ += most_rows) {
+    chunk_rows_ = std::min(most_rows, rows_ - row0_);
+    row_panels_ = divide_up(chunk_rows_, kernels_.rows);
+    if (pack_left_) pack_left();
+    for (column0_ = 0; column0_ < columns_; column0_ += most_columns) {
+      chunk_columns_ = std::min(most_columns, columns_ - column0_);
+      column_panels_ = divide_up(chunk_columns_, kernels_.width);
+      for (int64_t block = 0; block < depth_blocks_; ++block) {
+        depth0_ = depth_of(block);
+        depth_ = depth_of(block + 1) - depth0_;
         run_chunk();
       }
     }
@@ -166,8 +191,8 @@ void Driver<T>::run() {
 
 template <class T>
 void Driver<T>::choose_tasks() {
-  column_blocks_ = divide_up(column_panels_, kBlockPanels);
-  row_blocks_ = divide_up(row_panels_, 2 * kBlockPanels);
+  column_blocks_ = divide_up(column_panels_, kColumnPanels);
+  row_blocks_ = divide_up(row_panels_, kRowPanels);
   int64_t threads = thread_count();
   int64_t wanted = threads == 1 ? 1 : chunk_rows_ * chunk_columns_ * depth_ / kTaskWork;
   wanted = std::min(wanted, 4 * threads);
@@ -184,15 +209,12 @@ void Driver<T>::choose_tasks() {
 
 template <class T>
 void Driver<T>::run_chunk() {
-  int64_t items = (pack_left_ ? row_panels_ : 0) + (pack_right_ ? column_panels_ : 0);
-  int64_t grain = 16384 / (depth_ * kernels_.width) + 1;
-  parallel_for(items, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t item = begin; item < end; ++item) pack_item(item);
-  });
-  if (!pack_right_ && packs_column(column_panels_ - 1)) {
+  if (pack_right_) {
+    pack_right();
+  } else if (packs_column(column_panels_ - 1)) {
     int64_t column = (column_panels_ - 1) * kernels_.width;
     kernels_.pack(false, right_at(depth0_, column0_ + column), right_ld_, chunk_columns_ - column,
-                  depth_, packed_right_, kernels_.width);
+                  depth_, packed_right_, kernels_.width, 0);
   }
   choose_tasks();
   parallel_for(row_blocks_ * column_blocks_, 1, [&](int64_t begin, int64_t end) {
@@ -201,18 +223,38 @@ void Driver<T>::run_chunk() {
 }
 
 template <class T>
-void Driver<T>::pack_item(int64_t item) {
-  if (pack_right_ && item < column_panels_) {
-    int64_t column = item * kernels_.width;
-    kernels_.pack(right_transposed_, right_at(depth0_, column0_ + column), right_ld_,
-                  std::min<int64_t>(kernels_.width, chunk_columns_ - column), depth_,
-                  packed_right_ + item * kernels_.width * depth_, kernels_.width);
-    return;
-  }
-  int64_t panel = item - (pack_right_ ? column_panels_ : 0);
-  int64_t row = row_of(panel);
-  kernels_.pack(!left_transposed_, left_at(row, depth0_), left_ld_, row_of(panel + 1) - row, depth_,
-                packed_left_ + panel * left_step_ * depth_, left_step_);
+void Driver<T>::pack_right() {
+  // Contiguous rows are copied in pieces long enough for the prefetcher.
+  int64_t group = right_transposed_ ? 1 : 8, slice = right_transposed_ ? depth_ : 64;
+  int64_t groups = divide_up(column_panels_, group), slices = divide_up(depth_, slice);
+  int64_t grain = kPackGrain / (group * kernels_.width * slice) + 1;
+  parallel_for(groups * slices, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t item = begin; item < end; ++item) {
+      int64_t panel = item / slices * group, p = item % slices * slice;
+      int64_t column = panel * kernels_.width, panel_size = kernels_.width * depth_;
+      kernels_.pack(right_transposed_, right_at(depth0_ + p, column0_ + column), right_ld_,
+                    std::min<int64_t>(group * kernels_.width, chunk_columns_ - column),
+                    std::min(slice, depth_ - p),
+                    packed_right_ + panel * panel_size + p * kernels_.width, kernels_.width,
+                    panel_size);
+    }
+  });
+}
+
+template <class T>
+void Driver<T>::pack_left() {
+  int64_t grain = kPackGrain / (kernels_.rows * product_.k) + 1;
+  parallel_for(row_panels_, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t panel = begin; panel < end; ++panel) {
+      int64_t row = row_of(panel);
+      for (int64_t block = 0; block < depth_blocks_; ++block) {
+        int64_t p = depth_of(block), depth = depth_of(block + 1) - p;
+        kernels_.pack(!left_transposed_, left_at(row, p), left_ld_, row_of(panel + 1) - row, depth,
+                      packed_left_ + left_step_ * (row_panels_ * p + panel * depth), left_step_,
+                      kernels_.width);
+      }
+    }
+  });
 }
 
 template <class T>
@@ -233,7 +275,7 @@ void Driver<T>::run_tile(int64_t row_panel, int64_t column_panel) {
   Tile<T> tile;
   TileLayout layout = TileLayout::Columns;
   if (pack_left_) {
-    tile.a = packed_left_ + row_panel * left_step_ * depth_;
+    tile.a = packed_left_ + left_step_ * (row_panels_ * depth0_ + row_panel * depth_);
     tile.a_step = left_step_;
   } else {
     tile.a = left_at(row, depth0_);
@@ -243,9 +285,11 @@ void Driver<T>::run_tile(int64_t row_panel, int64_t column_panel) {
   if (packs_column(column_panel)) {
     tile.b = packed_right_ + (pack_right_ ? column * depth_ : 0);
     tile.b_step = kernels_.width;
+    tile.b_ahead = kAhead * kernels_.width;
   } else {
     tile.b = right_at(depth0_, column0_ + column);
     tile.b_step = right_ld_;
+    tile.b_ahead = kernels_.width;
   }
   tile.depth = depth_;
   tile.columns = std::min<int64_t>(kernels_.width, chunk_columns_ - column);
@@ -276,11 +320,44 @@ void Driver<T>::run_tile(int64_t row_panel, int64_t column_panel) {
                             product_.c + column * product_.ldc + row, product_.ldc);
 }
 
+// A times B transposed, both with few enough rows on one side that packing would cost more than
+// the product itself.
+template <class T>
+void multiply_dots(const Product<T>& p) {
+  const TileKernels<T>& kernels = tile_kernels<T>();
+  int64_t row_tiles = divide_up(p.m, kDotRows), column_tiles = divide_up(p.n, kDotRows);
+  int64_t grain = kTaskWork / (kDotRows * kDotRows * p.k) + 1;
+  parallel_for(row_tiles * column_tiles, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t tile = begin; tile < end; ++tile) {
+      // Neighbours share the longer operand's rows.
+      bool wide = p.n >= p.m;
+      int64_t i = kDotRows * (wide ? tile % row_tiles : tile / column_tiles);
+      int64_t j = kDotRows * (wide ? tile / row_tiles : tile % column_tiles);
+      kernels.dot_tile(std::min<int64_t>(kDotRows, p.m - i), std::min<int64_t>(kDotRows, p.n - j),
+                       p.k, p.alpha, p.a + i * p.lda, p.lda, p.b + j * p.ldb, p.ldb, p.beta,
+                       p.d + i * p.ldd + j, p.ldd, p.c + i * p.ldc + j, p.ldc);
+    }
+  });
+}
+
+// Estimated time of multiply_dots in processor cycles, as `estimate`.
+template <class T>
+int64_t estimate_dots(const Product<T>& p) {
+  int64_t tiles = divide_up(p.m, kDotRows) * divide_up(p.n, kDotRows);
+  return tiles * (kDotRows * kDotRows / 2 * divide_up(p.k, tile_kernels<T>().lanes) + 120);
+}
+
 }  // namespace
 
 template <class T>
-void multiply_packed(const Product<T>& product) {
-  Driver<T>(product).run();
+void multiply_packed(const Product<T>& p) {
+  int64_t plain = estimate<T>(p.m, p.n, p.k, p.transpose_b, false);
+  int64_t swapped = estimate<T>(p.n, p.m, p.k, !p.transpose_a, true);
+  if (!p.transpose_a && p.transpose_b && estimate_dots(p) < std::min(plain, swapped)) {
+    multiply_dots(p);
+  } else {
+    Driver<T>(p, swapped < plain).run();
+  }
 }
 
 template void multiply_packed(const Product<float>&);

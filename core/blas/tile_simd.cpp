@@ -10,14 +10,20 @@
 namespace flambeau::FLAMBEAU_ISA {
 namespace {
 
+// Rows of a tile, bytes of a vector, and whether masks make parts of vectors as cheap as whole
+// ones.
 #if defined(FLAMBEAU_ISA_v4)
 constexpr int kRows = 14, kBytes = 64;
+constexpr bool kCheapParts = true;
 #elif defined(FLAMBEAU_ISA_v3)
 constexpr int kRows = 6, kBytes = 32;
 #elif defined(FLAMBEAU_ISA_v2)
 constexpr int kRows = 4, kBytes = 16;
 #else
 constexpr int kRows = 12, kBytes = 16;
+#endif
+#if !defined(FLAMBEAU_ISA_v4)
+constexpr bool kCheapParts = false;
 #endif
 
 // Integers wrap around: their arithmetic is done on unsigned lanes.
@@ -51,7 +57,7 @@ template <class T>
   return *reinterpret_cast<const typename VectorOf<T>::Unaligned*>(from);
 }
 template <class T>
-[[gnu::always_inline]] inline void store(T* to, Vector<T> value) {
+[[gnu::always_inline]] inline void store_vector(T* to, Vector<T> value) {
   *reinterpret_cast<typename VectorOf<T>::Unaligned*>(to) = value;
 }
 
@@ -82,7 +88,7 @@ template <class T>
   }
 #else
   T lanes[kLanes<T>];
-  store(lanes, value);
+  store_vector(lanes, value);
   for (int64_t i = 0; i < count; ++i) to[i] = lanes[i];
 #endif
 }
@@ -93,79 +99,112 @@ template <class T, TileLayout layout, int rows, int vectors>
 struct Sums {
   Vector<T> sums[rows][vectors] = {};
 
-  // One step of the depth: element i of the left operand is at a + i * a_row.
-  [[gnu::always_inline]] void step(const T* a, int64_t a_row, const T* b) {
+  // One step of the depth: element i of the left operand is left(i).
+  template <class Left>
+  [[gnu::always_inline]] void step(const T* b, const T* b_later, Left left) {
     Vector<T> right[vectors];
+    if constexpr (layout != TileLayout::Table) {
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) __builtin_prefetch(b_later + v * kLanes<T>);
+    }
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; ++v) right[v] = load(b + v * kLanes<T>);
 #pragma GCC unroll 16
     for (int i = 0; i < rows; ++i) {
-      Lane<T> left = static_cast<Lane<T>>(a[i * a_row]);
+      Lane<T> value = static_cast<Lane<T>>(left(i));
 #pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) sums[i][v] += left * right[v];
+      for (int v = 0; v < vectors; ++v) sums[i][v] += value * right[v];
+    }
+  }
+
+  // Rows in place: a pointer for every third row, the others at once or twice the distance, which
+  // is what an address can hold. The compiler must not see how the pointers are related, or it
+  // would keep an offset for every row and run out of registers.
+  [[gnu::always_inline]] void run_rows(const Tile<T>& t) {
+    constexpr int groups = (rows + 2) / 3;
+    const T *a[groups], *b = t.b, *later = b + t.b_ahead;
+#pragma GCC unroll 8
+    for (int q = 0; q < groups; ++q) {
+      a[q] = t.a + 3 * q * t.a_step;
+      asm("" : "+r"(a[q]));
+    }
+    int64_t row = t.a_step, b_step = t.b_step, p = t.depth;
+    for (; p >= 4; p -= 4) {
+#pragma GCC unroll 4
+      for (int u = 0; u < 4; ++u, b += b_step, later += b_step) {
+        step(b, later, [&](int i) [[gnu::always_inline]] { return a[i / 3][i % 3 * row + u]; });
+        asm("" : "+r"(b), "+r"(later));
+      }
+#pragma GCC unroll 8
+      for (int q = 0; q < groups; ++q) {
+        a[q] += 4;
+        asm("" : "+r"(a[q]));
+      }
+    }
+    for (; p > 0; --p, b += b_step) {
+      step(b, b, [&](int i) [[gnu::always_inline]] { return a[i / 3][i % 3 * row]; });
+      for (int q = 0; q < groups; ++q) ++a[q];
     }
   }
 
   [[gnu::always_inline]] void run(const Tile<T>& t) {
-    const T *a = t.a, *b = t.b;
-    if constexpr (layout == TileLayout::Rows) {
-      int64_t p = 0;
-      for (; p + 4 <= t.depth; p += 4, a += 4) {
-#pragma GCC unroll 4
-        for (int u = 0; u < 4; ++u, b += t.b_step) step(a + u, t.a_step, b);
-      }
-      for (; p < t.depth; ++p, ++a, b += t.b_step) step(a, t.a_step, b);
-    } else if constexpr (layout == TileLayout::Columns) {
-      for (int64_t p = 0; p < t.depth; ++p, a += t.a_step, b += t.b_step) step(a, 1, b);
-    } else {
-      for (int64_t p = 0; p < t.depth; ++p, a += t.a_step) step(a, 1, b + t.b_offsets[p]);
-    }
-  }
-
-  [[gnu::always_inline]] void store_whole(const Tile<T>& t) {
-    Lane<T> alpha = static_cast<Lane<T>>(t.alpha), beta = static_cast<Lane<T>>(t.beta);
-#pragma GCC unroll 16
-    for (int i = 0; i < rows; ++i) {
-#pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) {
-        Vector<T> result = sums[i][v] * alpha;
-        if (t.beta != 0) result += load(t.d + i * t.ldd + v * kLanes<T>) * beta;
-        store(t.c + i * t.ldc + v * kLanes<T>, result);
+    if constexpr (layout == TileLayout::Rows) return run_rows(t);
+    const T *a = t.a, *b = t.b, *later = b + t.b_ahead;
+    asm("" : "+r"(later));
+    for (int64_t p = 0; p < t.depth; ++p, a += t.a_step) {
+      auto left = [a](int i) [[gnu::always_inline]] { return a[i]; };
+      if constexpr (layout == TileLayout::Table) {
+        step(b + t.b_offsets[p], b, left);
+      } else {
+        step(b, later, left);
+        b += t.b_step;
+        later += t.b_step;
       }
     }
   }
 
-  [[gnu::always_inline]] void store_columns(const Tile<T>& t) {
+  // Columns of the last vector that count; all of them is the usual case.
+  template <bool whole>
+  [[gnu::always_inline]] void store_sums(const Tile<T>& t) {
     Lane<T> alpha = static_cast<Lane<T>>(t.alpha), beta = static_cast<Lane<T>>(t.beta);
     int64_t last = t.columns - (vectors - 1) * kLanes<T>;
 #pragma GCC unroll 16
     for (int i = 0; i < rows; ++i) {
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; ++v) {
-        int64_t count = v == vectors - 1 ? last : kLanes<T>;
+        const T* d = t.d + i * t.ldd + v * kLanes<T>;
+        T* c = t.c + i * t.ldc + v * kLanes<T>;
         Vector<T> result = sums[i][v] * alpha;
-        if (t.beta != 0) result += load_part(t.d + i * t.ldd + v * kLanes<T>, count) * beta;
-        store_part(t.c + i * t.ldc + v * kLanes<T>, result, count);
+        if (whole || v < vectors - 1) {
+          if (t.beta != 0) result += load(d) * beta;
+          store_vector(c, result);
+        } else {
+          if (t.beta != 0) result += load_part(d, last) * beta;
+          store_part(c, result, last);
+        }
       }
+    }
+  }
+
+  [[gnu::always_inline]] void store(const Tile<T>& t) {
+    if (!kCheapParts && t.columns == vectors * kLanes<T>) {
+      store_sums<true>(t);
+    } else {
+      store_sums<false>(t);
     }
   }
 };
 
 template <class T, TileLayout layout, int rows, int vectors>
 void tile(const Tile<T>& t) {
-  if (t.beta != 0) {
-    for (int i = 0; i < rows; ++i) {
-      __builtin_prefetch(t.d + i * t.ldd);
-      __builtin_prefetch(t.d + i * t.ldd + t.columns - 1);
-    }
+  // Fetched while the sum runs; otherwise storing the tile would wait for its lines.
+  for (int i = 0; i < rows; ++i) {
+    __builtin_prefetch(t.c + i * t.ldc, 1);
+    __builtin_prefetch(t.c + i * t.ldc + t.columns - 1, 1);
   }
   Sums<T, layout, rows, vectors> sums;
   sums.run(t);
-  if (t.columns == vectors * kLanes<T>) {
-    sums.store_whole(t);
-  } else {
-    sums.store_columns(t);
-  }
+  sums.store(t);
 }
 
 // --- transposition ----------------------------------------------------------------------------
@@ -201,12 +240,15 @@ template <int distance, int lanes, class V>
   }
 }
 
+// Column i of what is packed starts at (i / width) * panel + i % width.
 template <class T>
-void pack_transposed(const T* from, int64_t ld, int64_t count, int64_t depth, T* to, int64_t step) {
-  constexpr int lanes = kLanes<T>;
+void pack_transposed(const T* from, int64_t ld, int64_t count, int64_t depth, T* packed,
+                     int64_t step, int64_t panel) {
+  constexpr int lanes = kLanes<T>, width = lanes * kTileVectors;
   for (int64_t i = 0; i < count; i += lanes) {
     const T* rows[lanes];
     for (int q = 0; q < lanes; ++q) rows[q] = from + (i + q < count ? i + q : count - 1) * ld;
+    T* to = packed + i / width * panel + i % width;
     int64_t p = 0;
     for (; p + lanes <= depth; p += lanes) {
       Vector<T> block[lanes];
@@ -214,31 +256,37 @@ void pack_transposed(const T* from, int64_t ld, int64_t count, int64_t depth, T*
       for (int q = 0; q < lanes; ++q) block[q] = load(rows[q] + p);
       transpose_square<1, lanes>(block);
 #pragma GCC unroll 16
-      for (int q = 0; q < lanes; ++q) store(to + (p + q) * step + i, block[q]);
+      for (int q = 0; q < lanes; ++q) store_vector(to + (p + q) * step, block[q]);
     }
     for (; p < depth; ++p) {
-      for (int q = 0; q < lanes; ++q) to[p * step + i + q] = rows[q][p];
+      for (int q = 0; q < lanes; ++q) to[p * step + q] = rows[q][p];
     }
   }
 }
 
 template <class T>
-void pack_rows(const T* from, int64_t ld, int64_t count, int64_t depth, T* to, int64_t step) {
-  constexpr int lanes = kLanes<T>;
-  for (int64_t p = 0; p < depth; ++p, from += ld, to += step) {
+void pack_rows(const T* from, int64_t ld, int64_t count, int64_t depth, T* packed, int64_t step,
+               int64_t panel) {
+  constexpr int lanes = kLanes<T>, width = lanes * kTileVectors;
+  for (int64_t p = 0; p < depth; ++p, from += ld, packed += step) {
+    T* to = packed;
     int64_t i = 0;
-    for (; i + lanes <= count; i += lanes) store(to + i, load(from + i));
-    if (i < count) store(to + i, load_part(from + i, count - i));
+    for (; i + width <= count; i += width, to += panel) {
+#pragma GCC unroll 4
+      for (int v = 0; v < width; v += lanes) store_vector(to + v, load(from + i + v));
+    }
+    for (; i + lanes <= count; i += lanes, to += lanes) store_vector(to, load(from + i));
+    if (i < count) store_vector(to, load_part(from + i, count - i));
   }
 }
 
 template <class T>
-void pack(bool transposed, const T* from, int64_t ld, int64_t count, int64_t depth, T* to,
-          int64_t step) {
+void pack(bool transposed, const T* from, int64_t ld, int64_t count, int64_t depth, T* packed,
+          int64_t step, int64_t panel) {
   if (transposed) {
-    pack_transposed(from, ld, count, depth, to, step);
+    pack_transposed(from, ld, count, depth, packed, step, panel);
   } else {
-    pack_rows(from, ld, count, depth, to, step);
+    pack_rows(from, ld, count, depth, packed, step, panel);
   }
 }
 
@@ -256,13 +304,59 @@ void store_transposed(const T* tile, int64_t rows, int64_t columns, T beta, cons
         block[q] = load(tile + (i + (q < count ? q : 0)) * width + j);
       }
       transpose_square<1, lanes>(block);
-      T lines[lanes][lanes];
-      for (int q = 0; q < lanes; ++q) store(lines[q], block[q]);
-      for (int64_t q = 0; q < lanes && j + q < columns; ++q) {
-        Vector<T> result = load(lines[q]);
+#pragma GCC unroll 16
+      for (int q = 0; q < lanes; ++q) {
+        if (j + q >= columns) break;
+        Vector<T> result = block[q];
         if (beta != 0) result += load_part(d + (j + q) * ldd + i, count) * scale;
         store_part(c + (j + q) * ldc + i, result, count);
       }
+    }
+  }
+}
+
+// --- few rows: vectors along the depth ----------------------------------------------------------
+
+template <class T>
+void dot_tile(int64_t rows, int64_t columns, int64_t depth, T alpha, const T* a, int64_t lda,
+              const T* b, int64_t ldb, T beta, const T* d, int64_t ldd, T* c, int64_t ldc) {
+  constexpr int lanes = kLanes<T>, size = kDotRows, sums_count = size * size;
+  // Missing rows repeat the last one; their sums are dropped.
+  const T *left[size], *right[size];
+  for (int i = 0; i < size; ++i) left[i] = a + (i < rows ? i : rows - 1) * lda;
+  for (int j = 0; j < size; ++j) right[j] = b + (j < columns ? j : columns - 1) * ldb;
+  Vector<T> sums[sums_count] = {};
+  auto step = [&](auto read) [[gnu::always_inline]] {
+    Vector<T> values[size];
+#pragma GCC unroll 4
+    for (int j = 0; j < size; ++j) values[j] = read(right[j]);
+#pragma GCC unroll 4
+    for (int i = 0; i < size; ++i) {
+      Vector<T> value = read(left[i]);
+#pragma GCC unroll 4
+      for (int j = 0; j < size; ++j) sums[i * size + j] += value * values[j];
+    }
+  };
+  int64_t p = 0;
+  for (; p + lanes <= depth; p += lanes) step([p](const T* row) { return load(row + p); });
+  if (p < depth) step([p, depth](const T* row) { return load_part(row + p, depth - p); });
+  // Transposing a square of sums lets one vector add up `lanes` of them.
+  T totals[sums_count];
+#pragma GCC unroll 16
+  for (int first = 0; first < sums_count; first += lanes) {
+    Vector<T> square[lanes];
+#pragma GCC unroll 16
+    for (int q = 0; q < lanes; ++q) square[q] = sums[first + q];
+    transpose_square<1, lanes>(square);
+#pragma GCC unroll 16
+    for (int q = 1; q < lanes; ++q) square[0] += square[q];
+    store_vector(totals + first, square[0]);
+  }
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = 0; j < columns; ++j) {
+      Lane<T> total = static_cast<Lane<T>>(totals[i * size + j]) * static_cast<Lane<T>>(alpha);
+      if (beta != 0) total += static_cast<Lane<T>>(d[i * ldd + j]) * static_cast<Lane<T>>(beta);
+      c[i * ldc + j] = static_cast<T>(total);
     }
   }
 }
@@ -285,10 +379,12 @@ constexpr TileKernels<T> make_kernels() {
   kernels.rows = kRows;
   kernels.lanes = kLanes<T>;
   kernels.width = kTileVectors * kLanes<T>;
-  fill<T, TileLayout::Rows, kRows>(kernels);
   fill<T, TileLayout::Columns, kRows>(kernels);
-  if constexpr (sizeof(T) == 4 && T(0.5) != T(0)) fill<T, TileLayout::Table, kRows>(kernels);
+  constexpr bool floating = T(0.5) != T(0);
+  if constexpr (floating) fill<T, TileLayout::Rows, kRows>(kernels);
+  if constexpr (floating && sizeof(T) == 4) fill<T, TileLayout::Table, kRows>(kernels);
   kernels.pack = pack<T>;
+  kernels.dot_tile = dot_tile<T>;
   kernels.store_transposed = store_transposed<T>;
   return kernels;
 }
