@@ -15,6 +15,8 @@
 
 namespace flambeau {
 
+class Tensor;
+
 // Copies `count` elements, `stride` apart, into a block of the type that the fold computes in.
 using BlockLoad = void (*)(void* block, const void* source, int64_t stride, int64_t count);
 
@@ -58,7 +60,27 @@ struct FoldKernel {
 // `truth`: elements are read as bool (any, all, count_nonzero).
 FLAMBEAU_SIMD(FoldKernel fold_kernel(Fold fold, DType dtype, bool truth))
 
-// Compute type of a fold: float for 16-bit floats; sums and products of integers in uint64.
-inline bool folds_wide(Fold fold) { return fold <= Fold::Product; }
+// What becomes of an accumulator.
+enum class Finish : uint8_t {
+  Plain,
+  Divide,     // by `parameter`
+  Root,       // of order `parameter`
+  Variance,   // squares / max(count - parameter, 0)
+  Deviation,  // the root of that
+};
+
+struct Reduction {
+  Fold fold;
+  Finish finish = Finish::Plain;
+  double parameter = 0;
+  double power = 0;    // SumPower
+  bool truth = false;  // elements are read as bool
+};
+
+// Folds the dimensions in `dims` (bit d: dimension d) of input into `output`, dense, in the order
+// of the dimensions that remain. `second`: int64 positions of ArgMax and ArgMin (then `output` may
+// be null), the means of Moments. ArgMax and ArgMin take one dimension, or all of a dense tensor.
+void reduce(const Tensor& input, uint64_t dims, const Reduction& reduction, Tensor* output,
+            Tensor* second = nullptr);
 
 }  // namespace flambeau

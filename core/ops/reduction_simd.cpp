@@ -75,6 +75,7 @@ struct Times {
 template <class A, class Combine, class Map>
 struct Accumulate {
   using Element = A;
+  static constexpr bool located = false;
   using State = typename Wide<A>::type;
   using L = Lanes<A>;
   using V = typename L::Vector;
@@ -136,6 +137,7 @@ struct Accumulate {
 template <class A>
 struct Power {
   using Element = A;
+  static constexpr bool located = false;
   using State = double;
   static State initial() { return 0; }
   static void merge(State& state, const State& other) { state += other; }
@@ -182,6 +184,7 @@ struct Less {
 template <class A, class Order, class Map>
 struct Extreme {
   using Element = A;
+  static constexpr bool located = false;
   using State = A;
   using L = Lanes<A>;
   using V = typename L::Vector;
@@ -233,6 +236,7 @@ struct Extreme {
 template <class A, class Order>
 struct Locate {
   using Element = A;
+  static constexpr bool located = true;
   using State = Located<A>;
   using Values = Extreme<A, Order, Identity>;
 
@@ -279,6 +283,7 @@ struct Locate {
 template <class A>
 struct Variation {
   using Element = A;
+  static constexpr bool located = false;
   using State = MomentsState;
   using Sum = Accumulate<A, Plus, Identity>;
   using L = Lanes<A>;
@@ -395,11 +400,35 @@ void fold_columns(typename Op::State* states, const Tile& tile) {
   }
 }
 
+// A few dense columns: several rows are read as one long one, whose parts are merged at the end.
+// Returns the rows done.
+template <class Op>
+int64_t fold_narrow(typename Op::State* states, const Tile& tile) {
+  if constexpr (Op::located) return 0;
+  int64_t joined = kColumns / tile.outputs, wide = joined * tile.outputs;
+  if (joined < 4 || tile.length_stride != tile.outputs || tile.length < 4 * joined) return 0;
+  typename Op::State partial[kColumns];
+  for (int64_t j = 0; j < wide; ++j) partial[j] = Op::initial();
+  Tile whole = tile;
+  whole.outputs = whole.length_stride = wide;
+  whole.length = tile.length / joined;
+  fold_columns<Op>(partial, whole);
+  for (int64_t j = 0; j < wide; ++j) Op::merge(states[j % tile.outputs], partial[j]);
+  return whole.length * joined;
+}
+
 template <class Op>
 void fold_tile(void* states, const Tile& tile) {
   auto* state = static_cast<typename Op::State*>(states);
-  bool columns = tile.output_stride == 1 && tile.outputs > 1 && tile.length_stride != 1;
-  columns ? fold_columns<Op>(state, tile) : fold_rows<Op>(state, tile);
+  if (tile.output_stride != 1 || tile.outputs == 1 || tile.length_stride == 1) {
+    fold_rows<Op>(state, tile);
+    return;
+  }
+  Tile rest = tile;
+  int64_t done = fold_narrow<Op>(state, tile);
+  rest.data += done * tile.length_stride * tile.item_size;
+  rest.length -= done;
+  fold_columns<Op>(state, rest);
 }
 
 template <class T, class A, bool truth>
