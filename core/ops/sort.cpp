@@ -1,0 +1,276 @@
+// sort, argsort, topk, kthvalue: Note [Sort keys].
+#include "ops/sort.h"
+
+#include "ops/reduction.h"
+#include "ops/views.h"
+#include "tensor/copy.h"
+
+namespace flambeau {
+namespace {
+
+constexpr int kDigit = 11;
+constexpr int64_t kRadixCount = 1024;  // below, comparing is faster
+
+// Least significant digit first, over bits [low, 64) of key(item); digits that are all equal are
+// skipped.
+template <class Item, class Key>
+void radix_sort(Item* items, Item* scratch, int64_t count, int low, Key key) {
+  constexpr int64_t kBuckets = 1 << kDigit;
+  Item *from = items, *to = scratch;
+  for (int shift = low; shift < 64; shift += kDigit) {
+    int64_t starts[kBuckets] = {};
+    auto digit = [&](const Item& item) { return key(item) >> shift & (kBuckets - 1); };
+    for (int64_t i = 0; i < count; ++i) ++starts[digit(from[i])];
+    if (starts[digit(from[0])] == count) continue;
+    int64_t sum = 0;
+    for (int64_t& start : starts) sum += std::exchange(start, sum);
+    for (int64_t i = 0; i < count; ++i) to[starts[digit(from[i])]++] = from[i];
+    std::swap(from, to);
+  }
+  if (from != items) std::copy(from, from + count, items);
+}
+
+// Attributes of everything here: ints[0] is the dimension, flag what picked_gradient expects.
+
+void infer_sort(Call& call) {
+  const Tensor& x = call.input(0);
+  call.output_count = 2;
+  call.expect(0, x.shape(), x.dtype());
+  call.expect(1, x.shape(), DType::Int64);
+}
+
+// Room for the first `length` results of every line.
+struct Picked {
+  TensorRef values, positions;
+
+  Picked(const Tensor& x, int64_t dim, int64_t length)
+      : values(Tensor::empty(lines_shape(x.shape(), dim, length), x.dtype())),
+        positions(Tensor::empty(values->shape(), DType::Int64)) {}
+  // The first `count` items of a line are its results.
+  template <class T>
+  void take(const T* line_values, const typename SortItem<T>::Type* items, int64_t line,
+            int64_t count) const {
+    T* value = values->data<T>() + line * count;
+    int64_t* position = positions->data<int64_t>() + line * count;
+    for (int64_t i = 0; i < count; ++i) {
+      position[i] = SortItem<T>::position(items[i]);
+      value[i] = line_values[position[i]];
+    }
+  }
+  void store(Call& call, int64_t dim) const {
+    store_lines(call.output(0), values, dim);
+    store_lines(call.output(1), positions, dim);
+  }
+};
+
+void run_sort(Call& call) {
+  Unrecorded scope;
+  const TensorRef& x = call.inputs[0];
+  int64_t dim = call.attributes.ints[0];
+  bool descending = call.attributes.ints[1];
+  Lines lines(x, dim);
+  Picked picked(*x, dim, lines.length);
+  visit_dtype(x->dtype(), [&]<class T>() {
+    for_each_line<T>(lines, descending, [&](const T* values, auto& items, auto& scratch,
+                                            int64_t line) {
+      sort_items(items.data(), scratch.data(), lines.length);
+      picked.take<T>(values, items.data(), line, lines.length);
+    });
+  });
+  picked.store(call, dim);
+}
+
+const Primitive kSort{"sort", infer_sort, run_sort, picked_gradient, 0, 2};
+const Primitive kStableSort{.name = "sort", .infer = infer_sort, .run = run_sort,
+                            .gradient = picked_gradient, .saved_outputs = 2,
+                            .grad_name = "SortBackward1"};
+
+// ints = {dim, largest, k}
+void infer_topk(Call& call) {
+  infer_sort(call);
+  if (call.input(0).dim() == 0) return;
+  for (int i = 0; i < 2; ++i) call.specs[i].shape[call.attributes.ints[0]] = call.attributes.ints[2];
+}
+
+void run_topk(Call& call) {
+  Unrecorded scope;
+  const TensorRef& x = call.inputs[0];
+  const Dims& ints = call.attributes.ints;
+  int64_t dim = ints[0], k = ints[2];
+  Lines lines(x, dim);
+  Picked picked(*x, dim, k);
+  visit_dtype(x->dtype(), [&]<class T>() {
+    for_each_line<T>(lines, ints[1], [&](const T* values, auto& items, auto&, int64_t line) {
+      if (k > 0 && k < lines.length) {
+        std::nth_element(items.begin(), items.begin() + (k - 1), items.end());
+      }
+      std::sort(items.begin(), items.begin() + k);
+      picked.take<T>(values, items.data(), line, k);
+    });
+  });
+  picked.store(call, dim);
+}
+
+const Primitive kTopk{"topk", infer_topk, run_topk, picked_gradient, 0, 2};
+
+// ints = {dim, k}, flag: keepdim
+void infer_kthvalue(Call& call) {
+  const Tensor& x = call.input(0);
+  uint64_t mask = x.dim() ? 1ull << call.attributes.ints[0] : 0;
+  Dims shape = reduced_shape(x.shape(), mask, call.attributes.flag);
+  call.output_count = 2;
+  call.expect(0, shape, x.dtype());
+  call.expect(1, shape, DType::Int64);
+}
+
+void run_kthvalue(Call& call) {
+  Unrecorded scope;
+  const TensorRef& x = call.inputs[0];
+  int64_t k = call.attributes.ints[1];
+  Lines lines(x, call.attributes.ints[0]);
+  visit_dtype(x->dtype(), [&]<class T>() {
+    for_each_line<T>(lines, false, [&](const T* values, auto& items, auto&, int64_t line) {
+      auto place = items.begin() + (k - 1);
+      std::nth_element(items.begin(), place, items.end());
+      int64_t position = SortItem<T>::position(*place);
+      call.output(0).data<T>()[line] = values[position];
+      call.output(1).data<int64_t>()[line] = position;
+    });
+  });
+}
+
+const Primitive kKthvalue{"kthvalue", infer_kthvalue, run_kthvalue, picked_gradient, 0, 2};
+
+TensorList pair_of(const Primitive& primitive, const TensorRef& x, Dims ints, bool keepdim) {
+  TensorRef inputs[] = {x};
+  Attributes attributes;
+  attributes.ints = std::move(ints);
+  attributes.flag = keepdim;
+  Call call{primitive, inputs, std::move(attributes)};
+  apply(call);
+  return {call.outputs[0], call.outputs[1]};
+}
+
+const char* const kPicked[] = {"values", "indices"};
+
+}  // namespace
+
+void sort_items(uint64_t* items, uint64_t* scratch, int64_t count) {
+  if (count < kRadixCount) {
+    std::sort(items, items + count);
+  } else {
+    radix_sort(items, scratch, count, 32, [](uint64_t item) { return item; });
+  }
+}
+void sort_items(WideItem* items, WideItem* scratch, int64_t count) {
+  if (count < 4 * kRadixCount) {
+    std::sort(items, items + count);
+  } else {
+    radix_sort(items, scratch, count, 0, [](const WideItem& item) { return item.key; });
+  }
+}
+
+Lines::Lines(const TensorRef& input, int64_t dim) {
+  bool last = input->dim() == 0 || dim == input->dim() - 1;
+  length = input->dim() ? input->size(dim) : 1;
+  require(length <= 0xFFFFFFFFll, "sort: lines of at most 2^32 - 1 elements, got ", length,
+          "; split the tensor");
+  x = contiguous(last ? input : transpose(input, dim, -1));
+  count = length ? x->numel() / length : 0;
+}
+
+Dims lines_shape(const Dims& shape, int64_t dim, int64_t length) {
+  if (shape.empty()) return {length};
+  Dims result = shape;
+  std::swap(result[dim], result.back());
+  result.back() = length;
+  return result;
+}
+
+void store_lines(const Tensor& out, const TensorRef& lines, int64_t dim) {
+  if (out.dim() == 0) return copy(out, *reshape(lines, {}));
+  copy(out, *transpose(lines, dim, -1));
+}
+
+TensorList sort(const TensorRef& x, int64_t dim, bool descending) {
+  return pair_of(kStableSort, x, {wrap_dimension(dim, x->dim(), "sort"), descending}, true);
+}
+TensorRef argsort(const TensorRef& x, int64_t dim, bool descending) {
+  Unrecorded scope;
+  return sort(x, dim, descending)[1];
+}
+TensorList topk(const TensorRef& x, int64_t k, int64_t dim, bool largest) {
+  dim = wrap_dimension(dim, x->dim(), "topk");
+  int64_t length = x->dim() ? x->size(dim) : 1;
+  require(k >= 0 && k <= length, "topk: selected index k out of range: k between 0 and ", length,
+          " is needed for dimension ", dim, " of shape ", x->shape(), ", got ", k);
+  return pair_of(kTopk, x, {dim, largest, k}, true);
+}
+
+// --- Python
+
+#define SORT_ARGUMENTS                                                                       \
+  "Args:\n    input: a tensor of any dtype.\n    dim (int): the dimension to sort along.\n"  \
+  "    descending (bool): largest first.\n    stable (bool): accepted; the sort is always "  \
+  "stable.\n\n"
+#define SORT_ERRORS "Raises:\n    IndexError: the dimension is out of range."
+#define SORT_DOC                                                                               \
+  "Elements in order along a dimension, and where they came from.\n\n" SORT_ARGUMENTS          \
+  "Returns:\n    A named tuple (values, indices) of tensors of the input's shape. NaN counts " \
+  "as larger than every number. Equal elements keep their order.\n\n" SORT_ERRORS
+
+static Result sort_operator(const TensorRef& input, int64_t dim, bool descending) {
+  int64_t d = wrap_dimension(dim, input->dim(), "sort");
+  return Result::named("sort", kPicked, pair_of(kSort, input, {d, descending}, true));
+}
+OPERATOR_FORMS(sort_operator, "sort", "input, dim=-1, descending=False", kUsual, SORT_DOC);
+static Result sort_stable(const TensorRef& input, const std::optional<bool>& stable, int64_t dim,
+                          bool descending) {
+  return Result::named("sort", kPicked, sort(input, dim, descending));
+}
+OPERATOR_FORMS(sort_stable, "sort", "input, *, stable=None, dim=-1, descending=False", kUsual,
+               SORT_DOC);
+
+static TensorRef argsort_operator(const TensorRef& input, int64_t dim, bool descending,
+                                  bool stable) {
+  return argsort(input, dim, descending);
+}
+OPERATOR_FORMS(argsort_operator, "argsort", "input, dim=-1, descending=False, stable=False",
+               kFunction | kMethod,
+               "Positions that would sort a tensor along a dimension.\n\n" SORT_ARGUMENTS
+               "Returns:\n    An int64 tensor of the input's shape.\n\n" SORT_ERRORS);
+
+static TensorRef msort(const TensorRef& input) { return sort(input, 0)[0]; }
+OPERATOR(msort, "input",
+         "Elements in order along the first dimension.\n\nArgs:\n    input: a tensor of any dtype, "
+         "not 0-d.\n\nReturns:\n    A tensor of the input's shape.\n\n" SORT_ERRORS);
+
+static Result topk_operator(const TensorRef& input, int64_t k, const std::optional<int64_t>& dim,
+                            bool largest, bool sorted) {
+  return Result::named("topk", kPicked, topk(input, k, dim.value_or(-1), largest));
+}
+OPERATOR_FORMS(topk_operator, "topk", "input, k, dim=None, largest=True, sorted=True", kUsual,
+               "The k largest (smallest) elements along a dimension, and where they are.\n\n"
+               "Args:\n    input: a tensor of any dtype.\n    k (int): how many.\n"
+               "    dim (int, optional): the dimension; the last if not given.\n"
+               "    largest (bool): largest or smallest.\n    sorted (bool): accepted; results are "
+               "always in order.\n\nReturns:\n    A named tuple (values, indices).\n\n"
+               "Raises:\n    RuntimeError: there are fewer than k elements.\n    IndexError: the "
+               "dimension is out of range.");
+
+static Result kthvalue(const TensorRef& input, int64_t k, int64_t dim, bool keepdim) {
+  dim = wrap_dimension(dim, input->dim(), "kthvalue");
+  int64_t length = input->dim() ? input->size(dim) : 1;
+  require(k >= 1 && k <= length, "kthvalue(): selected number k out of range for dimension ", dim,
+          ": k between 1 and ", length, " is needed, got ", k);
+  return Result::named("kthvalue", kPicked, pair_of(kKthvalue, input, {dim, k}, keepdim));
+}
+OPERATOR(kthvalue, "input, k, dim=-1, keepdim=False",
+         "The k-th smallest element along a dimension, and where it is.\n\n"
+         "Args:\n    input: a tensor of any dtype.\n    k (int): counted from 1.\n    dim (int): "
+         "the dimension.\n    keepdim (bool): whether it stays, with length 1.\n\n"
+         "Returns:\n    A named tuple (values, indices).\n\n"
+         "Raises:\n    RuntimeError: there are fewer than k elements.\n    IndexError: the "
+         "dimension is out of range.");
+
+}  // namespace flambeau
