@@ -58,5 +58,8 @@ class Unrecorded {
 // Gradient rule of everything that picks one element per line: output 1 holds the positions along
 // dimension ints[0], flag is keepdim.
 void picked_gradient(Gradient& gradient);
+// Gradient rule of reductions whose result is one of the elements: those that equal it share the
+// gradient; so do NaNs when the result is NaN.
+void shared_gradient(Gradient& gradient);
 
 }  // namespace flambeau

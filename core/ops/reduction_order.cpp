@@ -5,9 +5,20 @@
 #include "ops/views.h"
 
 namespace flambeau {
-namespace {
 
-uint64_t mask_of(const Attributes& attributes) { return attributes.ints[0]; }
+static uint64_t mask_of(const Attributes& attributes) { return attributes.ints[0]; }
+
+void shared_gradient(Gradient& gradient) {
+  const Attributes& attributes = gradient.attributes();
+  uint64_t mask = mask_of(attributes);
+  TensorRef x = gradient.input(0), out = with_kept(gradient.output(), mask, attributes.flag);
+  TensorRef chosen = to_dtype(logical_or(eq(x, out), isnan(x)), x->dtype());
+  TensorRef share = chosen;
+  if (x->dim()) share = div(chosen, sum(chosen, dimensions_of(mask), true));
+  gradient.set(0, mul(with_kept(gradient.g(), mask, attributes.flag), share));
+}
+
+namespace {
 
 void infer_extreme(Call& call) {
   const Tensor& x = call.input(0);
@@ -18,17 +29,6 @@ void infer_extreme(Call& call) {
 template <Fold fold>
 void run_extreme(Call& call) {
   reduce(call.input(0), mask_of(call.attributes), {fold}, &call.output());
-}
-
-// Equal extremes share the gradient; so do NaNs when the result is NaN.
-void shared_gradient(Gradient& gradient) {
-  const Attributes& attributes = gradient.attributes();
-  uint64_t mask = mask_of(attributes);
-  TensorRef x = gradient.input(0), out = with_kept(gradient.output(), mask, attributes.flag);
-  TensorRef chosen = to_dtype(logical_or(eq(x, out), isnan(x)), x->dtype());
-  TensorRef share = chosen;
-  if (x->dim()) share = div(chosen, sum(chosen, dimensions_of(mask), true));
-  gradient.set(0, mul(with_kept(gradient.g(), mask, attributes.flag), share));
 }
 
 template <Fold fold>

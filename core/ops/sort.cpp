@@ -170,26 +170,35 @@ void sort_items(WideItem* items, WideItem* scratch, int64_t count) {
   }
 }
 
+// The order of dimensions in which `from` stands at place `to`.
+static Dims moved(int64_t count, int64_t from, int64_t to) {
+  Dims order;
+  for (int64_t d = 0; d < count; ++d) order.push_back(d);
+  order.erase(from);
+  order.insert(to, from);
+  return order;
+}
+
 Lines::Lines(const TensorRef& input, int64_t dim) {
   bool last = input->dim() == 0 || dim == input->dim() - 1;
   length = input->dim() ? input->size(dim) : 1;
   require(length <= 0xFFFFFFFFll, "sort: lines of at most 2^32 - 1 elements, got ", length,
           "; split the tensor");
-  x = contiguous(last ? input : transpose(input, dim, -1));
+  x = contiguous(last ? input : permute(input, moved(input->dim(), dim, input->dim() - 1)));
   count = length ? x->numel() / length : 0;
 }
 
 Dims lines_shape(const Dims& shape, int64_t dim, int64_t length) {
   if (shape.empty()) return {length};
   Dims result = shape;
-  std::swap(result[dim], result.back());
-  result.back() = length;
+  result.erase(dim);
+  result.push_back(length);
   return result;
 }
 
 void store_lines(const Tensor& out, const TensorRef& lines, int64_t dim) {
   if (out.dim() == 0) return copy(out, *reshape(lines, {}));
-  copy(out, *transpose(lines, dim, -1));
+  copy(out, *permute(lines, moved(out.dim(), out.dim() - 1, dim)));
 }
 
 TensorList sort(const TensorRef& x, int64_t dim, bool descending) {
