@@ -1,0 +1,152 @@
+// Distinct elements and slices.
+#include <numeric>
+
+#include "ops/gather.h"
+#include "ops/reduction.h"
+#include "ops/sort.h"
+#include "ops/views.h"
+#include "tensor/copy.h"
+
+namespace flambeau {
+namespace {
+
+// What the unique functions find: `order` lists the elements (or slices) group by group,
+// group g ends before ends[g], and groups come out in the order of the result.
+struct Groups {
+  std::vector<int64_t> order, ends;
+};
+
+template <class T>
+bool same(T a, T b) {
+  return convert<Compute<T>>(a) == convert<Compute<T>>(b);  // a NaN equals nothing
+}
+
+// Splits `order` wherever equal(previous, next) does not hold.
+template <class Equal>
+void split(Groups& groups, Equal equal) {
+  int64_t count = groups.order.size();
+  for (int64_t i = 1; i <= count; ++i) {
+    if (i == count || !equal(groups.order[i - 1], groups.order[i])) groups.ends.push_back(i);
+  }
+}
+
+template <class T>
+Groups group_elements(const T* values, int64_t count, bool sorted) {
+  Groups groups;
+  groups.order.resize(count);
+  std::iota(groups.order.begin(), groups.order.end(), int64_t(0));
+  if (sorted) {
+    using Item = SortItem<T>;
+    std::vector<typename Item::Type> items(count), scratch(count);
+    for (int64_t i = 0; i < count; ++i) items[i] = Item::make(values[i], i, false);
+    sort_items(items.data(), scratch.data(), count);
+    for (int64_t i = 0; i < count; ++i) groups.order[i] = Item::position(items[i]);
+  }
+  split(groups, [&](int64_t a, int64_t b) { return same(values[a], values[b]); });
+  return groups;
+}
+
+// The same for slices of `width` elements, which are compared element by element.
+template <class T>
+Groups group_slices(const T* values, int64_t count, int64_t width, bool sorted) {
+  Groups groups;
+  groups.order.resize(count);
+  std::iota(groups.order.begin(), groups.order.end(), int64_t(0));
+  auto before = [=](int64_t a, int64_t b) {
+    for (int64_t j = 0; j < width; ++j) {
+      auto x = sort_key(values[a * width + j]), y = sort_key(values[b * width + j]);
+      if (x != y) return x < y;
+    }
+    return false;
+  };
+  if (sorted) std::stable_sort(groups.order.begin(), groups.order.end(), before);
+  split(groups, [=](int64_t a, int64_t b) {
+    return std::equal(values + a * width, values + (a + 1) * width, values + b * width, same<T>);
+  });
+  return groups;
+}
+
+TensorRef to_tensor(const std::vector<int64_t>& values) {
+  TensorRef result = Tensor::empty({static_cast<int64_t>(values.size())}, DType::Int64);
+  std::copy(values.begin(), values.end(), result->data<int64_t>());
+  return result;
+}
+
+struct Found {
+  TensorRef first;    // position of each group's first member
+  TensorRef inverse;  // group of each element
+  TensorRef counts;
+};
+
+Found describe(const Groups& groups) {
+  std::vector<int64_t> first, counts, inverse(groups.order.size());
+  int64_t begin = 0;
+  for (int64_t end : groups.ends) {
+    int64_t group = first.size();
+    first.push_back(groups.order[begin]);
+    counts.push_back(end - begin);
+    for (; begin < end; ++begin) inverse[groups.order[begin]] = group;
+  }
+  return {to_tensor(first), to_tensor(inverse), to_tensor(counts)};
+}
+
+Result unique_of(const char* op, const TensorRef& input, bool sorted, bool return_inverse,
+                 bool return_counts, const std::optional<int64_t>& dim) {
+  Unrecorded scope;
+  TensorRef values;
+  Found found;
+  if (dim) {
+    int64_t d = wrap_dimension(*dim, input->dim(), op);
+    TensorRef x = input->dim() ? contiguous(transpose(input, 0, d)) : reshape(input, {1});
+    int64_t count = x->size(0), width = count ? x->numel() / count : 0;
+    require(count == 0 || width > 0, op, ": there is a zero-length dimension beside the one that ",
+            "is searched, shape ", input->shape());
+    visit_dtype(x->dtype(), [&]<class T>() {
+      found = describe(group_slices(x->data<T>(), count, width, sorted));
+    });
+    values = index_select(input, d, found.first);
+  } else {
+    TensorRef x = reshape(contiguous(input), {-1});
+    visit_dtype(x->dtype(), [&]<class T>() {
+      found = describe(group_elements(x->data<T>(), x->numel(), sorted));
+    });
+    values = index_select(x, 0, found.first);
+    found.inverse = reshape(found.inverse, input->shape());
+  }
+  if (!return_inverse && !return_counts) return values;
+  TensorList results{values};
+  if (return_inverse) results.push_back(found.inverse);
+  if (return_counts) results.push_back(found.counts);
+  return results;
+}
+
+}  // namespace
+
+// --- Python
+
+#define UNIQUE_RETURNS                                                                        \
+  "    return_inverse (bool): also where each element's value is in the result.\n"           \
+  "    return_counts (bool): also how often each occurs.\n    dim (int, optional): compare " \
+  "slices along this dimension instead of elements.\n\nReturns:\n    The values, or a tuple " \
+  "(values, inverse, counts) with what was asked for. Every NaN is distinct.\n\n"             \
+  "Raises:\n    IndexError: the dimension is out of range."
+
+static Result unique(const TensorRef& input, bool sorted, bool return_inverse, bool return_counts,
+                     const std::optional<int64_t>& dim) {
+  return unique_of("unique", input, true, return_inverse, return_counts, dim);
+}
+OPERATOR_FORMS(unique, "unique",
+               "input, sorted=True, return_inverse=False, return_counts=False, dim=None",
+               kFunction | kMethod,
+               "Distinct elements in ascending order.\n\nArgs:\n    input: a tensor of any dtype.\n"
+               "    sorted (bool): accepted; results are always sorted.\n" UNIQUE_RETURNS);
+static Result unique_consecutive(const TensorRef& input, bool return_inverse, bool return_counts,
+                                 const std::optional<int64_t>& dim) {
+  return unique_of("unique_consecutive", input, false, return_inverse, return_counts, dim);
+}
+OPERATOR_FORMS(unique_consecutive, "unique_consecutive",
+               "input, return_inverse=False, return_counts=False, dim=None", kFunction | kMethod,
+               "The first of every run of equal elements.\n\nArgs:\n    input: a tensor of any "
+               "dtype.\n" UNIQUE_RETURNS);
+
+}  // namespace flambeau
