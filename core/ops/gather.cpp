@@ -133,8 +133,8 @@ void run_gather(Call& call) {
 
 void gather_gradient(Gradient& gradient) {
   TensorRef blank = zeros(gradient.input_shape(0), gradient.g()->dtype());
-  gradient.set(0, scatter_add(blank, gradient.attributes().ints[0], gradient.input(1),
-                              gradient.g()));
+  gradient.set(0,
+               scatter_add(blank, gradient.attributes().ints[0], gradient.input(1), gradient.g()));
 }
 
 const Primitive kGather{"gather", infer_gather, run_gather, gather_gradient, 2};
@@ -203,9 +203,8 @@ void scatter_numbers(const Walk& walk, int64_t how, T* out, int64_t step, const 
     case kMin:
       return update(combine_min<A>);
     default:
-      walk.visit_all([=](int64_t i, int64_t base, int64_t y) {
-        out[base + at[i] * step] = source(y);
-      });
+      walk.visit_all(
+          [=](int64_t i, int64_t base, int64_t y) { out[base + at[i] * step] = source(y); });
   }
 }
 
@@ -220,7 +219,8 @@ void run_scatter(Call& call) {
   // src may share the memory that is being updated.
   if (src && src->storage() == out.storage()) src = dense_copy(*src, src->dtype());
   Dims strides = out.dim() && index->dim() ? out.strides() : Dims{0};
-  Dims source_strides = src && src->dim() && index->dim() ? src->strides() : Dims(strides.size(), 0);
+  Dims source_strides =
+      src && src->dim() && index->dim() ? src->strides() : Dims(strides.size(), 0);
   Walk walk(index->shape(), dim, strides, source_strides);
   visit_dtype(out.dtype(), [&]<class T>() {
     T value = call.attributes.scalars[0].to<T>();
@@ -261,12 +261,16 @@ void scatter_add_gradient(Gradient& gradient) {
 
 constexpr Primitive scatter_primitive(const char* name, void (*rule)(Gradient&),
                                       const char* grad_name = nullptr) {
-  return {.name = name, .infer = infer_scatter, .run = run_scatter, .gradient = rule,
-          .saved_inputs = 2, .updates_input = true, .grad_name = grad_name};
+  return {.name = name,
+          .infer = infer_scatter,
+          .run = run_scatter,
+          .gradient = rule,
+          .saved_inputs = 2,
+          .updates_input = true,
+          .grad_name = grad_name};
 }
 const Primitive kScatter = scatter_primitive("scatter", scatter_gradient);
-const Primitive kScatterValue =
-    scatter_primitive("scatter", scatter_gradient, "ScatterBackward1");
+const Primitive kScatterValue = scatter_primitive("scatter", scatter_gradient, "ScatterBackward1");
 // With reduce=: not differentiable, as in PyTorch; scatter_reduce is.
 const Primitive kScatterCombine = scatter_primitive("scatter", nullptr);
 const Primitive kScatterAdd = scatter_primitive("scatter_add", scatter_add_gradient);
@@ -278,30 +282,16 @@ Attributes scatter_attributes(const char* op, const TensorRef& x, int64_t dim, i
   return attributes;
 }
 
-TensorRef scatter_src(Runner run, const TensorRef& x, int64_t dim, const TensorRef& index,
-                      const TensorRef& src) {
-  return run(kScatter, {x, index, src}, scatter_attributes("scatter", x, dim, kAssign));
-}
-TensorRef scatter_value(Runner run, const TensorRef& x, int64_t dim, const TensorRef& index,
-                        Scalar value) {
-  Attributes attributes = scatter_attributes("scatter", x, dim, kAssign);
-  attributes.scalars[0] = value;
-  return run(kScatterValue, {x, index}, std::move(attributes));
-}
-TensorRef scatter_combine(Runner run, const TensorRef& x, int64_t dim, const TensorRef& index,
+TensorRef scatter_combine(const TensorRef& x, int64_t dim, const TensorRef& index,
                           const TensorOrScalar& source, const std::string& reduce) {
   require(reduce == "add" || reduce == "multiply",
           "scatter(): reduce argument must be either add or multiply, got ", reduce,
           "; scatter_reduce knows more");
-  Attributes attributes =
-      scatter_attributes("scatter", x, dim, reduce == "add" ? kAdd : kMultiply);
+  Attributes attributes = scatter_attributes("scatter", x, dim, reduce == "add" ? kAdd : kMultiply);
   attributes.scalars[0] = source.scalar;
-  if (source.tensor) return run(kScatterCombine, {x, index, source.tensor}, std::move(attributes));
-  return run(kScatterCombine, {x, index}, std::move(attributes));
-}
-TensorRef scatter_sum(Runner run, const TensorRef& x, int64_t dim, const TensorRef& index,
-                      const TensorRef& src) {
-  return run(kScatterAdd, {x, index, src}, scatter_attributes("scatter_add", x, dim, kAdd));
+  if (source.tensor)
+    return apply(kScatterCombine, {x, index, source.tensor}, std::move(attributes));
+  return apply(kScatterCombine, {x, index}, std::move(attributes));
 }
 
 // --- scatter_reduce: more_ints = {combine, include_self}
@@ -384,8 +374,9 @@ void scatter_reduce_gradient(Gradient& gradient) {
     others = weighted;
   }
   if (gradient.needs(0)) {
-    if (!self) own = where(eq(scatter(ones(x->shape(), g->dtype()), dim, index, Scalar(0)), 1),
-                           gradient.g(), 0);
+    if (!self)
+      own = where(eq(scatter(ones(x->shape(), g->dtype()), dim, index, Scalar(0)), 1), gradient.g(),
+                  0);
     gradient.set(0, own);
   }
   if (!gradient.needs(2)) return;
@@ -393,23 +384,13 @@ void scatter_reduce_gradient(Gradient& gradient) {
   gradient.set(2, how == kMultiply ? div(picked, src) : picked);
 }
 
-const Primitive kScatterReduce{.name = "scatter_reduce", .infer = infer_scatter,
-                               .run = run_scatter_reduce, .gradient = scatter_reduce_gradient,
-                               .saved_inputs = 7, .saved_outputs = 1, .updates_input = true};
-
-TensorRef scatter_reduced(Runner run, const TensorRef& x, int64_t dim, const TensorRef& index,
-                          const TensorRef& src, const std::string& reduce, bool include_self) {
-  static const std::pair<const char*, Combine> kWays[] = {
-      {"sum", kAdd}, {"prod", kMultiply}, {"mean", kMean}, {"amax", kMax}, {"amin", kMin}};
-  for (auto [name, how] : kWays) {
-    if (reduce != name) continue;
-    Attributes attributes = scatter_attributes("scatter_reduce", x, dim, how);
-    attributes.more_ints.push_back(include_self);
-    return run(kScatterReduce, {x, index, src}, std::move(attributes));
-  }
-  fail("scatter_reduce(): reduce argument must be either sum, prod, mean, amax or amin, got ",
-       reduce);
-}
+const Primitive kScatterReduce{.name = "scatter_reduce",
+                               .infer = infer_scatter,
+                               .run = run_scatter_reduce,
+                               .gradient = scatter_reduce_gradient,
+                               .saved_inputs = 7,
+                               .saved_outputs = 1,
+                               .updates_input = true};
 
 }  // namespace
 
@@ -419,19 +400,21 @@ TensorRef gather(const TensorRef& x, int64_t dim, const TensorRef& index) {
   return apply(kGather, {x, index}, std::move(attributes));
 }
 TensorRef scatter(const TensorRef& x, int64_t dim, const TensorRef& index, const TensorRef& src) {
-  return scatter_src(kCopying, x, dim, index, src);
+  return apply(kScatter, {x, index, src}, scatter_attributes("scatter", x, dim, kAssign));
 }
 TensorRef scatter(const TensorRef& x, int64_t dim, const TensorRef& index, Scalar value) {
-  return scatter_value(kCopying, x, dim, index, value);
+  Attributes attributes = scatter_attributes("scatter", x, dim, kAssign);
+  attributes.scalars[0] = value;
+  return apply(kScatterValue, {x, index}, std::move(attributes));
 }
 TensorRef scatter_add(const TensorRef& x, int64_t dim, const TensorRef& index,
                       const TensorRef& src) {
-  return scatter_sum(kCopying, x, dim, index, src);
+  return apply(kScatterAdd, {x, index, src}, scatter_attributes("scatter_add", x, dim, kAdd));
 }
 
 // --- Python
 
-#define INDEX_ERRORS                                                                          \
+#define INDEX_ERRORS                                                                           \
   "Raises:\n    RuntimeError: an index is out of range, or the shapes or dtypes do not fit.\n" \
   "    IndexError: the dimension is out of range."
 
@@ -446,100 +429,70 @@ OPERATOR_FORMS(gather_operator, "gather", "input, dim, index, *, sparse_grad=Fal
                "the input except along dim.\n    sparse_grad (bool): accepted; gradients are "
                "dense.\n\nReturns:\n    A tensor of the index's shape.\n\n" INDEX_ERRORS);
 
-#define SCATTER_DOC(what)                                                                     \
-  what "\n\nArgs:\n    input: a tensor.\n    dim (int): the dimension that is indexed.\n"     \
-  "    index: an int64 (or int32) tensor with as many dimensions, nowhere longer than the "   \
-  "input (except along dim) or src.\n    src: the values, a tensor of the input's dtype (or " \
-  "a number, where allowed).\n\nReturns:\n    A tensor like the input. Where an index "       \
-  "occurs twice, values are taken in order.\n\n" INDEX_ERRORS
+#define SCATTER_DOC(what)                                                                          \
+  what "\n\nArgs:\n    input: a tensor.\n    dim (int): the dimension that is indexed.\n"          \
+       "    index: an int64 (or int32) tensor with as many dimensions, nowhere longer than the "   \
+       "input (except along dim) or src.\n    src: the values, a tensor of the input's dtype (or " \
+       "a number, where allowed).\n\nReturns:\n    A tensor like the input. Where an index "       \
+       "occurs twice, values are taken in order.\n\n" INDEX_ERRORS
 #define SCATTER_WRITE \
   SCATTER_DOC("Writes values along a dimension: out[i][index[i][j]] = src[i][j] for dim=1.")
-#define SCATTER_COMBINE                                                                        \
-  SCATTER_DOC("Adds or multiplies values into a tensor along a dimension; reduce is \"add\" or " \
-              "\"multiply\".")
+#define SCATTER_COMBINE                                                                  \
+  SCATTER_DOC(                                                                           \
+      "Adds or multiplies values into a tensor along a dimension; reduce is \"add\" or " \
+      "\"multiply\".")
 
 static TensorRef scatter_tensor(const TensorRef& input, int64_t dim, const TensorRef& index,
                                 const TensorRef& src) {
-  return scatter_src(kCopying, input, dim, index, src);
+  return scatter(input, dim, index, src);
 }
-OPERATOR_FORMS(scatter_tensor, "scatter", "input, dim, index, src", kUsual, SCATTER_WRITE);
+OPERATOR_FORMS(scatter_tensor, "scatter", "input, dim, index, src", kUsual | kInPlace,
+               SCATTER_WRITE);
 static TensorRef scatter_number(const TensorRef& input, int64_t dim, const TensorRef& index,
                                 const Scalar& value) {
-  return scatter_value(kCopying, input, dim, index, value);
+  return scatter(input, dim, index, value);
 }
-OPERATOR_FORMS(scatter_number, "scatter", "input, dim, index, value", kUsual, SCATTER_WRITE);
+OPERATOR_FORMS(scatter_number, "scatter", "input, dim, index, value", kUsual | kInPlace,
+               SCATTER_WRITE);
 static TensorRef scatter_reduce_tensor(const TensorRef& input, int64_t dim, const TensorRef& index,
                                        const TensorRef& src, const std::string& reduce) {
-  return scatter_combine(kCopying, input, dim, index, {src, {}}, reduce);
+  return scatter_combine(input, dim, index, {src, {}}, reduce);
 }
-OPERATOR_FORMS(scatter_reduce_tensor, "scatter", "input, dim, index, src, *, reduce", kUsual,
-               SCATTER_COMBINE);
+OPERATOR_FORMS(scatter_reduce_tensor, "scatter", "input, dim, index, src, *, reduce",
+               kUsual | kInPlace, SCATTER_COMBINE);
 static TensorRef scatter_reduce_number(const TensorRef& input, int64_t dim, const TensorRef& index,
                                        const Scalar& value, const std::string& reduce) {
-  return scatter_combine(kCopying, input, dim, index, {nullptr, value}, reduce);
+  return scatter_combine(input, dim, index, {nullptr, value}, reduce);
 }
-OPERATOR_FORMS(scatter_reduce_number, "scatter", "input, dim, index, value, *, reduce", kUsual,
-               SCATTER_COMBINE);
-
-static TensorRef scatter_tensor_(const TensorRef& input, int64_t dim, const TensorRef& index,
-                                 const TensorRef& src) {
-  return scatter_src(kUpdating, input, dim, index, src);
-}
-OPERATOR_FORMS(scatter_tensor_, "scatter_", "input, dim, index, src", kMethod, SCATTER_WRITE);
-static TensorRef scatter_number_(const TensorRef& input, int64_t dim, const TensorRef& index,
-                                 const Scalar& value) {
-  return scatter_value(kUpdating, input, dim, index, value);
-}
-OPERATOR_FORMS(scatter_number_, "scatter_", "input, dim, index, value", kMethod, SCATTER_WRITE);
-static TensorRef scatter_reduce_tensor_(const TensorRef& input, int64_t dim,
-                                        const TensorRef& index, const TensorRef& src,
-                                        const std::string& reduce) {
-  return scatter_combine(kUpdating, input, dim, index, {src, {}}, reduce);
-}
-OPERATOR_FORMS(scatter_reduce_tensor_, "scatter_", "input, dim, index, src, *, reduce", kMethod,
-               SCATTER_COMBINE);
-static TensorRef scatter_reduce_number_(const TensorRef& input, int64_t dim,
-                                        const TensorRef& index, const Scalar& value,
-                                        const std::string& reduce) {
-  return scatter_combine(kUpdating, input, dim, index, {nullptr, value}, reduce);
-}
-OPERATOR_FORMS(scatter_reduce_number_, "scatter_", "input, dim, index, value, *, reduce", kMethod,
-               SCATTER_COMBINE);
+OPERATOR_FORMS(scatter_reduce_number, "scatter", "input, dim, index, value, *, reduce",
+               kUsual | kInPlace, SCATTER_COMBINE);
 
 #define SCATTER_ADD_DOC \
   SCATTER_DOC("Adds values along a dimension: out[i][index[i][j]] += src[i][j] for dim=1.")
-static TensorRef scatter_add_operator(const TensorRef& input, int64_t dim, const TensorRef& index,
-                                      const TensorRef& src) {
-  return scatter_sum(kCopying, input, dim, index, src);
-}
-OPERATOR_FORMS(scatter_add_operator, "scatter_add", "input, dim, index, src", kUsual,
+OPERATOR_FORMS(scatter_add, "scatter_add", "input, dim, index, src", kUsual | kInPlace,
                SCATTER_ADD_DOC);
-static TensorRef scatter_add_(const TensorRef& input, int64_t dim, const TensorRef& index,
-                              const TensorRef& src) {
-  return scatter_sum(kUpdating, input, dim, index, src);
-}
-OPERATOR_FORMS(scatter_add_, "scatter_add_", "input, dim, index, src", kMethod, SCATTER_ADD_DOC);
-
-#define SCATTER_REDUCE_DOC                                                                     \
-  SCATTER_DOC("Combines values into a tensor along a dimension; reduce is \"sum\", \"prod\", " \
-              "\"mean\", \"amax\" or \"amin\", include_self says whether the old values take " \
-              "part.")
-static TensorRef scatter_reduce(const TensorRef& input, int64_t dim, const TensorRef& index,
+#define SCATTER_REDUCE_DOC                                                             \
+  SCATTER_DOC(                                                                         \
+      "Combines values into a tensor along a dimension; reduce is \"sum\", \"prod\", " \
+      "\"mean\", \"amax\" or \"amin\", include_self says whether the old values take " \
+      "part.")
+static TensorRef scatter_reduce(const TensorRef& x, int64_t dim, const TensorRef& index,
                                 const TensorRef& src, const std::string& reduce,
                                 bool include_self) {
-  return scatter_reduced(kCopying, input, dim, index, src, reduce, include_self);
+  static const std::pair<const char*, Combine> kWays[] = {
+      {"sum", kAdd}, {"prod", kMultiply}, {"mean", kMean}, {"amax", kMax}, {"amin", kMin}};
+  for (auto [name, how] : kWays) {
+    if (reduce != name) continue;
+    Attributes attributes = scatter_attributes("scatter_reduce", x, dim, how);
+    attributes.more_ints.push_back(include_self);
+    return apply(kScatterReduce, {x, index, src}, std::move(attributes));
+  }
+  fail("scatter_reduce(): reduce argument must be either sum, prod, mean, amax or amin, got ",
+       reduce);
 }
 OPERATOR_FORMS(scatter_reduce, "scatter_reduce",
-               "input, dim, index, src, reduce, *, include_self=True", kUsual, SCATTER_REDUCE_DOC);
-static TensorRef scatter_reduce_(const TensorRef& input, int64_t dim, const TensorRef& index,
-                                 const TensorRef& src, const std::string& reduce,
-                                 bool include_self) {
-  return scatter_reduced(kUpdating, input, dim, index, src, reduce, include_self);
-}
-OPERATOR_FORMS(scatter_reduce_, "scatter_reduce_",
-               "input, dim, index, src, reduce, *, include_self=True", kMethod,
+               "input, dim, index, src, reduce, *, include_self=True", kUsual | kInPlace,
                SCATTER_REDUCE_DOC);
-
 static TensorRef take_along_dim(const TensorRef& input, const TensorRef& indices,
                                 const std::optional<int64_t>& dim) {
   require(indices->dtype() == DType::Int64 || indices->dtype() == DType::Int32,

@@ -16,8 +16,7 @@ TensorRef index_add(const TensorRef& x, int64_t dim, const TensorRef& index,
                     const TensorRef& source, Scalar alpha = 1);
 TensorRef index_fill(const TensorRef& x, int64_t dim, const TensorRef& index, Scalar value);
 TensorRef take(const TensorRef& x, const TensorRef& index);
-TensorRef put(const TensorRef& x, const TensorRef& index, const TensorRef& source,
-              bool accumulate);
+TensorRef put(const TensorRef& x, const TensorRef& index, const TensorRef& source, bool accumulate);
 TensorRef embedding(const TensorRef& weight, const TensorRef& indices, int64_t padding_idx = -1,
                     bool scale_grad_by_freq = false);
 
@@ -42,11 +41,6 @@ struct IndexRule {
 };
 // The indices as a dense int64 tensor in [0, bound).
 TensorRef checked_indices(const TensorRef& index, const IndexRule& rule);
-
-// Either way of running an operator that updates its first input: apply or apply_in_place.
-using Runner = TensorRef (*)(const Primitive&, std::initializer_list<TensorRef>, Attributes);
-inline constexpr Runner kCopying = &apply;
-inline constexpr Runner kUpdating = &apply_in_place;
 
 // The unsigned type of an element's width, for kernels that only move elements.
 template <class Function>

@@ -70,8 +70,7 @@ void run_index_select(Call& call) {
 
 void index_select_gradient(Gradient& gradient) {
   TensorRef blank = zeros(gradient.input_shape(0), gradient.g()->dtype());
-  gradient.set(0, index_add(blank, gradient.attributes().ints[0], gradient.input(1),
-                            gradient.g()));
+  gradient.set(0, index_add(blank, gradient.attributes().ints[0], gradient.input(1), gradient.g()));
 }
 
 const Primitive kIndexSelect{"index_select", infer_index_select, run_index_select,
@@ -103,8 +102,8 @@ void infer_indexed(Call& call) {
 // to[at[i]] += alpha * from[i] for rows of `inner` numbers. Threads share out the rows of `to`, so
 // the order of additions is fixed.
 template <class T>
-void add_rows(T* to, const T* from, const int64_t* at, int64_t count, int64_t length,
-              int64_t inner, T alpha, bool scaled) {
+void add_rows(T* to, const T* from, const int64_t* at, int64_t count, int64_t length, int64_t inner,
+              T alpha, bool scaled) {
   using A = Compute<T>;
   A factor = convert<A>(alpha);
   int64_t grain = inner >= 8 ? std::max<int64_t>(1, length * kGrain / (count * inner + 1)) : length;
@@ -116,8 +115,10 @@ void add_rows(T* to, const T* from, const int64_t* at, int64_t count, int64_t le
       for (int64_t j = 0; j < inner; ++j) {
         A value = convert<A>(values[j]);
         if (scaled) value = static_cast<A>(value * factor);
-        if constexpr (std::is_same_v<T, bool>) row[j] = row[j] || value;
-        else row[j] = convert<T>(static_cast<A>(convert<A>(row[j]) + value));
+        if constexpr (std::is_same_v<T, bool>)
+          row[j] = row[j] || value;
+        else
+          row[j] = convert<T>(static_cast<A>(convert<A>(row[j]) + value));
       }
     }
   });
@@ -127,8 +128,8 @@ void run_index_add(Call& call) {
   Unrecorded scope;
   int64_t dim = call.attributes.ints[0];
   const TensorRef& out = call.outputs[0];
-  TensorRef index = checked_indices(
-      call.inputs[1], {"index_add", length_of(*out, dim), dim, ErrorKind::Runtime});
+  TensorRef index =
+      checked_indices(call.inputs[1], {"index_add", length_of(*out, dim), dim, ErrorKind::Runtime});
   if (out->numel() == 0 || index->numel() == 0) return;
   TensorRef source = contiguous(call.inputs[2]), target = contiguous(out);
   if (source->storage() == target->storage()) source = dense_copy(*source, source->dtype());
@@ -179,11 +180,17 @@ void index_copy_gradient(Gradient& gradient) {
   if (gradient.needs(2)) gradient.set(2, index_select(gradient.g(), dim, index));
 }
 
-const Primitive kIndexAdd{.name = "index_add", .infer = infer_indexed, .run = run_index_add,
-                          .gradient = index_add_gradient, .saved_inputs = 2,
+const Primitive kIndexAdd{.name = "index_add",
+                          .infer = infer_indexed,
+                          .run = run_index_add,
+                          .gradient = index_add_gradient,
+                          .saved_inputs = 2,
                           .updates_input = true};
-const Primitive kIndexCopy{.name = "index_copy", .infer = infer_indexed, .run = run_index_copy,
-                           .gradient = index_copy_gradient, .saved_inputs = 2,
+const Primitive kIndexCopy{.name = "index_copy",
+                           .infer = infer_indexed,
+                           .run = run_index_copy,
+                           .gradient = index_copy_gradient,
+                           .saved_inputs = 2,
                            .updates_input = true};
 
 // --- index_fill: scalars[0] is the value
@@ -209,9 +216,12 @@ void index_fill_gradient(Gradient& gradient) {
   gradient.set(0, index_fill(gradient.g(), gradient.attributes().ints[0], gradient.input(1), 0));
 }
 
-const Primitive kIndexFill{.name = "index_fill", .infer = infer_index_fill,
-                           .run = run_index_fill, .gradient = index_fill_gradient,
-                           .saved_inputs = 2, .updates_input = true};
+const Primitive kIndexFill{.name = "index_fill",
+                           .infer = infer_index_fill,
+                           .run = run_index_fill,
+                           .gradient = index_fill_gradient,
+                           .saved_inputs = 2,
+                           .updates_input = true};
 
 // --- take, put
 
@@ -220,10 +230,10 @@ void infer_take(Call& call) { call.expect(0, call.input(1).shape(), call.input(0
 void run_take(Call& call) {
   Unrecorded scope;
   TensorRef x = contiguous(call.inputs[0]);
-  TensorRef index = checked_indices(call.inputs[1],
-                                    {"take", x->numel(), -1, ErrorKind::Index, true});
-  copy_rows(call.output().data<char>(), x->data<char>(), index->data<int64_t>(), 1,
-            index->numel(), x->numel(), item_size(x->dtype()));
+  TensorRef index =
+      checked_indices(call.inputs[1], {"take", x->numel(), -1, ErrorKind::Index, true});
+  copy_rows(call.output().data<char>(), x->data<char>(), index->data<int64_t>(), 1, index->numel(),
+            x->numel(), item_size(x->dtype()));
 }
 
 void take_gradient(Gradient& gradient) {
@@ -247,8 +257,8 @@ void infer_put(Call& call) {
 void run_put(Call& call) {
   Unrecorded scope;
   const TensorRef& out = call.outputs[0];
-  TensorRef index = checked_indices(call.inputs[1],
-                                    {"put", out->numel(), -1, ErrorKind::Index, true});
+  TensorRef index =
+      checked_indices(call.inputs[1], {"put", out->numel(), -1, ErrorKind::Index, true});
   TensorRef source = contiguous(call.inputs[2]), target = contiguous(out);
   if (source->storage() == target->storage()) source = dense_copy(*source, source->dtype());
   const int64_t* at = index->data<int64_t>();
@@ -273,17 +283,22 @@ void put_gradient(Gradient& gradient) {
   if (gradient.needs(2)) gradient.set(2, reshape(take(g, index), gradient.input_shape(2)));
 }
 
-const Primitive kPut{.name = "put", .infer = infer_put, .run = run_put, .gradient = put_gradient,
-                     .saved_inputs = 2, .updates_input = true};
+const Primitive kPut{.name = "put",
+                     .infer = infer_put,
+                     .run = run_put,
+                     .gradient = put_gradient,
+                     .saved_inputs = 2,
+                     .updates_input = true};
 
 // --- embedding: ints = {padding_idx, scale_grad_by_freq}
 
 void infer_embedding(Call& call) {
   const Tensor &weight = call.input(0), &indices = call.input(1);
   require(weight.dim() == 2, "embedding: 'weight' must be 2-D, got shape ", weight.shape());
-  require(indices.dtype() == DType::Int64 || indices.dtype() == DType::Int32,
-          "embedding: Expected tensor for argument 'indices' to have one of the scalar types Long, ",
-          "Int; but got torch.", dtype_name(indices.dtype()), "; convert them with .long()");
+  require(
+      indices.dtype() == DType::Int64 || indices.dtype() == DType::Int32,
+      "embedding: Expected tensor for argument 'indices' to have one of the scalar types Long, ",
+      "Int; but got torch.", dtype_name(indices.dtype()), "; convert them with .long()");
   Dims shape = indices.shape();
   shape.push_back(weight.size(1));
   call.expect(0, shape, weight.dtype());
@@ -349,8 +364,8 @@ const Primitive kEmbeddingBackward{"embedding_dense_backward", infer_embedding_b
 void embedding_gradient(Gradient& gradient) {
   Attributes attributes = gradient.attributes();
   attributes.ints.push_back(gradient.input_shape(0)[0]);
-  gradient.set(0, apply(kEmbeddingBackward, {gradient.g(), gradient.input(1)},
-                        std::move(attributes)));
+  gradient.set(0,
+               apply(kEmbeddingBackward, {gradient.g(), gradient.input(1)}, std::move(attributes)));
 }
 
 const Primitive kEmbedding{"embedding", infer_embedding, run_embedding, embedding_gradient, 2};
@@ -361,31 +376,6 @@ Attributes at_dimension(const char* op, const TensorRef& x, int64_t dim) {
   return attributes;
 }
 
-TensorRef index_add_with(Runner run, const TensorRef& x, int64_t dim, const TensorRef& index,
-                         const TensorRef& source, Scalar alpha) {
-  Attributes attributes = at_dimension("index_add", x, dim);
-  attributes.scalars[0] = alpha;
-  return run(kIndexAdd, {x, index, source}, std::move(attributes));
-}
-TensorRef index_copy_with(Runner run, const TensorRef& x, int64_t dim, const TensorRef& index,
-                          const TensorRef& source) {
-  Attributes attributes = at_dimension("index_copy", x, dim);
-  attributes.flag = 1;
-  return run(kIndexCopy, {x, index, source}, std::move(attributes));
-}
-TensorRef index_fill_with(Runner run, const TensorRef& x, int64_t dim, const TensorRef& index,
-                          Scalar value) {
-  Attributes attributes = at_dimension("index_fill", x, dim);
-  attributes.scalars[0] = value;
-  return run(kIndexFill, {x, index}, std::move(attributes));
-}
-TensorRef put_with(Runner run, const TensorRef& x, const TensorRef& index,
-                   const TensorRef& source, bool accumulate) {
-  Attributes attributes;
-  attributes.flag = accumulate;
-  return run(kPut, {x, index, source}, std::move(attributes));
-}
-
 }  // namespace
 
 TensorRef index_select(const TensorRef& x, int64_t dim, const TensorRef& index) {
@@ -393,15 +383,21 @@ TensorRef index_select(const TensorRef& x, int64_t dim, const TensorRef& index) 
 }
 TensorRef index_add(const TensorRef& x, int64_t dim, const TensorRef& index,
                     const TensorRef& source, Scalar alpha) {
-  return index_add_with(kCopying, x, dim, index, source, alpha);
+  Attributes attributes = at_dimension("index_add", x, dim);
+  attributes.scalars[0] = alpha;
+  return apply(kIndexAdd, {x, index, source}, std::move(attributes));
 }
 TensorRef index_fill(const TensorRef& x, int64_t dim, const TensorRef& index, Scalar value) {
-  return index_fill_with(kCopying, x, dim, index, value);
+  Attributes attributes = at_dimension("index_fill", x, dim);
+  attributes.scalars[0] = value;
+  return apply(kIndexFill, {x, index}, std::move(attributes));
 }
 TensorRef take(const TensorRef& x, const TensorRef& index) { return apply(kTake, {x, index}); }
 TensorRef put(const TensorRef& x, const TensorRef& index, const TensorRef& source,
               bool accumulate) {
-  return put_with(kCopying, x, index, source, accumulate);
+  Attributes attributes;
+  attributes.flag = accumulate;
+  return apply(kPut, {x, index, source}, std::move(attributes));
 }
 TensorRef embedding(const TensorRef& weight, const TensorRef& indices, int64_t padding_idx,
                     bool scale_grad_by_freq) {
@@ -412,19 +408,15 @@ TensorRef embedding(const TensorRef& weight, const TensorRef& indices, int64_t p
 
 // --- Python
 
-#define SLICES_DOC(what, source)                                                               \
-  what "\n\nArgs:\n    input: a tensor.\n    dim (int): the dimension that is indexed.\n"      \
-  "    index: a vector of int64 (or int32).\n" source                                          \
-  "\nReturns:\n    A tensor like the input.\n\nRaises:\n    IndexError, RuntimeError: an "     \
-  "index is out of range, or the shapes or dtypes do not fit."
+#define SLICES_DOC(what, source)                                                                \
+  what "\n\nArgs:\n    input: a tensor.\n    dim (int): the dimension that is indexed.\n"       \
+       "    index: a vector of int64 (or int32).\n" source                                      \
+       "\nReturns:\n    A tensor like the input.\n\nRaises:\n    IndexError, RuntimeError: an " \
+       "index is out of range, or the shapes or dtypes do not fit."
 #define SLICES_SOURCE \
   "    source: a tensor of the input's dtype and shape, except len(index) along dim.\n"
 
-static TensorRef index_select_operator(const TensorRef& input, int64_t dim,
-                                       const TensorRef& index) {
-  return index_select(input, dim, index);
-}
-OPERATOR_FORMS(index_select_operator, "index_select", "input, dim, index", kUsual,
+OPERATOR_FORMS(index_select, "index_select", "input, dim, index", kUsual,
                "Slices of a tensor at the positions that a vector names.\n\n"
                "Args:\n    input: a tensor.\n    dim (int): the dimension that is indexed.\n"
                "    index: a vector of int64 (or int32).\n\n"
@@ -432,77 +424,40 @@ OPERATOR_FORMS(index_select_operator, "index_select", "input, dim, index", kUsua
                "Raises:\n    IndexError: an index or the dimension is out of range.\n"
                "    RuntimeError: the index is not of an integer dtype.");
 
-#define INDEX_ADD_DOC \
+#define INDEX_ADD_DOC                                                            \
   SLICES_DOC("Adds slices: out[index[i]] += alpha * source[i], here for dim=0.", \
              SLICES_SOURCE "    alpha (number): a factor.\n")
-static TensorRef index_add_operator(const TensorRef& input, int64_t dim, const TensorRef& index,
-                                    const TensorRef& source, const Scalar& alpha) {
-  return index_add_with(kCopying, input, dim, index, source, alpha);
-}
-OPERATOR_FORMS(index_add_operator, "index_add", "input, dim, index, source, *, alpha=1", kUsual,
+OPERATOR_FORMS(index_add, "index_add", "input, dim, index, source, *, alpha=1", kUsual | kInPlace,
                INDEX_ADD_DOC);
-static TensorRef index_add_(const TensorRef& input, int64_t dim, const TensorRef& index,
-                            const TensorRef& source, const Scalar& alpha) {
-  return index_add_with(kUpdating, input, dim, index, source, alpha);
-}
-OPERATOR_FORMS(index_add_, "index_add_", "input, dim, index, source, *, alpha=1", kMethod,
-               INDEX_ADD_DOC);
-
 #define INDEX_COPY_DOC \
   SLICES_DOC("Replaces slices: out[index[i]] = source[i], here for dim=0.", SLICES_SOURCE)
 static TensorRef index_copy(const TensorRef& input, int64_t dim, const TensorRef& index,
                             const TensorRef& source) {
-  return index_copy_with(kCopying, input, dim, index, source);
+  Attributes attributes = at_dimension("index_copy", input, dim);
+  attributes.flag = 1;  // a wrong number of indices is an IndexError
+  return apply(kIndexCopy, {input, index, source}, std::move(attributes));
 }
-OPERATOR_FORMS(index_copy, "index_copy", "input, dim, index, source", kUsual, INDEX_COPY_DOC);
-static TensorRef index_copy_(const TensorRef& input, int64_t dim, const TensorRef& index,
-                             const TensorRef& source) {
-  return index_copy_with(kUpdating, input, dim, index, source);
-}
-OPERATOR_FORMS(index_copy_, "index_copy_", "input, dim, index, source", kMethod, INDEX_COPY_DOC);
-
-#define INDEX_FILL_DOC                                                                     \
-  SLICES_DOC("Fills slices with one number: out[index[i]] = value, here for dim=0.",       \
+OPERATOR_FORMS(index_copy, "index_copy", "input, dim, index, source", kUsual | kInPlace,
+               INDEX_COPY_DOC);
+#define INDEX_FILL_DOC                                                               \
+  SLICES_DOC("Fills slices with one number: out[index[i]] = value, here for dim=0.", \
              "    value (number): what to write. Negative indices count from the end.\n")
-static TensorRef index_fill_operator(const TensorRef& input, int64_t dim, const TensorRef& index,
-                                     const Scalar& value) {
-  return index_fill_with(kCopying, input, dim, index, value);
-}
-OPERATOR_FORMS(index_fill_operator, "index_fill", "input, dim, index, value", kUsual,
+OPERATOR_FORMS(index_fill, "index_fill", "input, dim, index, value", kUsual | kInPlace,
                INDEX_FILL_DOC);
-static TensorRef index_fill_(const TensorRef& input, int64_t dim, const TensorRef& index,
-                             const Scalar& value) {
-  return index_fill_with(kUpdating, input, dim, index, value);
-}
-OPERATOR_FORMS(index_fill_, "index_fill_", "input, dim, index, value", kMethod, INDEX_FILL_DOC);
-
-static TensorRef take_operator(const TensorRef& input, const TensorRef& index) {
-  return take(input, index);
-}
-OPERATOR_FORMS(take_operator, "take", "input, index", kUsual,
+OPERATOR_FORMS(take, "take", "input, index", kUsual,
                "Elements of the flattened tensor at given positions.\n\n"
                "Args:\n    input: a tensor.\n    index: an int64 tensor; negative indices count "
                "from the end.\n\nReturns:\n    A tensor of the index's shape.\n\n"
                "Raises:\n    IndexError: an index is out of range.");
 
-#define PUT_DOC                                                                              \
-  "Writes elements into the flattened tensor: out[index[i]] = source[i].\n\n"                \
+#define PUT_DOC                                                                               \
+  "Writes elements into the flattened tensor: out[index[i]] = source[i].\n\n"                 \
   "Args:\n    input: a tensor.\n    index: an int64 tensor; negative indices count from the " \
-  "end.\n    source: a tensor of the input's dtype with as many elements.\n"                 \
-  "    accumulate (bool): add instead of replacing.\n\n"                                     \
-  "Returns:\n    A tensor like the input.\n\nRaises:\n    IndexError: an index is out of "   \
+  "end.\n    source: a tensor of the input's dtype with as many elements.\n"                  \
+  "    accumulate (bool): add instead of replacing.\n\n"                                      \
+  "Returns:\n    A tensor like the input.\n\nRaises:\n    IndexError: an index is out of "    \
   "range.\n    RuntimeError: the dtypes differ."
-static TensorRef put_operator(const TensorRef& input, const TensorRef& index,
-                              const TensorRef& source, bool accumulate) {
-  return put_with(kCopying, input, index, source, accumulate);
-}
-OPERATOR_FORMS(put_operator, "put", "input, index, source, accumulate=False", kUsual, PUT_DOC);
-static TensorRef put_(const TensorRef& input, const TensorRef& index, const TensorRef& source,
-                      bool accumulate) {
-  return put_with(kUpdating, input, index, source, accumulate);
-}
-OPERATOR_FORMS(put_, "put_", "input, index, source, accumulate=False", kMethod, PUT_DOC);
-
+OPERATOR_FORMS(put, "put", "input, index, source, accumulate=False", kUsual | kInPlace, PUT_DOC);
 static TensorRef embedding_operator(const TensorRef& weight, const TensorRef& indices,
                                     int64_t padding_idx, bool scale_grad_by_freq, bool sparse) {
   return embedding(weight, indices, padding_idx, scale_grad_by_freq);

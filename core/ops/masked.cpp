@@ -95,7 +95,8 @@ void run_masked_scatter(Call& call) {
   if (source->storage() == target->storage()) source = dense_copy(*source, source->dtype());
   const bool* chosen = mask->data<bool>();
   int64_t needed = count_true(chosen, mask->numel());
-  require(needed <= source->numel(), "masked_scatter: Number of elements of source < number of ones",
+  require(needed <= source->numel(),
+          "masked_scatter: Number of elements of source < number of ones",
           " in mask: ", source->numel(), " < ", needed, "; give as many as the mask has ones");
   visit_width(out->dtype(), [&]<class T>() {
     T* to = target->data<T>();
@@ -118,18 +119,12 @@ void masked_scatter_gradient(Gradient& gradient) {
   gradient.set(2, reshape(used, shape));
 }
 
-const Primitive kMaskedScatter{.name = "masked_scatter", .infer = infer_masked_scatter,
-                               .run = run_masked_scatter, .gradient = masked_scatter_gradient,
-                               .saved_inputs = 2, .updates_input = true};
-
-TensorRef masked_scatter_with(Runner run, const TensorRef& x, const TensorRef& mask,
-                              const TensorRef& source) {
-  require_mask("masked_scatter", *mask);
-  require(x->dtype() == source->dtype(), "masked_scatter: expected self and source to have same ",
-          "dtypes but got torch.", dtype_name(x->dtype()), " and torch.",
-          dtype_name(source->dtype()), "; convert source with .to(self.dtype)");
-  return run(kMaskedScatter, {x, expand(mask, x->shape()), source}, {});
-}
+const Primitive kMaskedScatter{.name = "masked_scatter",
+                               .infer = infer_masked_scatter,
+                               .run = run_masked_scatter,
+                               .gradient = masked_scatter_gradient,
+                               .saved_inputs = 2,
+                               .updates_input = true};
 
 }  // namespace
 
@@ -142,8 +137,13 @@ TensorRef masked_select(const TensorRef& x, const TensorRef& mask) {
 }
 
 TensorRef masked_scatter(const TensorRef& x, const TensorRef& mask, const TensorRef& source) {
+  require_mask("masked_scatter", *mask);
+  require(x->dtype() == source->dtype(), "masked_scatter: expected self and source to have same ",
+          "dtypes but got torch.", dtype_name(x->dtype()), " and torch.",
+          dtype_name(source->dtype()), "; convert source with .to(self.dtype)");
   Dims shape = broadcast_shapes("masked_scatter", x->shape(), mask->shape());
-  return masked_scatter_with(kCopying, expand(x, shape), mask, source);
+  return apply(kMaskedScatter,
+               {x->shape() == shape ? x : expand(x, shape), expand(mask, shape), source});
 }
 
 // --- Python
@@ -163,32 +163,18 @@ OPERATOR_FORMS(nonzero_operator, "nonzero", "input, *, as_tuple=False", kUsual,
                "Example:\n    >>> torch.tensor([0, 5, 7]).nonzero()\n    tensor([[1],\n"
                "            [2]])");
 
-static TensorRef masked_select_operator(const TensorRef& input, const TensorRef& mask) {
-  return masked_select(input, mask);
-}
-OPERATOR_FORMS(masked_select_operator, "masked_select", "input, mask", kUsual,
+OPERATOR_FORMS(masked_select, "masked_select", "input, mask", kUsual,
                "The elements where a mask is true, as a vector.\n\n"
                "Args:\n    input: a tensor.\n    mask: a bool tensor that broadcasts with it.\n\n"
                "Returns:\n    A 1-D tensor of the input's dtype.\n\n"
                "Raises:\n    RuntimeError: the mask is not bool, or the shapes do not broadcast.");
 
-#define MASKED_SCATTER_DOC                                                                     \
-  "Writes the elements of source, in order, where a mask is true.\n\n"                         \
+#define MASKED_SCATTER_DOC                                                                      \
+  "Writes the elements of source, in order, where a mask is true.\n\n"                          \
   "Args:\n    input: a tensor.\n    mask: a bool tensor that broadcasts with it.\n    source: " \
-  "a tensor of the input's dtype with at least as many elements as the mask has ones.\n\n"     \
-  "Returns:\n    A tensor like the input.\n\nRaises:\n    RuntimeError: source is too short, " \
+  "a tensor of the input's dtype with at least as many elements as the mask has ones.\n\n"      \
+  "Returns:\n    A tensor like the input.\n\nRaises:\n    RuntimeError: source is too short, "  \
   "or the dtypes or shapes do not fit."
-static TensorRef masked_scatter_operator(const TensorRef& input, const TensorRef& mask,
-                                         const TensorRef& source) {
-  return masked_scatter(input, mask, source);
-}
-OPERATOR_FORMS(masked_scatter_operator, "masked_scatter", "input, mask, source", kUsual,
+OPERATOR_FORMS(masked_scatter, "masked_scatter", "input, mask, source", kUsual | kInPlace,
                MASKED_SCATTER_DOC);
-static TensorRef masked_scatter_(const TensorRef& input, const TensorRef& mask,
-                                 const TensorRef& source) {
-  return masked_scatter_with(kUpdating, input, mask, source);
-}
-OPERATOR_FORMS(masked_scatter_, "masked_scatter_", "input, mask, source", kMethod,
-               MASKED_SCATTER_DOC);
-
 }  // namespace flambeau

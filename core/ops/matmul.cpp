@@ -57,9 +57,9 @@ void visit_products(const char* op, DType dtype, Function&& function) {
 }
 
 void require_same_dtype(const char* op, const Tensor& a, const Tensor& b) {
-  require(a.dtype() == b.dtype(), op, ": expected m1 and m2 to have the same dtype, but got: torch.",
-          dtype_name(a.dtype()), " != torch.", dtype_name(b.dtype()),
-          "; convert one of them with .to(dtype)");
+  require(a.dtype() == b.dtype(), op,
+          ": expected m1 and m2 to have the same dtype, but got: torch.", dtype_name(a.dtype()),
+          " != torch.", dtype_name(b.dtype()), "; convert one of them with .to(dtype)");
 }
 
 [[noreturn]] void fail_shapes(const char* op, const Tensor& a, const Tensor& b) {
@@ -113,8 +113,12 @@ void mm_gradient(Gradient& gradient) {
   if (gradient.needs(1)) gradient.set(1, mm(transpose_last(gradient.input(0)), g));
 }
 
-const Primitive kMm{.name = "mm", .infer = infer_mm, .run = run_mm, .gradient = mm_gradient,
-                    .saved_inputs = 3, .saves = saves_factors<0>};
+const Primitive kMm{.name = "mm",
+                    .infer = infer_mm,
+                    .run = run_mm,
+                    .gradient = mm_gradient,
+                    .saved_inputs = 3,
+                    .saves = saves_factors<0>};
 
 // --- addmm: inputs x, a, b; scalars beta, alpha
 
@@ -175,8 +179,11 @@ void scaled_product_gradient(Gradient& gradient) {
   if (gradient.needs(2)) gradient.set(2, product(transpose_last(gradient.input(1)), g));
 }
 
-const Primitive kAddmm{.name = "addmm", .infer = infer_addmm, .run = run_addmm,
-                       .gradient = scaled_product_gradient<mm>, .saved_inputs = 6,
+const Primitive kAddmm{.name = "addmm",
+                       .infer = infer_addmm,
+                       .run = run_addmm,
+                       .gradient = scaled_product_gradient<mm>,
+                       .saved_inputs = 6,
                        .saves = saves_factors<1>};
 
 // --- bmm, baddbmm
@@ -208,7 +215,9 @@ void multiply_batch(const char* op, const TensorRef& first, const TensorRef& sec
 }
 
 void infer_bmm(Call& call) { infer_batch(call, 0); }
-void run_bmm(Call& call) { multiply_batch("bmm", call.inputs[0], call.inputs[1], 1, 0, call.output()); }
+void run_bmm(Call& call) {
+  multiply_batch("bmm", call.inputs[0], call.inputs[1], 1, 0, call.output());
+}
 
 void bmm_gradient(Gradient& gradient) {
   const TensorRef& g = gradient.g();
@@ -216,8 +225,12 @@ void bmm_gradient(Gradient& gradient) {
   if (gradient.needs(1)) gradient.set(1, bmm(transpose_last(gradient.input(0)), g));
 }
 
-const Primitive kBmm{.name = "bmm", .infer = infer_bmm, .run = run_bmm, .gradient = bmm_gradient,
-                     .saved_inputs = 3, .saves = saves_factors<0>};
+const Primitive kBmm{.name = "bmm",
+                     .infer = infer_bmm,
+                     .run = run_bmm,
+                     .gradient = bmm_gradient,
+                     .saved_inputs = 3,
+                     .saves = saves_factors<0>};
 
 void infer_baddbmm(Call& call) {
   infer_batch(call, 1);
@@ -229,8 +242,11 @@ void run_baddbmm(Call& call) {
   multiply_batch("baddbmm", call.inputs[1], call.inputs[2], alpha, beta, call.output());
 }
 
-const Primitive kBaddbmm{.name = "baddbmm", .infer = infer_baddbmm, .run = run_baddbmm,
-                         .gradient = scaled_product_gradient<bmm>, .saved_inputs = 6,
+const Primitive kBaddbmm{.name = "baddbmm",
+                         .infer = infer_baddbmm,
+                         .run = run_baddbmm,
+                         .gradient = scaled_product_gradient<bmm>,
+                         .saved_inputs = 6,
                          .saves = saves_factors<1>};
 
 // --- mv, dot
@@ -239,9 +255,9 @@ void infer_mv(Call& call) {
   const Tensor &a = call.input(0), &x = call.input(1);
   require(a.dim() == 2 && x.dim() == 1, "mv: vector + matrix @ vector expected, got ", a.dim(),
           "D matrix of shape ", a.shape(), " and ", x.dim(), "D vector of shape ", x.shape());
-  require(a.size(1) == x.size(0), "mv: size mismatch, got input (", a.size(0), "), mat (", a.size(0),
-          "x", a.size(1), "), vec (", x.size(0), "); the matrix needs as many columns as the vector ",
-          "has elements");
+  require(a.size(1) == x.size(0), "mv: size mismatch, got input (", a.size(0), "), mat (",
+          a.size(0), "x", a.size(1), "), vec (", x.size(0),
+          "); the matrix needs as many columns as the vector ", "has elements");
   require_same_dtype("mv", a, x);
   call.expect(0, {a.size(0)}, a.dtype());
 }
@@ -266,8 +282,12 @@ void mv_gradient(Gradient& gradient) {
   if (gradient.needs(1)) gradient.set(1, mv(transpose_last(gradient.input(0)), g));
 }
 
-const Primitive kMv{.name = "mv", .infer = infer_mv, .run = run_mv, .gradient = mv_gradient,
-                    .saved_inputs = 3, .saves = saves_factors<0>};
+const Primitive kMv{.name = "mv",
+                    .infer = infer_mv,
+                    .run = run_mv,
+                    .gradient = mv_gradient,
+                    .saved_inputs = 3,
+                    .saves = saves_factors<0>};
 
 void infer_dot(Call& call) {
   const Tensor &a = call.input(0), &b = call.input(1);
@@ -295,8 +315,12 @@ void dot_gradient(Gradient& gradient) {
   if (gradient.needs(1)) gradient.set(1, mul(gradient.g(), gradient.input(0)));
 }
 
-const Primitive kDot{.name = "dot", .infer = infer_dot, .run = run_dot, .gradient = dot_gradient,
-                     .saved_inputs = 3, .saves = saves_factors<0>};
+const Primitive kDot{.name = "dot",
+                     .infer = infer_dot,
+                     .run = run_dot,
+                     .gradient = dot_gradient,
+                     .saved_inputs = 3,
+                     .saves = saves_factors<0>};
 
 Attributes scale(Scalar beta, Scalar alpha) {
   Attributes attributes;
@@ -317,9 +341,7 @@ Dims with_last(const Dims& shape, int64_t last) {
 
 // Products of batches of any common shape.
 TensorRef matmul_batches(const TensorRef& a, const TensorRef& b) {
-  auto batch_of = [](const TensorRef& x) {
-    return Dims(x->shape().begin(), x->shape().end() - 2);
-  };
+  auto batch_of = [](const TensorRef& x) { return Dims(x->shape().begin(), x->shape().end() - 2); };
   Dims batch = broadcast_shapes("matmul", batch_of(a), batch_of(b));
   int64_t count = count_elements(batch);
   auto stacked = [&](const TensorRef& x) {
@@ -388,8 +410,9 @@ TensorRef linear(const TensorRef& x, const TensorRef& weight, const TensorRef& b
   }
   require(x->dim() > 0, "linear: the input must have at least one dimension, got a 0-d tensor");
   TensorRef turned = transpose_last(weight);
-  require(x->shape().back() == weight->size(1), "linear: mat1 and mat2 shapes cannot be multiplied ",
-          "(", x->numel() / std::max<int64_t>(x->shape().back(), 1), "x", x->shape().back(), " and ",
+  require(x->shape().back() == weight->size(1),
+          "linear: mat1 and mat2 shapes cannot be multiplied ", "(",
+          x->numel() / std::max<int64_t>(x->shape().back(), 1), "x", x->shape().back(), " and ",
           weight->size(1), "x", weight->size(0), "); the input's last dimension must be ",
           weight->size(1), ", got an input of shape ", x->shape(), " and a weight of shape ",
           weight->shape());
@@ -404,29 +427,22 @@ TensorRef linear(const TensorRef& x, const TensorRef& weight, const TensorRef& b
 #define PRODUCT_ERRORS "Raises:\n    RuntimeError: the shapes or dtypes do not fit."
 #define PRODUCT_DTYPES "of one dtype (any but bool)"
 
-static TensorRef mm_operator(const TensorRef& input, const TensorRef& mat2) {
-  return mm(input, mat2);
-}
-OPERATOR_FORMS(mm_operator, "mm", "input, mat2", kUsual,
-               "Product of two matrices.\n\nArgs:\n    input: (n, k).\n    mat2: (k, m), "
-               PRODUCT_DTYPES ".\n\nReturns:\n    A tensor (n, m).\n\n" PRODUCT_ERRORS);
-static TensorRef bmm_operator(const TensorRef& input, const TensorRef& mat2) {
-  return bmm(input, mat2);
-}
-OPERATOR_FORMS(bmm_operator, "bmm", "input, mat2", kUsual,
+OPERATOR_FORMS(
+    mm, "mm", "input, mat2", kUsual,
+    "Product of two matrices.\n\nArgs:\n    input: (n, k).\n    mat2: (k, m), " PRODUCT_DTYPES
+    ".\n\nReturns:\n    A tensor (n, m).\n\n" PRODUCT_ERRORS);
+OPERATOR_FORMS(bmm, "bmm", "input, mat2", kUsual,
                "Products of two batches of matrices.\n\nArgs:\n    input: (b, n, k).\n    mat2: "
-               "(b, k, m), " PRODUCT_DTYPES ".\n\nReturns:\n    A tensor (b, n, m).\n\n"
-               PRODUCT_ERRORS);
-static TensorRef mv_operator(const TensorRef& input, const TensorRef& vec) {
-  return mv(input, vec);
-}
-OPERATOR_FORMS(mv_operator, "mv", "input, vec", kUsual,
-               "Product of a matrix and a vector.\n\nArgs:\n    input: (n, k).\n    vec: (k,), "
-               PRODUCT_DTYPES ".\n\nReturns:\n    A tensor (n,).\n\n" PRODUCT_ERRORS);
+               "(b, k, m), " PRODUCT_DTYPES
+               ".\n\nReturns:\n    A tensor (b, n, m).\n\n" PRODUCT_ERRORS);
+OPERATOR_FORMS(
+    mv, "mv", "input, vec", kUsual,
+    "Product of a matrix and a vector.\n\nArgs:\n    input: (n, k).\n    vec: (k,), " PRODUCT_DTYPES
+    ".\n\nReturns:\n    A tensor (n,).\n\n" PRODUCT_ERRORS);
 
-#define DOT_DOC                                                                                  \
-  "Sum of the products of two vectors' elements.\n\nArgs:\n    input: (k,).\n    other: (k,), " \
-  PRODUCT_DTYPES ".\n\nReturns:\n    A 0-d tensor.\n\n" PRODUCT_ERRORS
+#define DOT_DOC                                                                           \
+  "Sum of the products of two vectors' elements.\n\nArgs:\n    input: (k,).\n    other: " \
+  "(k,), " PRODUCT_DTYPES ".\n\nReturns:\n    A 0-d tensor.\n\n" PRODUCT_ERRORS
 static TensorRef dot_operator(const TensorRef& input, const TensorRef& tensor) {
   return dot(input, tensor);
 }
@@ -444,44 +460,34 @@ static TensorRef inner(const TensorRef& input, const TensorRef& other) {
   for (int64_t d = 0; d < other->dim() - 1; ++d) shape.push_back(other->size(d));
   return view(product, shape);
 }
-OPERATOR(inner, "input, other",
-         "Products summed over the last dimension of both.\n\nArgs:\n    input: (*, k).\n    other: "
-         "(*, k), " PRODUCT_DTYPES ".\n\nReturns:\n    A tensor of the leading shapes one after the "
-         "other.\n\n" PRODUCT_ERRORS);
+OPERATOR(
+    inner, "input, other",
+    "Products summed over the last dimension of both.\n\nArgs:\n    input: (*, k).\n    other: "
+    "(*, k), " PRODUCT_DTYPES
+    ".\n\nReturns:\n    A tensor of the leading shapes one after the "
+    "other.\n\n" PRODUCT_ERRORS);
 
-#define OUTER_DOC                                                                               \
-  "Products of all elements of one vector with all of another.\n\nArgs:\n    input: (n,).\n"    \
+#define OUTER_DOC                                                                                \
+  "Products of all elements of one vector with all of another.\n\nArgs:\n    input: (n,).\n"     \
   "    vec2: (m,).\n\nReturns:\n    A tensor (n, m).\n\nRaises:\n    RuntimeError: an argument " \
   "is not a vector."
-static TensorRef outer_operator(const TensorRef& input, const TensorRef& vec2) {
-  return outer(input, vec2);
-}
-OPERATOR_FORMS(outer_operator, "outer", "input, vec2", kUsual, OUTER_DOC);
+OPERATOR_FORMS(outer, "outer", "input, vec2", kUsual, OUTER_DOC);
 static TensorRef ger(const TensorRef& input, const TensorRef& vec2) { return outer(input, vec2); }
 OPERATOR(ger, "input, vec2", OUTER_DOC);
 
-#define SCALED_ARGUMENTS                                                                       \
+#define SCALED_ARGUMENTS                                                                        \
   "    beta (number): factor of the input; with 0 the input is not read.\n    alpha (number): " \
   "factor of the product.\n"
-static TensorRef addmm_operator(const TensorRef& input, const TensorRef& mat1,
-                                const TensorRef& mat2, const Scalar& beta, const Scalar& alpha) {
-  return addmm(input, mat1, mat2, beta, alpha);
-}
-OPERATOR_FORMS(addmm_operator, "addmm", "input, mat1, mat2, *, beta=1, alpha=1",
-               kUsual | kInPlace,
-               "beta * input + alpha * (mat1 @ mat2).\n\nArgs:\n    input: a tensor that broadcasts "
-               "to (n, m).\n    mat1: (n, k).\n    mat2: (k, m).\n" SCALED_ARGUMENTS
-               "\nReturns:\n    A tensor (n, m).\n\n" PRODUCT_ERRORS);
-static TensorRef baddbmm_operator(const TensorRef& input, const TensorRef& batch1,
-                                  const TensorRef& batch2, const Scalar& beta,
-                                  const Scalar& alpha) {
-  return baddbmm(input, batch1, batch2, beta, alpha);
-}
-OPERATOR_FORMS(baddbmm_operator, "baddbmm", "input, batch1, batch2, *, beta=1, alpha=1",
-               kUsual | kInPlace,
-               "beta * input + alpha * bmm(batch1, batch2).\n\nArgs:\n    input: a tensor that "
-               "broadcasts to (b, n, m).\n    batch1: (b, n, k).\n    batch2: (b, k, m).\n"
-               SCALED_ARGUMENTS "\nReturns:\n    A tensor (b, n, m).\n\n" PRODUCT_ERRORS);
+OPERATOR_FORMS(
+    addmm, "addmm", "input, mat1, mat2, *, beta=1, alpha=1", kUsual | kInPlace,
+    "beta * input + alpha * (mat1 @ mat2).\n\nArgs:\n    input: a tensor that broadcasts "
+    "to (n, m).\n    mat1: (n, k).\n    mat2: (k, m).\n" SCALED_ARGUMENTS
+    "\nReturns:\n    A tensor (n, m).\n\n" PRODUCT_ERRORS);
+OPERATOR_FORMS(
+    baddbmm, "baddbmm", "input, batch1, batch2, *, beta=1, alpha=1", kUsual | kInPlace,
+    "beta * input + alpha * bmm(batch1, batch2).\n\nArgs:\n    input: a tensor that "
+    "broadcasts to (b, n, m).\n    batch1: (b, n, k).\n    batch2: (b, k, m).\n" SCALED_ARGUMENTS
+    "\nReturns:\n    A tensor (b, n, m).\n\n" PRODUCT_ERRORS);
 
 static TensorRef addbmm(const TensorRef& input, const TensorRef& batch1, const TensorRef& batch2,
                         const Scalar& beta, const Scalar& alpha) {
@@ -492,8 +498,8 @@ static TensorRef addbmm(const TensorRef& input, const TensorRef& batch1, const T
 OPERATOR_FORMS(addbmm, "addbmm", "input, batch1, batch2, *, beta=1, alpha=1", kUsual | kInPlace,
                "beta * input + alpha * the sum of bmm(batch1, batch2) over the batch.\n\nArgs:\n"
                "    input: a tensor that broadcasts to (n, m).\n    batch1: (b, n, k).\n"
-               "    batch2: (b, k, m).\n" SCALED_ARGUMENTS "\nReturns:\n    A tensor (n, m).\n\n"
-               PRODUCT_ERRORS);
+               "    batch2: (b, k, m).\n" SCALED_ARGUMENTS
+               "\nReturns:\n    A tensor (n, m).\n\n" PRODUCT_ERRORS);
 static TensorRef addmv(const TensorRef& input, const TensorRef& mat, const TensorRef& vec,
                        const Scalar& beta, const Scalar& alpha) {
   TensorRef product = scaled(mv(mat, vec), alpha);
@@ -515,16 +521,13 @@ OPERATOR_FORMS(addr, "addr", "input, vec1, vec2, *, beta=1, alpha=1", kUsual | k
                "broadcasts to (n, m).\n    vec1: (n,).\n    vec2: (m,).\n" SCALED_ARGUMENTS
                "\nReturns:\n    A tensor (n, m).\n\n" PRODUCT_ERRORS);
 
-static TensorRef matmul_operator(const TensorRef& input, const TensorRef& other) {
-  return matmul(input, other);
-}
-OPERATOR_FORMS(matmul_operator, "matmul", "input, other", kUsual,
+OPERATOR_FORMS(matmul, "matmul", "input, other", kUsual,
                "Matrix product of tensors (the operator @).\n\n"
                "Two vectors give their dot product. A vector counts as a row on the left and as a "
                "column on the right, and that dimension goes away. Dimensions before the last two "
                "are a batch and broadcast.\n\nArgs:\n    input: (*, n, k) or (k,).\n    other: "
-               "(*, k, m) or (k,), " PRODUCT_DTYPES ".\n\nReturns:\n    A tensor (*, n, m).\n\n"
-               PRODUCT_ERRORS
+               "(*, k, m) or (k,), " PRODUCT_DTYPES
+               ".\n\nReturns:\n    A tensor (*, n, m).\n\n" PRODUCT_ERRORS
                "\n\nExample:\n    >>> (torch.ones(5, 2, 3) @ torch.ones(3, 4)).shape\n"
                "    torch.Size([5, 2, 4])");
 
@@ -534,7 +537,7 @@ static TensorRef linear_operator(const TensorRef& input, const TensorRef& weight
 }
 OPERATOR_FORMS(linear_operator, "linear", "input, weight, bias=None", kFunctional,
                "A linear layer: input @ weight.T + bias.\n\nArgs:\n    input: (*, k).\n    weight: "
-               "(m, k), or (k,).\n    bias (optional): (m,).\n\nReturns:\n    A tensor (*, m).\n\n"
-               PRODUCT_ERRORS);
+               "(m, k), or (k,).\n    bias (optional): (m,).\n\nReturns:\n    A tensor (*, "
+               "m).\n\n" PRODUCT_ERRORS);
 
 }  // namespace flambeau

@@ -22,8 +22,10 @@ void infer_picked(Call& call) {
 
 template <class T>
 bool is_nan(T value) {
-  if constexpr (std::is_integral_v<T>) return false;
-  else return convert<double>(value) != convert<double>(value);
+  if constexpr (std::is_integral_v<T>)
+    return false;
+  else
+    return convert<double>(value) != convert<double>(value);
 }
 
 // The place of the lower median of a line: the first NaN if there is one, unless they are ignored.
@@ -54,12 +56,18 @@ void run_median(Call& call) {
   });
 }
 
-const Primitive kMedianAlong{.name = "median", .infer = infer_picked, .run = run_median<false>,
-                             .gradient = picked_gradient, .saved_outputs = 2,
+const Primitive kMedianAlong{.name = "median",
+                             .infer = infer_picked,
+                             .run = run_median<false>,
+                             .gradient = picked_gradient,
+                             .saved_outputs = 2,
                              .grad_name = "MedianBackward1"};
-const Primitive kNanmedianAlong{.name = "nanmedian", .infer = infer_picked,
-                                .run = run_median<true>, .gradient = picked_gradient,
-                                .saved_outputs = 2, .grad_name = "NanmedianBackward1"};
+const Primitive kNanmedianAlong{.name = "nanmedian",
+                                .infer = infer_picked,
+                                .run = run_median<true>,
+                                .gradient = picked_gradient,
+                                .saved_outputs = 2,
+                                .grad_name = "NanmedianBackward1"};
 
 // --- median of all elements; attributes of a reduction
 
@@ -83,8 +91,12 @@ void run_median_all(Call& call) {
 }
 
 constexpr Primitive median_of_all(const char* name, void (*run)(Call&)) {
-  return {.name = name, .infer = infer_all, .run = run, .gradient = shared_gradient,
-          .saved_inputs = 1, .saved_outputs = 1};
+  return {.name = name,
+          .infer = infer_all,
+          .run = run,
+          .gradient = shared_gradient,
+          .saved_inputs = 1,
+          .saved_outputs = 1};
 }
 const Primitive kMedian = median_of_all("median", run_median_all<false>);
 const Primitive kNanmedian = median_of_all("nanmedian", run_median_all<true>);
@@ -140,8 +152,8 @@ TensorRef interpolate(const TensorRef& sorted, const TensorRef& place,
     return gather(sorted, -1, where(gt(weight, 0), above, below));
   }
   if (interpolation == "nearest") {  // halves go to the even place
-    TensorRef up = logical_or(gt(weight, 0.5),
-                              logical_and(eq(weight, 0.5), eq(remainder(below, 2), 1)));
+    TensorRef up =
+        logical_or(gt(weight, 0.5), logical_and(eq(weight, 0.5), eq(remainder(below, 2), 1)));
     return gather(sorted, -1, where(up, above, below));
   }
   TensorRef low = gather(sorted, -1, below), high = gather(sorted, -1, above);
@@ -205,8 +217,10 @@ TensorRef quantile_of(const char* op, const TensorRef& input, const TensorRef& q
   if (q->dim()) kept.push_back(q->numel());
   for (int64_t d = 0; d < rank; ++d) {
     bool folded = !dim || d == wrap_dimension(*dim, rank, op);
-    if (!folded) kept.push_back(input->size(d));
-    else if (keepdim) kept.push_back(1);
+    if (!folded)
+      kept.push_back(input->size(d));
+    else if (keepdim)
+      kept.push_back(1);
   }
   if (q->dim()) {
     Dims order{result->dim() - 1};
@@ -224,12 +238,13 @@ TensorRef number_like(const TensorRef& x, double q) { return full({}, q, x->dtyp
 
 #define MEDIAN_DOC(nan)                                                                       \
   "Lower median of all elements.\n\nArgs:\n    input: a tensor of any dtype.\n\nReturns:\n  " \
-  "  A 0-d tensor; " nan ". With an even number of elements the lower of the two in the "     \
+  "  A 0-d tensor; " nan                                                                      \
+  ". With an even number of elements the lower of the two in the "                            \
   "middle."
-#define MEDIAN_ALONG_DOC(nan)                                                                   \
+#define MEDIAN_ALONG_DOC(nan)                                                                  \
   "Lower medians along a dimension, and where they are.\n\nArgs:\n    input: a tensor of any " \
-  "dtype.\n    dim (int): the dimension to reduce.\n    keepdim (bool): whether it stays, "     \
-  "with length 1.\n\nReturns:\n    A named tuple (values, indices); " nan                       \
+  "dtype.\n    dim (int): the dimension to reduce.\n    keepdim (bool): whether it stays, "    \
+  "with length 1.\n\nReturns:\n    A named tuple (values, indices); " nan                      \
   ".\n\nRaises:\n    IndexError: the dimension is out of range, or has no elements."
 #define NAN_SPREADS "NaN if any element is"
 #define NAN_IGNORED "NaN only where every element is"

@@ -17,8 +17,10 @@ void infer_same(Call& call) { call.expect(0, call.input(0).shape(), call.input(0
 // Copies one line, or its mirror image.
 template <class T>
 void copy_row(T* to, const T* from, int64_t count, bool mirrored) {
-  if (mirrored) std::reverse_copy(from, from + count, to);
-  else std::copy(from, from + count, to);
+  if (mirrored)
+    std::reverse_copy(from, from + count, to);
+  else
+    std::copy(from, from + count, to);
 }
 
 void run_flip(Call& call) {
@@ -203,7 +205,8 @@ TensorRef triangle_indices(const char* op, int64_t rows, int64_t columns, int64_
   count_elements({rows, columns});
   auto ends = [&](int64_t row) {
     int64_t edge = std::clamp<int64_t>(row + offset + lower, 0, columns);
-    return lower ? std::pair<int64_t, int64_t>{0, edge} : std::pair<int64_t, int64_t>{edge, columns};
+    return lower ? std::pair<int64_t, int64_t>{0, edge}
+                 : std::pair<int64_t, int64_t>{edge, columns};
   };
   int64_t count = 0;
   for (int64_t row = 0; row < rows; ++row) count += ends(row).second - ends(row).first;
@@ -224,8 +227,8 @@ TensorRef triangle_indices(const char* op, int64_t rows, int64_t columns, int64_
 // Position i, repeats[i] times.
 TensorRef repeated_positions(const TensorRef& repeats, std::optional<int64_t> output_size) {
   Unrecorded scope;
-  require(repeats->dim() <= 1, "repeat_interleave: repeats must be 0-dim or 1-dim tensor, got shape ",
-          repeats->shape());
+  require(repeats->dim() <= 1,
+          "repeat_interleave: repeats must be 0-dim or 1-dim tensor, got shape ", repeats->shape());
   require(repeats->dtype() == DType::Int64 || repeats->dtype() == DType::Int32,
           "repeat_interleave: repeats has to be Long or Int tensor, got torch.",
           dtype_name(repeats->dtype()), "; convert it with .long()");
@@ -237,9 +240,9 @@ TensorRef repeated_positions(const TensorRef& repeats, std::optional<int64_t> ou
     require(!__builtin_add_overflow(total, count[i], &total),
             "repeat_interleave: too many elements; use smaller repeats");
   }
-  require(!output_size || *output_size == total, "repeat_interleave: allocated size does not match ",
-          "required size: output_size=", output_size.value_or(0), " but the repeats add up to ",
-          total);
+  require(
+      !output_size || *output_size == total, "repeat_interleave: allocated size does not match ",
+      "required size: output_size=", output_size.value_or(0), " but the repeats add up to ", total);
   TensorRef result = Tensor::empty({total}, DType::Int64);
   int64_t* out = result->data<int64_t>();
   for (int64_t i = 0; i < counts->numel(); ++i) out = std::fill_n(out, count[i], i);
@@ -260,8 +263,9 @@ TensorRef roll(const TensorRef& x, const Dims& shifts, const Dims& dims) {
   if (dims.empty() && shifts.size() == 1) {
     return view(roll(reshape(x, {-1}), shifts, {0}), x->shape());
   }
-  require(shifts.size() == dims.size(), "roll: shifts and dimensions must align. shifts: ",
-          shifts.size(), ", dims:", dims.size());
+  require(shifts.size() == dims.size(),
+          "roll: shifts and dimensions must align. shifts: ", shifts.size(),
+          ", dims:", dims.size());
   Attributes attributes;
   attributes.ints = shifts;
   for (int64_t d : dims) attributes.more_ints.push_back(wrap_dimension(d, x->dim(), "roll"));
@@ -279,7 +283,8 @@ TensorRef diag_embed(const TensorRef& x, int64_t offset, int64_t dim1, int64_t d
   require(x->dim() > 0, "diag_embed: at least one dimension is needed, got a 0-d tensor");
   int64_t first = wrap_dimension(dim1, x->dim() + 1, "diag_embed");
   int64_t second = wrap_dimension(dim2, x->dim() + 1, "diag_embed");
-  require(first != second, "diag_embed: diagonal dimensions cannot be identical ", dim1, ", ", dim2);
+  require(first != second, "diag_embed: diagonal dimensions cannot be identical ", dim1, ", ",
+          dim2);
   Attributes attributes;
   attributes.ints = {offset, first, second};
   return apply(kDiagEmbed, {x}, std::move(attributes));
@@ -289,10 +294,7 @@ TensorRef diag_embed(const TensorRef& x, int64_t offset, int64_t dim1, int64_t d
 
 #define DIM_ERRORS "Raises:\n    IndexError: a dimension is out of range."
 
-static TensorRef flip_operator(const TensorRef& input, const Dims& dims) {
-  return flip(input, dims);
-}
-OPERATOR_FORMS(flip_operator, "flip", "input, *dims", kFunction | kMethod,
+OPERATOR_FORMS(flip, "flip", "input, dims", kFunction | kMethod,
                "Reverses the order of the elements along dimensions.\n\n"
                "Args:\n    input: a tensor.\n    dims (ints): the dimensions.\n\n"
                "Returns:\n    A new tensor (not a view) of the same shape.\n\n" DIM_ERRORS
@@ -315,35 +317,30 @@ OPERATOR_FORMS(flipud, "flipud", "input", kFunction | kMethod,
                "least 1 dimension.\n\nReturns:\n    A new tensor of the same shape.\n\n"
                "Raises:\n    RuntimeError: the input is 0-d.");
 
-static TensorRef roll_operator(const TensorRef& input, const Dims& shifts, const Dims& dims) {
-  return roll(input, shifts, dims);
-}
-OPERATOR_FORMS(roll_operator, "roll", "input, shifts, dims=()", kFunction | kMethod,
-               "Shifts the elements along dimensions; what leaves at one end enters at the other."
-               "\n\nArgs:\n    input: a tensor.\n    shifts (int or tuple of ints): places to move "
-               "forwards.\n    dims (int or tuple of ints): the dimensions, as many; without them "
-               "the flattened tensor is shifted.\n\nReturns:\n    A tensor of the same shape.\n\n"
-               DIM_ERRORS "\n    RuntimeError: shifts and dims do not go together.");
+OPERATOR_FORMS(
+    roll, "roll", "input, shifts, dims=()", kFunction | kMethod,
+    "Shifts the elements along dimensions; what leaves at one end enters at the other."
+    "\n\nArgs:\n    input: a tensor.\n    shifts (int or tuple of ints): places to move "
+    "forwards.\n    dims (int or tuple of ints): the dimensions, as many; without them "
+    "the flattened tensor is shifted.\n\nReturns:\n    A tensor of the same shape.\n\n" DIM_ERRORS
+    "\n    RuntimeError: shifts and dims do not go together.");
 
 #define TRIANGLE_DOC(which, elsewhere)                                                            \
-  which " triangle of a matrix, or of each matrix of a batch; zero " elsewhere ".\n\n"            \
-  "Args:\n    input: (*, n, m).\n    diagonal (int): the last diagonal that is kept; 0 is the "   \
-  "main one, positive ones lie above it.\n\nReturns:\n    A tensor of the same shape.\n\n"        \
-  "Raises:\n    RuntimeError: there are fewer than 2 dimensions."
-static TensorRef tril_operator(const TensorRef& input, int64_t diagonal) {
-  return tril(input, diagonal);
-}
-OPERATOR_FORMS(tril_operator, "tril", "input, diagonal=0", kUsual | kInPlace,
+  which " triangle of a matrix, or of each matrix of a batch; zero " elsewhere                    \
+        ".\n\n"                                                                                   \
+        "Args:\n    input: (*, n, m).\n    diagonal (int): the last diagonal that is kept; 0 is " \
+        "the "                                                                                    \
+        "main one, positive ones lie above it.\n\nReturns:\n    A tensor of the same shape.\n\n"  \
+        "Raises:\n    RuntimeError: there are fewer than 2 dimensions."
+OPERATOR_FORMS(tril, "tril", "input, diagonal=0", kUsual | kInPlace,
                TRIANGLE_DOC("Lower", "above"));
-static TensorRef triu_operator(const TensorRef& input, int64_t diagonal) {
-  return triu(input, diagonal);
-}
-OPERATOR_FORMS(triu_operator, "triu", "input, diagonal=0", kUsual | kInPlace,
+OPERATOR_FORMS(triu, "triu", "input, diagonal=0", kUsual | kInPlace,
                TRIANGLE_DOC("Upper", "below"));
 
-#define TRIANGLE_INDICES_DOC(which)                                                          \
-  "Rows and columns of the " which " triangle of a matrix, row by row.\n\n"                  \
-  "Args:\n    row, col (int): the matrix' size.\n    offset (int): the last diagonal that "  \
+#define TRIANGLE_INDICES_DOC(which)                                                             \
+  "Rows and columns of the " which                                                              \
+  " triangle of a matrix, row by row.\n\n"                                                      \
+  "Args:\n    row, col (int): the matrix' size.\n    offset (int): the last diagonal that "     \
   "belongs to it.\n    dtype (dtype): int64 or int32.\n    device (device, optional): cpu.\n\n" \
   "Returns:\n    A tensor (2, count).\n\nRaises:\n    RuntimeError: a size is negative."
 static TensorRef tril_indices(int64_t row, int64_t col, int64_t offset,
@@ -373,34 +370,30 @@ static TensorRef diag(const TensorRef& input, int64_t diagonal_) {
   if (input->dim() == 1) return diag_embed(input, diagonal_, 0, 1);
   return clone(diagonal(input, diagonal_, 0, 1));
 }
-OPERATOR(diag, "input, diagonal=0",
-         "A vector as the diagonal of a matrix, or the diagonal of a matrix as a vector.\n\n"
-         "Args:\n    input: (n,) or (n, m).\n    diagonal (int): which one; positive ones lie above "
-         "the main diagonal.\n\nReturns:\n    A matrix, or a vector (a copy).\n\n"
-         "Raises:\n    RuntimeError: the input has another number of dimensions.");
+OPERATOR(
+    diag, "input, diagonal=0",
+    "A vector as the diagonal of a matrix, or the diagonal of a matrix as a vector.\n\n"
+    "Args:\n    input: (n,) or (n, m).\n    diagonal (int): which one; positive ones lie above "
+    "the main diagonal.\n\nReturns:\n    A matrix, or a vector (a copy).\n\n"
+    "Raises:\n    RuntimeError: the input has another number of dimensions.");
 
-static TensorRef diag_embed_operator(const TensorRef& input, int64_t offset, int64_t dim1,
-                                     int64_t dim2) {
-  return diag_embed(input, offset, dim1, dim2);
-}
-OPERATOR_FORMS(diag_embed_operator, "diag_embed", "input, offset=0, dim1=-2, dim2=-1",
-               kFunction | kMethod,
-               "The last dimension as diagonals of new matrices.\n\n"
-               "Args:\n    input: (*, n).\n    offset (int): which diagonal.\n    dim1, dim2 (int): "
-               "where the matrices' dimensions go.\n\nReturns:\n    A tensor of one dimension more, "
-               "zero beside the diagonals.\n\n" DIM_ERRORS
-               "\n    RuntimeError: dim1 and dim2 are equal.");
+OPERATOR_FORMS(
+    diag_embed, "diag_embed", "input, offset=0, dim1=-2, dim2=-1", kFunction | kMethod,
+    "The last dimension as diagonals of new matrices.\n\n"
+    "Args:\n    input: (*, n).\n    offset (int): which diagonal.\n    dim1, dim2 (int): "
+    "where the matrices' dimensions go.\n\nReturns:\n    A tensor of one dimension more, "
+    "zero beside the diagonals.\n\n" DIM_ERRORS "\n    RuntimeError: dim1 and dim2 are equal.");
 
 static TensorRef repeat_along(const TensorRef& x, const TensorRef& positions,
                               const std::optional<int64_t>& dim) {
   return index_select(dim ? x : reshape(x, {-1}), dim.value_or(0), positions);
 }
-#define REPEAT_DOC                                                                              \
-  "Repeats every element, or every slice along a dimension.\n\n"                                \
-  "Args:\n    input: a tensor.\n    repeats (int or int64 tensor): how often; one number for "  \
-  "all, or one for each.\n    dim (int, optional): the dimension; without it the flattened "    \
+#define REPEAT_DOC                                                                               \
+  "Repeats every element, or every slice along a dimension.\n\n"                                 \
+  "Args:\n    input: a tensor.\n    repeats (int or int64 tensor): how often; one number for "   \
+  "all, or one for each.\n    dim (int, optional): the dimension; without it the flattened "     \
   "tensor is repeated.\n    output_size (int, optional): the length of the result, checked.\n\n" \
-  "Returns:\n    A tensor.\n\nRaises:\n    RuntimeError: a negative number, or not one for "    \
+  "Returns:\n    A tensor.\n\nRaises:\n    RuntimeError: a negative number, or not one for "     \
   "each slice.\n\nExample:\n    >>> torch.tensor([1, 2]).repeat_interleave(2)\n"                 \
   "    tensor([1, 1, 2, 2])"
 
@@ -412,8 +405,8 @@ static TensorRef repeat_interleave_tensor(const TensorRef& input, const TensorRe
   TensorRef counts = repeats;
   if (counts->numel() == 1) counts = expand(reshape(counts, {1}), {length});
   require(counts->numel() == length, "repeat_interleave: repeats must have the same size as input ",
-          "along dim, but got repeats.size(0) = ", counts->numel(), " and input.size(", d, ") = ",
-          length);
+          "along dim, but got repeats.size(0) = ", counts->numel(), " and input.size(", d,
+          ") = ", length);
   return repeat_along(input, repeated_positions(counts, output_size), dim);
 }
 OPERATOR_FORMS(repeat_interleave_tensor, "repeat_interleave",
@@ -429,15 +422,16 @@ static TensorRef repeat_interleave_positions(const TensorRef& repeats,
                                              const std::optional<int64_t>& output_size) {
   return repeated_positions(repeats, output_size);
 }
-OPERATOR_FORMS(repeat_interleave_positions, "repeat_interleave", "repeats, *, output_size=None",
-               kFunction,
-               "Position i repeated repeats[i] times.\n\nArgs:\n    repeats: an int64 vector.\n"
-               "    output_size (int, optional): the length of the result, checked.\n\n"
-               "Returns:\n    An int64 vector.\n\nRaises:\n    RuntimeError: a number is negative.");
+OPERATOR_FORMS(
+    repeat_interleave_positions, "repeat_interleave", "repeats, *, output_size=None", kFunction,
+    "Position i repeated repeats[i] times.\n\nArgs:\n    repeats: an int64 vector.\n"
+    "    output_size (int, optional): the length of the result, checked.\n\n"
+    "Returns:\n    An int64 vector.\n\nRaises:\n    RuntimeError: a number is negative.");
 
 static TensorRef one_hot(const TensorRef& tensor, int64_t num_classes) {
-  require(tensor->dtype() == DType::Int64, "one_hot: one_hot is only applicable to index tensor of ",
-          "type LongTensor, got torch.", dtype_name(tensor->dtype()), "; convert it with .long()");
+  require(tensor->dtype() == DType::Int64,
+          "one_hot: one_hot is only applicable to index tensor of ", "type LongTensor, got torch.",
+          dtype_name(tensor->dtype()), "; convert it with .long()");
   Unrecorded scope;
   TensorRef index = contiguous(tensor);
   const int64_t* at = index->data<int64_t>();

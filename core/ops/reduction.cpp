@@ -110,13 +110,16 @@ void run_fold(Call& call) {
 // The gradient of a sum reaches every element.
 void sum_gradient(Gradient& gradient) {
   const Attributes& attributes = gradient.attributes();
-  gradient.set(0, spread(gradient.g(), mask_of(attributes), attributes.flag,
-                         gradient.input_shape(0)));
+  gradient.set(0,
+               spread(gradient.g(), mask_of(attributes), attributes.flag, gradient.input_shape(0)));
 }
 
 const Primitive kSum{"sum", infer_sum, run_fold<Fold::Sum>, sum_gradient};
-const Primitive kSumDims{.name = "sum", .infer = infer_sum, .run = run_fold<Fold::Sum>,
-                         .gradient = sum_gradient, .grad_name = "SumBackward1"};
+const Primitive kSumDims{.name = "sum",
+                         .infer = infer_sum,
+                         .run = run_fold<Fold::Sum>,
+                         .gradient = sum_gradient,
+                         .grad_name = "SumBackward1"};
 
 // --- mean
 
@@ -137,8 +140,11 @@ void mean_gradient(Gradient& gradient) {
 }
 
 const Primitive kMean{"mean", infer_same, run_mean, mean_gradient};
-const Primitive kMeanDims{.name = "mean", .infer = infer_same, .run = run_mean,
-                          .gradient = mean_gradient, .grad_name = "MeanBackward1"};
+const Primitive kMeanDims{.name = "mean",
+                          .infer = infer_same,
+                          .run = run_mean,
+                          .gradient = mean_gradient,
+                          .grad_name = "MeanBackward1"};
 
 // --- prod
 
@@ -159,8 +165,11 @@ void prod_gradient(Gradient& gradient) {
 }
 
 const Primitive kProd{"prod", infer_sum, run_fold<Fold::Product>, prod_gradient, 1};
-const Primitive kProdDim{.name = "prod", .infer = infer_sum, .run = run_fold<Fold::Product>,
-                         .gradient = prod_gradient, .saved_inputs = 1,
+const Primitive kProdDim{.name = "prod",
+                         .infer = infer_sum,
+                         .run = run_fold<Fold::Product>,
+                         .gradient = prod_gradient,
+                         .saved_inputs = 1,
                          .grad_name = "ProdBackward1"};
 
 // --- NaN-blind sums, counts, truth
@@ -219,8 +228,11 @@ void sum_to_gradient(Gradient& gradient) {
   gradient.set(0, expand(gradient.g(), gradient.input_shape(0)));
 }
 
-const Primitive kSumTo{.name = "sum_to", .infer = infer_sum_to, .run = run_sum_to,
-                       .gradient = sum_to_gradient, .grad_name = "SumBackward1"};
+const Primitive kSumTo{.name = "sum_to",
+                       .infer = infer_sum_to,
+                       .run = run_sum_to,
+                       .gradient = sum_to_gradient,
+                       .grad_name = "SumBackward1"};
 
 // --- logsumexp
 
@@ -254,8 +266,8 @@ void logsumexp_gradient(Gradient& gradient) {
 const Primitive kLogsumexp{"logsumexp", infer_same, run_logsumexp, logsumexp_gradient, 1, 1};
 
 TensorRef all_of(const Primitive& primitive, const TensorRef& x) {
-  return apply(primitive, {x}, reduction_attributes(dimension_mask(primitive.name, {}, x->dim()),
-                                                    false));
+  return apply(primitive, {x},
+               reduction_attributes(dimension_mask(primitive.name, {}, x->dim()), false));
 }
 TensorRef dims_of(const Primitive& primitive, const TensorRef& x, const std::optional<Dims>& dims,
                   bool keepdim) {
@@ -302,7 +314,7 @@ TensorRef sum_to(const TensorRef& x, const Dims& shape) {
 
 // --- Python
 
-#define REDUCED_DIMS                                                                       \
+#define REDUCED_DIMS                                                                        \
   "    dim (int or tuple of ints, optional): the dimensions to reduce; all if not given.\n" \
   "    keepdim (bool): whether reduced dimensions stay, with length 1.\n"
 #define REDUCED_DIMS_ERRORS \
@@ -314,16 +326,17 @@ static TensorRef sum_operator(const TensorRef& input, const std::optional<Dims>&
   TensorRef result = dim ? dims_of(kSumDims, x, dim, keepdim) : dims_of(kSum, x, dim, keepdim);
   return cast(result, dtype);
 }
-OPERATOR_FORMS(sum_operator, "sum", "input, dim=None, keepdim=False, *, dtype=None", kUsual,
-               "Sum of the elements, of all or along dimensions.\n\n"
-               "Args:\n    input: a tensor of any dtype.\n" REDUCED_DIMS
-               "    dtype (dtype, optional): the elements are converted to it before they are added."
-               "\n\nReturns:\n    A tensor of the input's dtype; int64 for integers and bool."
-               "\n\n" REDUCED_DIMS_ERRORS
-               "\n\nExample:\n    >>> torch.ones(2, 3).sum(1)\n    tensor([3., 3.])");
+OPERATOR_FORMS(
+    sum_operator, "sum", "input, dim=None, keepdim=False, *, dtype=None", kUsual,
+    "Sum of the elements, of all or along dimensions.\n\n"
+    "Args:\n    input: a tensor of any dtype.\n" REDUCED_DIMS
+    "    dtype (dtype, optional): the elements are converted to it before they are added."
+    "\n\nReturns:\n    A tensor of the input's dtype; int64 for integers and bool."
+    "\n\n" REDUCED_DIMS_ERRORS
+    "\n\nExample:\n    >>> torch.ones(2, 3).sum(1)\n    tensor([3., 3.])");
 
-static TensorRef mean_operator(const TensorRef& input, const std::optional<Dims>& dim,
-                               bool keepdim, const std::optional<DType>& dtype) {
+static TensorRef mean_operator(const TensorRef& input, const std::optional<Dims>& dim, bool keepdim,
+                               const std::optional<DType>& dtype) {
   TensorRef x = cast(input, dtype);
   require_floating("mean", x->dtype());
   return dims_of(dim ? kMeanDims : kMean, x, dim, keepdim);
@@ -361,8 +374,8 @@ OPERATOR(nansum, "input, dim=None, keepdim=False, *, dtype=None",
          "Sum of the elements with NaN counted as zero.\n\n"
          "Args:\n    input: a tensor of any dtype.\n" REDUCED_DIMS
          "    dtype (dtype, optional): the elements are converted to it first.\n\n"
-         "Returns:\n    A tensor of the input's dtype; int64 for integers and bool.\n\n"
-         REDUCED_DIMS_ERRORS);
+         "Returns:\n    A tensor of the input's dtype; int64 for integers and "
+         "bool.\n\n" REDUCED_DIMS_ERRORS);
 
 static TensorRef nanmean(const TensorRef& input, const std::optional<Dims>& dim, bool keepdim,
                          const std::optional<DType>& dtype) {
@@ -374,25 +387,26 @@ OPERATOR(nanmean, "input, dim=None, keepdim=False, *, dtype=None",
          "Mean of the elements that are not NaN.\n\n"
          "Args:\n    input: a tensor of a floating dtype.\n" REDUCED_DIMS
          "    dtype (dtype, optional): the elements are converted to it first.\n\n"
-         "Returns:\n    A tensor of the input's dtype; NaN where every element is.\n\n"
-         REDUCED_DIMS_ERRORS);
+         "Returns:\n    A tensor of the input's dtype; NaN where every element "
+         "is.\n\n" REDUCED_DIMS_ERRORS);
 
 static TensorRef count_nonzero(const TensorRef& input, const std::optional<Dims>& dim) {
   return dims_of(kCountNonzero, input, dim, false);
 }
-OPERATOR(count_nonzero, "input, dim=None",
-         "Number of elements that are not zero.\n\n"
-         "Args:\n    input: a tensor of any dtype.\n"
-         "    dim (int or tuple of ints, optional): the dimensions to count along; all if not "
-         "given.\n\nReturns:\n    An int64 tensor without those dimensions.\n\n"
-         REDUCED_DIMS_ERRORS);
+OPERATOR(
+    count_nonzero, "input, dim=None",
+    "Number of elements that are not zero.\n\n"
+    "Args:\n    input: a tensor of any dtype.\n"
+    "    dim (int or tuple of ints, optional): the dimensions to count along; all if not "
+    "given.\n\nReturns:\n    An int64 tensor without those dimensions.\n\n" REDUCED_DIMS_ERRORS);
 
 // An empty list of dimensions reduces nothing here, unlike elsewhere.
 static TensorRef truth(const Primitive& primitive, const TensorRef& x,
                        const std::optional<Dims>& dims, bool keepdim) {
   bool nothing = dims && dims->empty();
-  return apply(primitive, {x}, reduction_attributes(
-      nothing ? 0 : dimension_mask(primitive.name, dims, x->dim()), keepdim));
+  return apply(
+      primitive, {x},
+      reduction_attributes(nothing ? 0 : dimension_mask(primitive.name, dims, x->dim()), keepdim));
 }
 static TensorRef any_operator(const TensorRef& input, const std::optional<Dims>& dim,
                               bool keepdim) {
@@ -434,7 +448,7 @@ static TensorRef sum_to_size(const TensorRef& input, const Dims& size) {
           "; its dimensions must be equal or 1");
   return sum_to(input, size);
 }
-OPERATOR_FORMS(sum_to_size, "sum_to_size", "input, *size", kMethod,
+OPERATOR_FORMS(sum_to_size, "sum_to_size", "input, size", kMethod,
                "Sum down to a size from which the input could be expanded.\n\n"
                "Args:\n    input: a tensor.\n    size (ints): the size of the result.\n\n"
                "Returns:\n    A tensor of that size.\n\n"

@@ -48,7 +48,10 @@ Attributes reduction_attributes(uint64_t mask, bool keepdim);
 // For kernels written in terms of operators: nothing inside is recorded.
 class Unrecorded {
  public:
-  Unrecorded() : saved_(mode) { mode.grad = mode.tracing = false; }
+  Unrecorded() : saved_(mode) {
+    mode.grad = mode.tracing = false;
+    mode.in_place = nullptr;
+  }
   ~Unrecorded() { mode = saved_; }
 
  private:

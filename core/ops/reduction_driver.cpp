@@ -150,7 +150,8 @@ void Job::finish(const void* states, int64_t count, int64_t at, int64_t stride) 
     return finish_numbers<double>(states, count, at, stride);
   }
   if (reduction.truth) {
-    if (output->dtype() == DType::Bool) return finish_values<uint8_t, bool>(states, count, at, stride);
+    if (output->dtype() == DType::Bool)
+      return finish_values<uint8_t, bool>(states, count, at, stride);
     return finish_values<uint8_t, uint8_t>(states, count, at, stride);
   }
   visit_dtype(input.dtype(), [&]<class T>() {

@@ -33,8 +33,20 @@ struct Tile {
 };
 
 enum class Fold : uint8_t {
-  Sum, SumNotNan, SumAbs, SumSquare, SumPower, CountNotNan, Product, Max, Min, MaxAbs, MinAbs,
-  ArgMax, ArgMin, Moments
+  Sum,
+  SumNotNan,
+  SumAbs,
+  SumSquare,
+  SumPower,
+  CountNotNan,
+  Product,
+  Max,
+  Min,
+  MaxAbs,
+  MinAbs,
+  ArgMax,
+  ArgMin,
+  Moments
 };
 
 // The accumulators of the families of folds. Max and Min have the element's compute type itself.

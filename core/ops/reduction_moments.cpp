@@ -58,8 +58,11 @@ void moments_gradient(Gradient& gradient) {
 
 template <Finish finish, int outputs>
 constexpr Primitive moments(const char* name) {
-  return {.name = name, .infer = infer_moments<outputs>, .run = run_moments<finish, outputs>,
-          .gradient = moments_gradient<finish, outputs>, .saved_inputs = 1,
+  return {.name = name,
+          .infer = infer_moments<outputs>,
+          .run = run_moments<finish, outputs>,
+          .gradient = moments_gradient<finish, outputs>,
+          .saved_inputs = 1,
           .saved_outputs = finish == Finish::Deviation};
 }
 const Primitive kVar = moments<Finish::Variance, 1>("var");
@@ -134,8 +137,7 @@ const Primitive kNorm{"linalg_vector_norm", infer_norm, run_norm, norm_gradient,
 
 }  // namespace
 
-TensorRef vector_norm(const TensorRef& x, double p, const std::optional<Dims>& dims,
-                      bool keepdim) {
+TensorRef vector_norm(const TensorRef& x, double p, const std::optional<Dims>& dims, bool keepdim) {
   require(is_floating(x->dtype()), "linalg.vector_norm: a tensor of a floating dtype is needed, ",
           "got torch.", dtype_name(x->dtype()), "; convert it with .float()");
   uint64_t mask = dimension_mask("linalg.vector_norm", dims, x->dim());
@@ -155,35 +157,37 @@ static double correction_of(const std::optional<Scalar>& correction) {
   return correction ? correction->to_double() : 1;
 }
 
-#define MOMENTS_DOC(summary, returned)                                                          \
-  summary "\n\nThe mean is subtracted first; parts are joined as in Chan, Golub and LeVeque "   \
-  "(1983).\n\nArgs:\n    input: a tensor of a floating dtype.\n"                                \
-  "    dim (int or tuple of ints, optional): the dimensions to reduce; all if not given.\n"     \
-  "    correction (number): the sum of squares is divided by max(0, n - correction); 1 gives "  \
-  "the unbiased estimate. The older `unbiased` (bool) stands for 1 or 0.\n"                     \
-  "    keepdim (bool): whether reduced dimensions stay, with length 1.\n\nReturns:\n    "       \
-  returned "; NaN where n is 0, or n equals the correction.\n\n"                                \
-  "Raises:\n    IndexError: a dimension is out of range.\n    RuntimeError: the input is not "  \
-  "floating, or a dimension is named twice."
+#define MOMENTS_DOC(summary, returned)                                                             \
+  summary                                                                                          \
+      "\n\nThe mean is subtracted first; parts are joined as in Chan, Golub and LeVeque "          \
+      "(1983).\n\nArgs:\n    input: a tensor of a floating dtype.\n"                               \
+      "    dim (int or tuple of ints, optional): the dimensions to reduce; all if not given.\n"    \
+      "    correction (number): the sum of squares is divided by max(0, n - correction); 1 gives " \
+      "the unbiased estimate. The older `unbiased` (bool) stands for 1 or 0.\n"                    \
+      "    keepdim (bool): whether reduced dimensions stay, with length 1.\n\nReturns:\n   "       \
+      " " returned                                                                                 \
+      "; NaN where n is 0, or n equals the correction.\n\n"                                        \
+      "Raises:\n    IndexError: a dimension is out of range.\n    RuntimeError: the input is not " \
+      "floating, or a dimension is named twice."
 
 // The three forms of PyTorch: (input, dim, *, correction), (input, dim, unbiased), (input,
 // unbiased).
-#define MOMENTS_OPERATORS(name, primitive, Returned, pack, documentation)                          \
-  static Returned name##_unbiased(const TensorRef& input, bool unbiased) {                         \
-    return pack(apply_moments(primitive, input, {}, unbiased, false));                             \
-  }                                                                                                \
-  OPERATOR_FORMS(name##_unbiased, #name, "input, unbiased", kUsual, documentation);                \
-  static Returned name##_operator(const TensorRef& input, const std::optional<Dims>& dim,          \
-                                  const std::optional<Scalar>& correction, bool keepdim) {         \
-    return pack(apply_moments(primitive, input, dim, correction_of(correction), keepdim));         \
-  }                                                                                                \
-  OPERATOR_FORMS(name##_operator, #name, "input, dim=None, *, correction=1, keepdim=False",        \
-                 kUsual, documentation);                                                           \
-  static Returned name##_dims(const TensorRef& input, const std::optional<Dims>& dim,              \
-                              bool unbiased, bool keepdim) {                                       \
-    return pack(apply_moments(primitive, input, dim, unbiased, keepdim));                          \
-  }                                                                                                \
-  OPERATOR_FORMS(name##_dims, #name, "input, dim, unbiased=True, keepdim=False", kUsual,           \
+#define MOMENTS_OPERATORS(name, primitive, Returned, pack, documentation)                   \
+  static Returned name##_unbiased(const TensorRef& input, bool unbiased) {                  \
+    return pack(apply_moments(primitive, input, {}, unbiased, false));                      \
+  }                                                                                         \
+  OPERATOR_FORMS(name##_unbiased, #name, "input, unbiased", kUsual, documentation);         \
+  static Returned name##_operator(const TensorRef& input, const std::optional<Dims>& dim,   \
+                                  const std::optional<Scalar>& correction, bool keepdim) {  \
+    return pack(apply_moments(primitive, input, dim, correction_of(correction), keepdim));  \
+  }                                                                                         \
+  OPERATOR_FORMS(name##_operator, #name, "input, dim=None, *, correction=1, keepdim=False", \
+                 kUsual, documentation);                                                    \
+  static Returned name##_dims(const TensorRef& input, const std::optional<Dims>& dim,       \
+                              bool unbiased, bool keepdim) {                                \
+    return pack(apply_moments(primitive, input, dim, unbiased, keepdim));                   \
+  }                                                                                         \
+  OPERATOR_FORMS(name##_dims, #name, "input, dim, unbiased=True, keepdim=False", kUsual,    \
                  documentation)
 
 static TensorRef one_of(TensorList results) { return std::move(results[0]); }
@@ -221,17 +225,17 @@ OPERATOR_FORMS(vector_norm_operator, "linalg_vector_norm",
 static TensorRef norm_number(const TensorRef& input, const std::optional<Scalar>& p,
                              const std::optional<Dims>& dim, bool keepdim,
                              const std::optional<DType>& dtype) {
-  return vector_norm(dtype ? to_dtype(input, *dtype) : input, p ? p->to_double() : 2, dim,
-                     keepdim);
+  return vector_norm(dtype ? to_dtype(input, *dtype) : input, p ? p->to_double() : 2, dim, keepdim);
 }
-#define NORM_DOC                                                                                  \
-  "Norm of a tensor read as one vector, or along dimensions.\n\n"                                 \
-  "Args:\n    input: a tensor of a floating dtype.\n    p (number or \"fro\"): the order; \"fro\" " \
+#define NORM_DOC                                                                                   \
+  "Norm of a tensor read as one vector, or along dimensions.\n\n"                                  \
+  "Args:\n    input: a tensor of a floating dtype.\n    p (number or \"fro\"): the order; "        \
+  "\"fro\" "                                                                                       \
   "is 2.\n    dim (int or tuple of ints, optional): the dimensions to reduce; all if not given.\n" \
-  "    keepdim (bool): whether they stay, with length 1.\n"                                       \
-  "    dtype (dtype, optional): the elements are converted to it first.\n\n"                      \
-  "Returns:\n    (sum of |x|^p)^(1/p); the gradient at zero is zero.\n\n"                         \
-  "Raises:\n    RuntimeError: the input is not floating.\n    ValueError: an unknown p.\n\n"      \
+  "    keepdim (bool): whether they stay, with length 1.\n"                                        \
+  "    dtype (dtype, optional): the elements are converted to it first.\n\n"                       \
+  "Returns:\n    (sum of |x|^p)^(1/p); the gradient at zero is zero.\n\n"                          \
+  "Raises:\n    RuntimeError: the input is not floating.\n    ValueError: an unknown p.\n\n"       \
   "Example:\n    >>> torch.tensor([3., 4.]).norm()\n    tensor(5.)"
 OPERATOR_FORMS(norm_number, "norm", "input, p=2, dim=None, keepdim=False, dtype=None", kUsual,
                NORM_DOC);

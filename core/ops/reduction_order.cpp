@@ -33,8 +33,12 @@ void run_extreme(Call& call) {
 
 template <Fold fold>
 constexpr Primitive extreme(const char* name, const char* grad_name = nullptr) {
-  return {.name = name, .infer = infer_extreme, .run = run_extreme<fold>,
-          .gradient = shared_gradient, .saved_inputs = 1, .saved_outputs = 1,
+  return {.name = name,
+          .infer = infer_extreme,
+          .run = run_extreme<fold>,
+          .gradient = shared_gradient,
+          .saved_inputs = 1,
+          .saved_outputs = 1,
           .grad_name = grad_name};
 }
 const Primitive kMax = extreme<Fold::Max>("max", "MaxBackward1");
@@ -136,20 +140,21 @@ TensorList min_along(const TensorRef& x, int64_t dim, bool keepdim) {
 
 // --- Python
 
-#define EXTREME_DOC(word)                                                                       \
+#define EXTREME_DOC(word)                                                                         \
   word " element.\n\nArgs:\n    input: a tensor of any dtype, not empty.\n\nReturns:\n    A 0-d " \
-       "tensor of the input's dtype; NaN if any element is. Equal elements share the gradient."  \
+       "tensor of the input's dtype; NaN if any element is. Equal elements share the gradient."   \
        "\n\nRaises:\n    RuntimeError: the input has no elements."
-#define EXTREME_ALONG_DOC(word)                                                                 \
-  word " elements along a dimension, and where they are.\n\n"                                   \
-       "Args:\n    input: a tensor of any dtype.\n    dim (int): the dimension to reduce.\n"    \
-       "    keepdim (bool): whether it stays, with length 1.\n\n"                               \
-       "Returns:\n    A named tuple (values, indices): tensors of the input's dtype and of "    \
-       "int64. The first of equal elements is taken; a NaN counts as the extreme.\n\n"          \
+#define EXTREME_ALONG_DOC(word)                                                              \
+  word " elements along a dimension, and where they are.\n\n"                                \
+       "Args:\n    input: a tensor of any dtype.\n    dim (int): the dimension to reduce.\n" \
+       "    keepdim (bool): whether it stays, with length 1.\n\n"                            \
+       "Returns:\n    A named tuple (values, indices): tensors of the input's dtype and of " \
+       "int64. The first of equal elements is taken; a NaN counts as the extreme.\n\n"       \
        "Raises:\n    IndexError: the dimension is out of range, or has no elements."
-#define EXTREME_BOTH_DOC(word)                                                                  \
-  word " of two tensors, element by element (torch." word "imum).\n\n"                          \
-       "Args:\n    input, other: tensors of shapes that broadcast.\n\nReturns:\n    A tensor "  \
+#define EXTREME_BOTH_DOC(word)                                                                 \
+  word " of two tensors, element by element (torch." word                                      \
+       "imum).\n\n"                                                                            \
+       "Args:\n    input, other: tensors of shapes that broadcast.\n\nReturns:\n    A tensor " \
        "of the common shape and dtype.\n\nRaises:\n    RuntimeError: the shapes do not broadcast."
 
 static TensorRef max_all(const TensorRef& input) { return all_of(kMax, input); }
@@ -206,12 +211,14 @@ OPERATOR(aminmax, "input, *, dim=None, keepdim=False",
          "Returns:\n    A named tuple (min, max) of tensors of the input's dtype.\n\n"
          "Raises:\n    RuntimeError, IndexError: there is nothing to reduce.");
 
-#define POSITION_DOC(word)                                                                    \
-  "Index of the first " word " element.\n\n"                                                  \
-  "Args:\n    input: a tensor of any dtype.\n    dim (int, optional): the dimension to "      \
-  "search along; without it the index counts through the flattened tensor.\n"                 \
-  "    keepdim (bool): whether the dimension stays, with length 1.\n\n"                       \
-  "Returns:\n    An int64 tensor; a NaN counts as the " word " element.\n\n"                  \
+#define POSITION_DOC(word)                                                               \
+  "Index of the first " word                                                             \
+  " element.\n\n"                                                                        \
+  "Args:\n    input: a tensor of any dtype.\n    dim (int, optional): the dimension to " \
+  "search along; without it the index counts through the flattened tensor.\n"            \
+  "    keepdim (bool): whether the dimension stays, with length 1.\n\n"                  \
+  "Returns:\n    An int64 tensor; a NaN counts as the " word                             \
+  " element.\n\n"                                                                        \
   "Raises:\n    IndexError: the dimension is out of range, or has no elements."
 
 static TensorRef argmax(const TensorRef& input, const std::optional<int64_t>& dim, bool keepdim) {

@@ -32,23 +32,33 @@ struct Lanes {
 // Maps work on one element and on a vector of them alike.
 struct Identity {
   template <class V>
-  static V apply(V x) { return x; }
+  static V apply(V x) {
+    return x;
+  }
 };
 struct NotNan {
   template <class V>
-  static V apply(V x) { return x == x ? x : V{}; }
+  static V apply(V x) {
+    return x == x ? x : V{};
+  }
 };
 struct Known {
   template <class V>
-  static V apply(V x) { return x == x ? V{} + 1 : V{}; }
+  static V apply(V x) {
+    return x == x ? V{} + 1 : V{};
+  }
 };
 struct Absolute {
   template <class V>
-  static V apply(V x) { return x < 0 ? -x : x + 0; }
+  static V apply(V x) {
+    return x < 0 ? -x : x + 0;
+  }
 };
 struct Square {
   template <class V>
-  static V apply(V x) { return x * x; }
+  static V apply(V x) {
+    return x * x;
+  }
 };
 
 template <class A>
@@ -63,12 +73,16 @@ struct Wide<uint64_t> {
 struct Plus {
   static constexpr int identity = 0;
   template <class V>
-  static V apply(V a, V b) { return a + b; }
+  static V apply(V a, V b) {
+    return a + b;
+  }
 };
 struct Times {
   static constexpr int identity = 1;
   template <class V>
-  static V apply(V a, V b) { return a * b; }
+  static V apply(V a, V b) {
+    return a * b;
+  }
 };
 
 // Sums and products of mapped elements.
@@ -157,28 +171,41 @@ struct Power {
 
 template <class A>
 constexpr A lowest() {
-  if constexpr (static_cast<A>(0.5) != 0) return -__builtin_inf();
-  else if constexpr (static_cast<A>(-1) > 0) return 0;
-  else return static_cast<A>(1ll << (8 * sizeof(A) - 1));
+  if constexpr (static_cast<A>(0.5) != 0)
+    return -__builtin_inf();
+  else if constexpr (static_cast<A>(-1) > 0)
+    return 0;
+  else
+    return static_cast<A>(1ll << (8 * sizeof(A) - 1));
 }
 template <class A>
 constexpr A highest() {
-  if constexpr (static_cast<A>(0.5) != 0) return __builtin_inf();
-  else return static_cast<A>(~lowest<A>());
+  if constexpr (static_cast<A>(0.5) != 0)
+    return __builtin_inf();
+  else
+    return static_cast<A>(~lowest<A>());
 }
 
 // `better(x, best)`: x takes the place of best; a NaN does so always.
 struct Greater {
   template <class A>
-  static constexpr A worst() { return lowest<A>(); }
+  static constexpr A worst() {
+    return lowest<A>();
+  }
   template <class V>
-  static auto better(V x, V best) { return (x > best) | (x != x); }
+  static auto better(V x, V best) {
+    return (x > best) | (x != x);
+  }
 };
 struct Less {
   template <class A>
-  static constexpr A worst() { return highest<A>(); }
+  static constexpr A worst() {
+    return highest<A>();
+  }
   template <class V>
-  static auto better(V x, V best) { return (x < best) | (x != x); }
+  static auto better(V x, V best) {
+    return (x < best) | (x != x);
+  }
 };
 
 template <class A, class Order, class Map>
@@ -436,8 +463,10 @@ void load_block(void* block, const void* source, int64_t stride, int64_t count) 
   A* to = static_cast<A*>(block);
   const T* from = static_cast<const T*>(source);
   auto value = [](T x) {
-    if constexpr (truth) return static_cast<A>(convert<bool>(x));
-    else return convert<A>(x);
+    if constexpr (truth)
+      return static_cast<A>(convert<bool>(x));
+    else
+      return convert<A>(x);
   };
   if (stride == 1) {
     for (int64_t i = 0; i < count; ++i) to[i] = value(from[i]);
@@ -449,16 +478,26 @@ void load_block(void* block, const void* source, int64_t stride, int64_t count) 
 template <class A, bool truth>
 BlockLoad loader(DType dtype) {
   switch (dtype) {
-    case DType::Bool: return load_block<bool, A, truth>;
-    case DType::UInt8: return load_block<uint8_t, A, truth>;
-    case DType::Int8: return load_block<int8_t, A, truth>;
-    case DType::Int16: return load_block<int16_t, A, truth>;
-    case DType::Int32: return load_block<int32_t, A, truth>;
-    case DType::Int64: return load_block<int64_t, A, truth>;
-    case DType::Float16: return load_block<Half, A, truth>;
-    case DType::BFloat16: return load_block<BFloat, A, truth>;
-    case DType::Float32: return load_block<float, A, truth>;
-    default: return load_block<double, A, truth>;
+    case DType::Bool:
+      return load_block<bool, A, truth>;
+    case DType::UInt8:
+      return load_block<uint8_t, A, truth>;
+    case DType::Int8:
+      return load_block<int8_t, A, truth>;
+    case DType::Int16:
+      return load_block<int16_t, A, truth>;
+    case DType::Int32:
+      return load_block<int32_t, A, truth>;
+    case DType::Int64:
+      return load_block<int64_t, A, truth>;
+    case DType::Float16:
+      return load_block<Half, A, truth>;
+    case DType::BFloat16:
+      return load_block<BFloat, A, truth>;
+    case DType::Float32:
+      return load_block<float, A, truth>;
+    default:
+      return load_block<double, A, truth>;
   }
 }
 
@@ -475,24 +514,36 @@ FoldKernel kernel() {
 template <class A>
 FoldKernel sum_kernel(Fold fold) {
   switch (fold) {
-    case Fold::SumNotNan: return kernel<Accumulate<A, Plus, NotNan>>();
-    case Fold::CountNotNan: return kernel<Accumulate<A, Plus, Known>>();
-    case Fold::SumAbs: return kernel<Accumulate<A, Plus, Absolute>>();
-    case Fold::SumSquare: return kernel<Accumulate<A, Plus, Square>>();
-    case Fold::SumPower: return kernel<Power<A>>();
-    case Fold::MaxAbs: return kernel<Extreme<A, Greater, Absolute>>();
-    case Fold::MinAbs: return kernel<Extreme<A, Less, Absolute>>();
-    default: return kernel<Variation<A>>();
+    case Fold::SumNotNan:
+      return kernel<Accumulate<A, Plus, NotNan>>();
+    case Fold::CountNotNan:
+      return kernel<Accumulate<A, Plus, Known>>();
+    case Fold::SumAbs:
+      return kernel<Accumulate<A, Plus, Absolute>>();
+    case Fold::SumSquare:
+      return kernel<Accumulate<A, Plus, Square>>();
+    case Fold::SumPower:
+      return kernel<Power<A>>();
+    case Fold::MaxAbs:
+      return kernel<Extreme<A, Greater, Absolute>>();
+    case Fold::MinAbs:
+      return kernel<Extreme<A, Less, Absolute>>();
+    default:
+      return kernel<Variation<A>>();
   }
 }
 
 template <class A>
 FoldKernel order_kernel(Fold fold) {
   switch (fold) {
-    case Fold::Max: return kernel<Extreme<A, Greater, Identity>>();
-    case Fold::Min: return kernel<Extreme<A, Less, Identity>>();
-    case Fold::ArgMax: return kernel<Locate<A, Greater>>();
-    default: return kernel<Locate<A, Less>>();
+    case Fold::Max:
+      return kernel<Extreme<A, Greater, Identity>>();
+    case Fold::Min:
+      return kernel<Extreme<A, Less, Identity>>();
+    case Fold::ArgMax:
+      return kernel<Locate<A, Greater>>();
+    default:
+      return kernel<Locate<A, Less>>();
   }
 }
 
@@ -503,8 +554,10 @@ FoldKernel any_kernel(Fold fold) {
   if (fold >= Fold::Max && fold <= Fold::ArgMin && fold != Fold::MaxAbs && fold != Fold::MinAbs) {
     return order_kernel<A>(fold);
   }
-  if constexpr (static_cast<A>(0.5) != 0) return sum_kernel<A>(fold);
-  else return {};
+  if constexpr (static_cast<A>(0.5) != 0)
+    return sum_kernel<A>(fold);
+  else
+    return {};
 }
 
 // Folds that compute in A on elements of `dtype`; T is the type whose memory is A's.
@@ -526,12 +579,18 @@ FoldKernel fold_kernel(Fold fold, DType dtype, bool truth) {
   if (truth) return loading<uint8_t>(order_kernel<uint8_t>(fold), dtype, DType::UInt8, true);
   switch (dtype) {
     case DType::Bool:
-    case DType::UInt8: return loading<uint8_t>(order_kernel<uint8_t>(fold), dtype, dtype, false);
-    case DType::Int8: return loading<int8_t>(order_kernel<int8_t>(fold), dtype, dtype, false);
-    case DType::Int16: return loading<int16_t>(order_kernel<int16_t>(fold), dtype, dtype, false);
-    case DType::Int32: return loading<int32_t>(order_kernel<int32_t>(fold), dtype, dtype, false);
-    case DType::Int64: return loading<int64_t>(order_kernel<int64_t>(fold), dtype, dtype, false);
-    case DType::Float64: return loading<double>(any_kernel<double>(fold), dtype, dtype, false);
+    case DType::UInt8:
+      return loading<uint8_t>(order_kernel<uint8_t>(fold), dtype, dtype, false);
+    case DType::Int8:
+      return loading<int8_t>(order_kernel<int8_t>(fold), dtype, dtype, false);
+    case DType::Int16:
+      return loading<int16_t>(order_kernel<int16_t>(fold), dtype, dtype, false);
+    case DType::Int32:
+      return loading<int32_t>(order_kernel<int32_t>(fold), dtype, dtype, false);
+    case DType::Int64:
+      return loading<int64_t>(order_kernel<int64_t>(fold), dtype, dtype, false);
+    case DType::Float64:
+      return loading<double>(any_kernel<double>(fold), dtype, dtype, false);
     default:
       return loading<float>(any_kernel<float>(fold), dtype, DType::Float32, false);
   }

@@ -77,12 +77,16 @@ void run_cumprod(Call& call) {
 }
 // log(exp(a) + exp(b)) without overflow; equal infinities stay.
 void run_logcumsumexp(Call& call) {
-  run_scan(call, [](auto a, auto b) {
-    double low = std::min<double>(a, b), high = std::max<double>(a, b);
-    if (std::isnan(static_cast<double>(a)) || std::isnan(static_cast<double>(b))) return a + b + 0.0;
-    if (low == high && std::isinf(high)) return high;
-    return high + std::log1p(std::exp(low - high));
-  }, -std::numeric_limits<double>::infinity());
+  run_scan(
+      call,
+      [](auto a, auto b) {
+        double low = std::min<double>(a, b), high = std::max<double>(a, b);
+        if (std::isnan(static_cast<double>(a)) || std::isnan(static_cast<double>(b)))
+          return a + b + 0.0;
+        if (low == high && std::isinf(high)) return high;
+        return high + std::log1p(std::exp(low - high));
+      },
+      -std::numeric_limits<double>::infinity());
 }
 
 extern const Primitive kCumsum, kCumprod, kLogcumsumexp;
@@ -132,8 +136,8 @@ void logcumsumexp_gradient(Gradient& gradient) {
 
 const Primitive kCumsum{"cumsum", infer_scan, run_cumsum, cumsum_gradient};
 const Primitive kCumprod{"cumprod", infer_scan, run_cumprod, cumprod_gradient, 1};
-const Primitive kLogcumsumexp{"logcumsumexp", infer_scan, run_logcumsumexp, logcumsumexp_gradient,
-                              1, 1};
+const Primitive kLogcumsumexp{"logcumsumexp",        infer_scan, run_logcumsumexp,
+                              logcumsumexp_gradient, 1,          1};
 
 // --- cummax, cummin: the last of equal extremes; a NaN stays.
 
@@ -176,8 +180,8 @@ void run_cummin(Call& call) {
 void extreme_scan_gradient(Gradient& gradient) {
   if (!gradient.g(0)) return;
   TensorRef blank = zeros(gradient.input_shape(0), gradient.g(0)->dtype());
-  gradient.set(0, scatter_add(blank, gradient.attributes().ints[0], gradient.output(1),
-                              gradient.g(0)));
+  gradient.set(
+      0, scatter_add(blank, gradient.attributes().ints[0], gradient.output(1), gradient.g(0)));
 }
 
 const Primitive kCummax{"cummax", infer_extreme_scan, run_cummax, extreme_scan_gradient, 0, 2};
@@ -212,11 +216,11 @@ TensorRef cumprod(const TensorRef& x, int64_t dim) {
 
 #define SCAN_DOC(what, returned)                                                                \
   what "\n\nArgs:\n    input: a tensor.\n    dim (int): the dimension to run along.\n" returned \
-  "\n\nRaises:\n    IndexError: the dimension is out of range."
-#define SCAN_DTYPE                                                                              \
-  "    dtype (dtype, optional): the elements are converted to it first.\n\nReturns:\n    A "    \
+       "\n\nRaises:\n    IndexError: the dimension is out of range."
+#define SCAN_DTYPE                                                                           \
+  "    dtype (dtype, optional): the elements are converted to it first.\n\nReturns:\n    A " \
   "tensor of the input's shape and dtype; int64 for integers and bool."
-#define SCAN_PAIR                                                                            \
+#define SCAN_PAIR                                                                              \
   "\nReturns:\n    A named tuple (values, indices) of tensors of the input's shape. The last " \
   "of equal elements is taken; a NaN stays."
 

@@ -71,25 +71,29 @@ void run_sort(Call& call) {
   Lines lines(x, dim);
   Picked picked(*x, dim, lines.length);
   visit_dtype(x->dtype(), [&]<class T>() {
-    for_each_line<T>(lines, descending, [&](const T* values, auto& items, auto& scratch,
-                                            int64_t line) {
-      sort_items(items.data(), scratch.data(), lines.length);
-      picked.take<T>(values, items.data(), line, lines.length);
-    });
+    for_each_line<T>(lines, descending,
+                     [&](const T* values, auto& items, auto& scratch, int64_t line) {
+                       sort_items(items.data(), scratch.data(), lines.length);
+                       picked.take<T>(values, items.data(), line, lines.length);
+                     });
   });
   picked.store(call, dim);
 }
 
 const Primitive kSort{"sort", infer_sort, run_sort, picked_gradient, 0, 2};
-const Primitive kStableSort{.name = "sort", .infer = infer_sort, .run = run_sort,
-                            .gradient = picked_gradient, .saved_outputs = 2,
+const Primitive kStableSort{.name = "sort",
+                            .infer = infer_sort,
+                            .run = run_sort,
+                            .gradient = picked_gradient,
+                            .saved_outputs = 2,
                             .grad_name = "SortBackward1"};
 
 // ints = {dim, largest, k}
 void infer_topk(Call& call) {
   infer_sort(call);
   if (call.input(0).dim() == 0) return;
-  for (int i = 0; i < 2; ++i) call.specs[i].shape[call.attributes.ints[0]] = call.attributes.ints[2];
+  for (int i = 0; i < 2; ++i)
+    call.specs[i].shape[call.attributes.ints[0]] = call.attributes.ints[2];
 }
 
 void run_topk(Call& call) {
@@ -218,9 +222,9 @@ TensorList topk(const TensorRef& x, int64_t k, int64_t dim, bool largest) {
 
 // --- Python
 
-#define SORT_ARGUMENTS                                                                       \
-  "Args:\n    input: a tensor of any dtype.\n    dim (int): the dimension to sort along.\n"  \
-  "    descending (bool): largest first.\n    stable (bool): accepted; the sort is always "  \
+#define SORT_ARGUMENTS                                                                      \
+  "Args:\n    input: a tensor of any dtype.\n    dim (int): the dimension to sort along.\n" \
+  "    descending (bool): largest first.\n    stable (bool): accepted; the sort is always " \
   "stable.\n\n"
 #define SORT_ERRORS "Raises:\n    IndexError: the dimension is out of range."
 #define SORT_DOC                                                                               \

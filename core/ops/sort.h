@@ -55,16 +55,22 @@ struct SortItem {
   static Type make(T value, int64_t position, bool descending) {
     auto key = sort_key(value);
     if (descending) key = ~key;
-    if constexpr (wide) return {key, position};
-    else return static_cast<uint64_t>(key) << 32 | static_cast<uint64_t>(position);
+    if constexpr (wide)
+      return {key, position};
+    else
+      return static_cast<uint64_t>(key) << 32 | static_cast<uint64_t>(position);
   }
   static int64_t position(const Type& item) {
-    if constexpr (wide) return item.position;
-    else return static_cast<int64_t>(item & 0xFFFFFFFF);
+    if constexpr (wide)
+      return item.position;
+    else
+      return static_cast<int64_t>(item & 0xFFFFFFFF);
   }
   static uint64_t key(const Type& item) {
-    if constexpr (wide) return item.key;
-    else return item >> 32;
+    if constexpr (wide)
+      return item.key;
+    else
+      return item >> 32;
   }
 };
 

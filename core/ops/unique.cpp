@@ -125,8 +125,8 @@ Result unique_of(const char* op, const TensorRef& input, bool sorted, bool retur
 // --- Python
 
 #define UNIQUE_RETURNS                                                                        \
-  "    return_inverse (bool): also where each element's value is in the result.\n"           \
-  "    return_counts (bool): also how often each occurs.\n    dim (int, optional): compare " \
+  "    return_inverse (bool): also where each element's value is in the result.\n"            \
+  "    return_counts (bool): also how often each occurs.\n    dim (int, optional): compare "  \
   "slices along this dimension instead of elements.\n\nReturns:\n    The values, or a tuple " \
   "(values, inverse, counts) with what was asked for. Every NaN is distinct.\n\n"             \
   "Raises:\n    IndexError: the dimension is out of range."
