@@ -85,7 +85,8 @@ class MultiheadAttention(Module):
         if not same:
             for letter, features in separate.items():
                 self.register_parameter(f"{letter}_proj_weight", parameter(embed_dim, features))
-        self.register_parameter("in_proj_weight", parameter(3 * embed_dim, embed_dim) if same else None)
+        joint = parameter(3 * embed_dim, embed_dim) if same else None
+        self.register_parameter("in_proj_weight", joint)
         if same:
             for letter in separate:
                 self.register_parameter(f"{letter}_proj_weight", None)

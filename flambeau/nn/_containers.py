@@ -105,10 +105,14 @@ class Sequential(_Numbered):
     def insert(self: SequentialT, index: int, module: Module) -> SequentialT:
         """Add a module before `index`."""
         if not isinstance(module, Module):
-            raise AssertionError(f"Sequential.insert: a Module is required, got {type_name(module)}")
+            raise AssertionError(
+                f"Sequential.insert: a Module is required, got {type_name(module)}"
+            )
         count = len(self)
         if not -count <= index <= count:
-            raise IndexError(f"Sequential.insert: index {index} is out of range for {count} modules")
+            raise IndexError(
+                f"Sequential.insert: index {index} is out of range for {count} modules"
+            )
         values = self._values()
         values.insert(index, module)
         self._set_all(values)

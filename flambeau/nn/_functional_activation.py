@@ -199,9 +199,7 @@ def _check_probability(name: str, p: float) -> None:
         raise ValueError(f"{name}: the probability must be between 0 and 1, got {p}")
 
 
-def dropout(
-    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
-) -> Tensor:
+def dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
     """Zero each element with probability p and divide the others by 1 - p (Hinton et al., 2012)."""
     _check_probability("dropout", p)
     return fl.dropout_(input, p, training) if inplace else fl.dropout(input, p, training)

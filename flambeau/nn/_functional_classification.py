@@ -236,9 +236,7 @@ def cosine_embedding_loss(
     return reduce_loss(alike + unlike, reduction)
 
 
-def _triplet(
-    to_positive: Tensor, to_negative: Tensor, margin: float, reduction: str
-) -> Tensor:
+def _triplet(to_positive: Tensor, to_negative: Tensor, margin: float, reduction: str) -> Tensor:
     return reduce_loss((to_positive - to_negative + margin).clamp(min=0), reduction)
 
 

@@ -8,9 +8,7 @@ from flambeau.ops._composite import composite
 
 
 @composite()
-def bilinear(
-    input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None
-) -> Tensor:
+def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """y_o = x1^T W_o x2 + b_o.
 
     Args:
@@ -131,7 +129,9 @@ def embedding_bag(
     if mode not in ("sum", "mean", "max"):
         raise ValueError(f"embedding_bag: mode must be sum, mean or max, got {mode!r}")
     if per_sample_weights is not None and mode != "sum":
-        raise NotImplementedError(f"embedding_bag: per_sample_weights need mode='sum', got {mode!r}")
+        raise NotImplementedError(
+            f"embedding_bag: per_sample_weights need mode='sum', got {mode!r}"
+        )
     if input.dim() == 2:
         if offsets is not None:
             raise ValueError("embedding_bag: offsets are for a flat input, got a 2-D input")

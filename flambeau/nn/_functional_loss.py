@@ -110,9 +110,7 @@ def smooth_l1_loss(
     distance = (input - target).abs()
     if beta == 0:
         return reduce_loss(distance, reduction)
-    loss = fl.where(
-        distance < beta, 0.5 * distance * distance / beta, distance - 0.5 * beta
-    )
+    loss = fl.where(distance < beta, 0.5 * distance * distance / beta, distance - 0.5 * beta)
     return reduce_loss(loss, reduction)
 
 
@@ -130,9 +128,7 @@ def huber_loss(
     if input.shape != target.shape:
         _warn_broadcast("huber_loss", input, target)
     distance = (input - target).abs()
-    loss = fl.where(
-        distance < delta, 0.5 * distance * distance, delta * (distance - 0.5 * delta)
-    )
+    loss = fl.where(distance < delta, 0.5 * distance * distance, delta * (distance - 0.5 * delta))
     return _weighted(loss, weight, reduction)
 
 

@@ -114,7 +114,9 @@ def batch_norm(
         raise ValueError(f"batch_norm: an input (N, C, ...) is required, got {tuple(input.shape)}")
     if not training:
         if running_mean is None or running_var is None:
-            raise RuntimeError("batch_norm: running_mean and running_var are required in evaluation")
+            raise RuntimeError(
+                "batch_norm: running_mean and running_var are required in evaluation"
+            )
         mean, var = running_mean, running_var
     else:
         count = input.numel() // max(input.shape[1], 1)

@@ -10,8 +10,12 @@ import flambeau as fl
 from flambeau import Tensor
 from flambeau.ops._composite import composite
 
-from ._functional_pool import adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_avg_pool3d
-from ._functional_pool import per_axis
+from ._functional_pool import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    per_axis,
+)
 
 # --- padding --------------------------------------------------------------------------------
 

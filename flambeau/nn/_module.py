@@ -133,7 +133,9 @@ class Module(Stateful):
         """
         device, dtype, options = _parse_to(args, kwargs)
         if dtype is not None and not (dtype.is_floating_point or dtype.is_complex):
-            raise TypeError(f"Module.to: a floating-point or complex dtype is required, got {dtype}")
+            raise TypeError(
+                f"Module.to: a floating-point or complex dtype is required, got {dtype}"
+            )
 
         def convert(tensor: Tensor) -> Tensor:
             wanted = dict(options)

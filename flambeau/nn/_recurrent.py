@@ -81,9 +81,7 @@ def _run_direction(
         if w_hr is not None:
             new = (fl.linear(new[0], w_hr), *new[1:])
         if is_live is not None:
-            new = tuple(
-                fl.where(is_live[t], n, old) for n, old in zip(new, state, strict=True)
-            )
+            new = tuple(fl.where(is_live[t], n, old) for n, old in zip(new, state, strict=True))
         state = new
         outputs[t] = state[0]
     return fl.stack(outputs), state
@@ -455,9 +453,7 @@ class LSTMCell(RNNCellBase):
 
     mode = "LSTM"
 
-    def forward(
-        self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None
-    ) -> tuple[Tensor, ...]:
+    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, ...]:
         return self._advance(lstm_step, input, hx)
 
 

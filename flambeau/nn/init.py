@@ -72,23 +72,42 @@ def trunc_normal_(
     b: float = 2.0,
     generator: Generator = None,
 ) -> Tensor:
-    """Fill with draws from N(mean, std^2) restricted to [a, b].
+    """Fill with draws from N(mean, std^2) restricted to [a, b], by rejection.
 
-    Uniform draws go through the inverse of the cumulative distribution:
-    x = mean + std sqrt(2) erfinv(2 u - 1), u in (cdf(a), cdf(b)).
+    Where [a, b] holds over 0.3 of the distribution, normal draws outside of it are repeated.
+    Otherwise proposals from U(a, b) are accepted with probability density(x) / peak density.
     """
 
     def cdf(x: float) -> float:
         return (1.0 + math.erf(x / math.sqrt(2.0))) / 2.0
 
+    def log_density(x: Any) -> Any:
+        return -0.5 * ((x - mean) / std) ** 2
+
     if mean < a - 2 * std or mean > b + 2 * std:
-        warnings.warn("trunc_normal_: mean is over 2 std from [a, b]; the tails are inaccurate")
-    low, high = cdf((a - mean) / std), cdf((b - mean) / std)
+        warnings.warn("trunc_normal_: mean is over 2 std from [a, b]; few draws will be accepted")
+    is_likely = cdf((b - mean) / std) - cdf((a - mean) / std) > 0.3
+    low, high = tensor.new_tensor([a, b]).tolist() if is_likely else (a, b)
+    log_peak = log_density(max(a, min(mean, b)))
+
+    def propose(out: Tensor) -> Tensor:
+        if is_likely:
+            return out.normal_(mean, std, generator=generator)
+        return out.uniform_(a, b, generator=generator)
+
+    def is_rejected(x: Tensor) -> Tensor:
+        if is_likely:
+            return (x < low) | (x > high)
+        threshold = fl.empty_like(x).uniform_(generator=generator).log_()
+        return threshold > log_density(x) - log_peak
+
     with fl.no_grad():
-        tensor.uniform_(2 * low - 1, 2 * high - 1, generator=generator)
-        tensor.erfinv_()
-        tensor.mul_(std * math.sqrt(2.0)).add_(mean)
-        return tensor.clamp_(min=a, max=b)
+        pending = is_rejected(propose(tensor))
+        while pending.any():
+            again = propose(fl.empty_like(tensor))
+            tensor.copy_(fl.where(pending, again, tensor))
+            pending &= is_rejected(again)
+    return tensor
 
 
 def constant_(tensor: Tensor, val: float) -> Tensor:

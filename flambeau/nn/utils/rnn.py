@@ -95,7 +95,7 @@ def pack_padded_sequence(
         raise RuntimeError(
             f"pack_padded_sequence: lengths in [1, {input.shape[0]}] are required, got {values}"
         )
-    if any(a < b for a, b in zip(values, values[1:], strict=False)):
+    if values != sorted(values, reverse=True):
         raise RuntimeError(
             "pack_padded_sequence: lengths must fall when enforce_sorted=True; "
             f"pass enforce_sorted=False, got {values}"
@@ -166,7 +166,9 @@ def pad_sequence(
     longest = max(sequence.shape[0] for sequence in sequences)
     rows = []
     for sequence in sequences:
-        filling = sequence.new_full((longest - sequence.shape[0], *sequence.shape[1:]), padding_value)
+        filling = sequence.new_full(
+            (longest - sequence.shape[0], *sequence.shape[1:]), padding_value
+        )
         parts = [sequence, filling] if padding_side == "right" else [filling, sequence]
         rows.append(fl.cat(parts))
     return fl.stack(rows, 0 if batch_first else 1)

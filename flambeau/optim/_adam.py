@@ -1,0 +1,487 @@
+"""Adam and its relatives: steps scaled by running means of the gradient and of its square."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from flambeau import Tensor
+
+from ._optimizer import Group, Optimizer, as_number, check_betas, check_lr, require, zeros_like
+from ._update import fused_update, maximum, sqrt
+
+
+def decayed(p: Any, g: Any, weight_decay: float, shrink: float, decoupled: bool) -> tuple[Any, Any]:
+    """Weight decay: added to the gradient, or decoupled (Loshchilov and Hutter, 2019).
+
+    `shrink` is 1 - lr * weight_decay.
+    """
+    return (p * shrink, g) if decoupled else (p, g + weight_decay * p)
+
+
+def moments(m: Any, v: Any, g: Any, beta2: float, gain1: float, gain2: float) -> tuple[Any, Any]:
+    """The running means of g and g^2; the gains are 1 - beta1 and 1 - beta2.
+
+    They are settings of their own because 1 - 0.999 has few digits left in float32.
+    """
+    return m + gain1 * (g - m), beta2 * v + gain2 * (g * g)
+
+
+@fused_update
+def adam_update(
+    p: Any,
+    g: Any,
+    m: Any,
+    v: Any,
+    peak: Any,
+    *,
+    step_size: float,
+    beta2: float,
+    gain1: float,
+    gain2: float,
+    correction2: float,
+    eps: float,
+    weight_decay: float,
+    shrink: float,
+    decoupled: bool,
+    maximize: bool,
+) -> tuple[Any, ...]:
+    """p = p - step_size m / (sqrt(v) / correction2 + eps) (Kingma and Ba, 2015, algorithm 1).
+
+    `step_size` is lr / (1 - beta1^t), `correction2` is sqrt(1 - beta2^t). With amsgrad, `peak`
+    is the largest v until now (Reddi et al., 2018).
+    """
+    p, g = decayed(p, -g if maximize else g, weight_decay, shrink, decoupled)
+    m, v = moments(m, v, g, beta2, gain1, gain2)
+    if peak is not None:
+        peak = maximum(peak, v)
+    scale = sqrt(v if peak is None else peak) / correction2 + eps
+    return p - step_size * (m / scale), m, v, peak
+
+
+class Adam(Optimizer):
+    """Adam (Kingma and Ba, 2015).
+
+    Args:
+        params: tensors, (name, tensor) pairs, or groups of them.
+        lr: learning rate.
+        betas: decay of the running means of the gradient and of its square.
+        eps: added to the denominator.
+        weight_decay: adds weight_decay * p to the gradient.
+        amsgrad: divide by the largest mean square until now (Reddi et al., 2018).
+        maximize: go uphill.
+        decoupled_weight_decay: shrink the parameters directly, as AdamW does.
+
+    Example:
+        >>> optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        amsgrad: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+        decoupled_weight_decay: bool = False,
+    ) -> None:
+        check_lr(lr)
+        require(eps >= 0.0, "epsilon value", eps)
+        check_betas(betas)
+        require(weight_decay >= 0.0, "weight_decay value", weight_decay)
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "amsgrad": amsgrad,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "differentiable": differentiable,
+            "fused": fused,
+            "decoupled_weight_decay": decoupled_weight_decay,
+        }
+        super().__init__(params, defaults)
+
+    def _new_state(self, parameter: Tensor, group: Group) -> dict[str, Any]:
+        state = {
+            "step": 0.0,
+            "exp_avg": zeros_like(parameter),
+            "exp_avg_sq": zeros_like(parameter),
+        }
+        if group["amsgrad"]:
+            state["max_exp_avg_sq"] = zeros_like(parameter)
+        return state
+
+    def _update_group(self, group: Group) -> None:
+        lr, weight_decay = as_number(group["lr"]), group["weight_decay"]
+        beta1, beta2 = (as_number(beta) for beta in group["betas"])
+        for batch in self._batches(group):
+            step = self._count_step(batch)
+            adam_update(
+                batch.parameters,
+                batch.gradients,
+                batch.states["exp_avg"],
+                batch.states["exp_avg_sq"],
+                batch.states.get("max_exp_avg_sq"),
+                step_size=lr / (1 - beta1**step),
+                beta2=beta2,
+                gain1=1 - beta1,
+                gain2=1 - beta2,
+                correction2=math.sqrt(1 - beta2**step),
+                eps=group["eps"],
+                weight_decay=weight_decay,
+                shrink=1 - lr * weight_decay,
+                decoupled=group["decoupled_weight_decay"],
+                maximize=group["maximize"],
+            )
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay: p = (1 - lr weight_decay) p (Loshchilov and Hutter, 2019).
+
+    Arguments as Adam's.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        capturable: bool = False,
+        differentiable: bool = False,
+        fused: bool | None = None,
+    ) -> None:
+        super().__init__(
+            params,
+            lr,
+            betas,
+            eps,
+            weight_decay,
+            amsgrad,
+            foreach=foreach,
+            maximize=maximize,
+            capturable=capturable,
+            differentiable=differentiable,
+            fused=fused,
+            decoupled_weight_decay=True,
+        )
+
+
+@fused_update
+def adamax_update(
+    p: Any,
+    g: Any,
+    m: Any,
+    u: Any,
+    *,
+    step_size: float,
+    beta2: float,
+    gain1: float,
+    eps: float,
+    weight_decay: float,
+    maximize: bool,
+) -> tuple[Any, ...]:
+    """u = max(beta2 u, |g|), p = p - step_size m / u (Kingma and Ba, 2015, algorithm 2)."""
+    g = (-g if maximize else g) + weight_decay * p
+    m = m + gain1 * (g - m)
+    u = maximum(beta2 * u, abs(g) + eps)
+    return p - step_size * (m / u), m, u
+
+
+class Adamax(Optimizer):
+    """Adam with the infinity norm (Kingma and Ba, 2015, section 7).
+
+    Arguments as Adam's.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | Tensor = 2e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        foreach: bool | None = None,
+        *,
+        maximize: bool = False,
+        differentiable: bool = False,
+        capturable: bool = False,
+    ) -> None:
+        check_lr(lr)
+        require(eps >= 0.0, "epsilon value", eps)
+        check_betas(betas)
+        require(weight_decay >= 0.0, "weight_decay value", weight_decay)
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "foreach": foreach,
+            "maximize": maximize,
+            "differentiable": differentiable,
+            "capturable": capturable,
+        }
+        super().__init__(params, defaults)
+
+    def _new_state(self, parameter: Tensor, group: Group) -> dict[str, Any]:
+        return {
+            "step": 0.0,
+            "exp_avg": zeros_like(parameter),
+            "exp_inf": zeros_like(parameter),
+        }
+
+    def _update_group(self, group: Group) -> None:
+        beta1, beta2 = group["betas"]
+        for batch in self._batches(group):
+            step = self._count_step(batch)
+            adamax_update(
+                batch.parameters,
+                batch.gradients,
+                batch.states["exp_avg"],
+                batch.states["exp_inf"],
+                step_size=as_number(group["lr"]) / (1 - beta1**step),
+                beta2=beta2,
+                gain1=1 - beta1,
+                eps=group["eps"],
+                weight_decay=group["weight_decay"],
+                maximize=group["maximize"],
+            )
+
+
+@fused_update
+def nadam_update(
+    p: Any,
+    g: Any,
+    m: Any,
+    v: Any,
+    *,
+    step_g: float,
+    step_m: float,
+    beta2: float,
+    gain1: float,
+    gain2: float,
+    correction2: float,
+    eps: float,
+    weight_decay: float,
+    shrink: float,
+    decoupled: bool,
+    maximize: bool,
+) -> tuple[Any, ...]:
+    """p = p - (step_g g + step_m m) / (sqrt(v / correction2) + eps) (Dozat, 2016).
+
+    `step_g` is lr (1 - mu_t) / (1 - mu_1 ... mu_t), `step_m` is
+    lr mu_{t+1} / (1 - mu_1 ... mu_{t+1}), `correction2` is 1 - beta2^t.
+    """
+    p, g = decayed(p, -g if maximize else g, weight_decay, shrink, decoupled)
+    m, v = moments(m, v, g, beta2, gain1, gain2)
+    scale = sqrt(v / correction2) + eps
+    return p - step_g * (g / scale) - step_m * (m / scale), m, v
+
+
+class NAdam(Optimizer):
+    """Adam with Nesterov momentum (Dozat, 2016).
+
+    Args:
+        momentum_decay: how fast the momentum approaches beta1.
+
+    The other arguments are Adam's.
+    """
+
+    number_keys = ("step", "mu_product")
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | Tensor = 2e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        momentum_decay: float = 4e-3,
+        decoupled_weight_decay: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+    ) -> None:
+        check_lr(lr)
+        require(eps >= 0.0, "epsilon value", eps)
+        check_betas(betas)
+        require(weight_decay >= 0.0, "weight_decay value", weight_decay)
+        require(momentum_decay >= 0.0, "momentum_decay value", momentum_decay)
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "momentum_decay": momentum_decay,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "differentiable": differentiable,
+        }
+        super().__init__(params, defaults)
+
+    def _new_state(self, parameter: Tensor, group: Group) -> dict[str, Any]:
+        return {
+            "step": 0.0,
+            "mu_product": 1.0,
+            "exp_avg": zeros_like(parameter),
+            "exp_avg_sq": zeros_like(parameter),
+        }
+
+    def _update_group(self, group: Group) -> None:
+        lr, weight_decay = as_number(group["lr"]), group["weight_decay"]
+        beta1, beta2 = group["betas"]
+
+        def momentum(step: float) -> float:
+            return beta1 * (1.0 - 0.5 * 0.96 ** (step * group["momentum_decay"]))
+
+        for batch in self._batches(group):
+            step = self._count_step(batch)
+            mu, mu_next = momentum(step), momentum(step + 1)
+            product = batch.numbers["mu_product"] * mu
+            self._set_number(batch, "mu_product", product)
+            nadam_update(
+                batch.parameters,
+                batch.gradients,
+                batch.states["exp_avg"],
+                batch.states["exp_avg_sq"],
+                step_g=lr * (1.0 - mu) / (1.0 - product),
+                step_m=lr * mu_next / (1.0 - product * mu_next),
+                beta2=beta2,
+                gain1=1 - beta1,
+                gain2=1 - beta2,
+                correction2=1 - beta2**step,
+                eps=group["eps"],
+                weight_decay=weight_decay,
+                shrink=1 - lr * weight_decay,
+                decoupled=group["decoupled_weight_decay"],
+                maximize=group["maximize"],
+            )
+
+
+@fused_update
+def radam_update(
+    p: Any,
+    g: Any,
+    m: Any,
+    v: Any,
+    *,
+    step_size: float,
+    beta2: float,
+    gain1: float,
+    gain2: float,
+    rectifier: float,
+    eps: float,
+    weight_decay: float,
+    shrink: float,
+    is_rectified: bool,
+    decoupled: bool,
+    maximize: bool,
+) -> tuple[Any, ...]:
+    """p = p - step_size m rectifier / (sqrt(v) + eps), or without v early on (Liu et al., 2020).
+
+    `step_size` is lr / (1 - beta1^t), `rectifier` is r_t sqrt(1 - beta2^t).
+    """
+    p, g = decayed(p, -g if maximize else g, weight_decay, shrink, decoupled)
+    m, v = moments(m, v, g, beta2, gain1, gain2)
+    direction = m * (rectifier / (sqrt(v) + eps)) if is_rectified else m
+    return p - step_size * direction, m, v
+
+
+class RAdam(Optimizer):
+    """Adam that waits until the variance of its scale is known (Liu et al., 2020).
+
+    Arguments as Adam's.
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | Tensor = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0,
+        decoupled_weight_decay: bool = False,
+        *,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        capturable: bool = False,
+        differentiable: bool = False,
+    ) -> None:
+        check_lr(lr)
+        require(eps >= 0.0, "epsilon value", eps)
+        check_betas(betas)
+        require(weight_decay >= 0.0, "weight_decay value", weight_decay)
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "maximize": maximize,
+            "foreach": foreach,
+            "capturable": capturable,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "differentiable": differentiable,
+        }
+        super().__init__(params, defaults)
+
+    def _new_state(self, parameter: Tensor, group: Group) -> dict[str, Any]:
+        return {
+            "step": 0.0,
+            "exp_avg": zeros_like(parameter),
+            "exp_avg_sq": zeros_like(parameter),
+        }
+
+    def _update_group(self, group: Group) -> None:
+        lr, weight_decay = as_number(group["lr"]), group["weight_decay"]
+        beta1, beta2 = group["betas"]
+        for batch in self._batches(group):
+            step = self._count_step(batch)
+            correction2 = 1 - beta2**step
+            rectification = _rectification(beta2, step)
+            radam_update(
+                batch.parameters,
+                batch.gradients,
+                batch.states["exp_avg"],
+                batch.states["exp_avg_sq"],
+                step_size=lr / (1 - beta1**step),
+                beta2=beta2,
+                gain1=1 - beta1,
+                gain2=1 - beta2,
+                rectifier=(rectification or 0.0) * math.sqrt(correction2),
+                eps=group["eps"],
+                weight_decay=weight_decay,
+                shrink=1 - lr * weight_decay,
+                is_rectified=rectification is not None,
+                decoupled=group["decoupled_weight_decay"],
+                maximize=group["maximize"],
+            )
+
+
+def _rectification(beta2: float, step: float) -> float | None:
+    """r_t of algorithm 2, or None while the length rho_t of the average is 5 or less."""
+    longest = 2 / (1 - beta2) - 1
+    length = longest - 2 * step * beta2**step / (1 - beta2**step)
+    if length <= 5.0:
+        return None
+    return math.sqrt(
+        (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
+    )

@@ -1,0 +1,193 @@
+"""Stochastic gradient descent, with momentum, and with averaging."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flambeau import Tensor
+
+from ._optimizer import Group, Optimizer, as_number, check_lr, require, zeros_like
+from ._update import fused_update
+
+
+@fused_update
+def sgd_update(
+    p: Any,
+    g: Any,
+    buffer: Any,
+    *,
+    lr: float,
+    weight_decay: float,
+    momentum: float,
+    keep: float,
+    gain: float,
+    nesterov: bool,
+    maximize: bool,
+) -> tuple[Any, ...]:
+    """b = momentum b + (1 - dampening) g, p = p - lr b (Sutskever et al., 2013).
+
+    `keep` and `gain` are momentum and 1 - dampening, at the first step 0 and 1.
+    """
+    g = (-g if maximize else g) + weight_decay * p
+    if buffer is None:
+        return p - lr * g, None
+    buffer = keep * buffer + gain * g
+    direction = g + momentum * buffer if nesterov else buffer
+    return p - lr * direction, buffer
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent with optional momentum.
+
+    Args:
+        params: tensors, (name, tensor) pairs, or groups of them.
+        lr: learning rate.
+        momentum: share of the last direction that is kept.
+        dampening: the gradient enters the momentum with 1 - dampening.
+        weight_decay: adds weight_decay * p to the gradient.
+        nesterov: look ahead along the momentum.
+        maximize: go uphill.
+
+    Example:
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        >>> optimizer.zero_grad()
+        >>> loss_fn(model(x), y).backward()
+        >>> optimizer.step()
+    """
+
+    number_keys = ()
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | Tensor = 1e-3,
+        momentum: float = 0,
+        dampening: float = 0,
+        weight_decay: float | Tensor = 0,
+        nesterov: bool = False,
+        *,
+        maximize: bool = False,
+        foreach: bool | None = None,
+        differentiable: bool = False,
+        fused: bool | None = None,
+    ) -> None:
+        check_lr(lr)
+        require(momentum >= 0.0, "momentum value", momentum)
+        require(weight_decay >= 0.0, "weight_decay value", weight_decay)
+        if nesterov and (momentum <= 0 or dampening != 0):
+            raise ValueError("Nesterov momentum requires a momentum and zero dampening")
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "dampening": dampening,
+            "weight_decay": weight_decay,
+            "nesterov": nesterov,
+            "maximize": maximize,
+            "foreach": foreach,
+            "differentiable": differentiable,
+            "fused": fused,
+        }
+        super().__init__(params, defaults)
+
+    def _new_state(self, parameter: Tensor, group: Group) -> dict[str, Any]:
+        return {"momentum_buffer": zeros_like(parameter)} if group["momentum"] != 0 else {}
+
+    def _update_group(self, group: Group) -> None:
+        momentum = group["momentum"]
+        for batch in self._batches(group):
+            sgd_update(
+                batch.parameters,
+                batch.gradients,
+                batch.states.get("momentum_buffer"),
+                lr=as_number(group["lr"]),
+                weight_decay=as_number(group["weight_decay"]),
+                momentum=momentum,
+                keep=0.0 if batch.is_new else momentum,
+                gain=1.0 if batch.is_new else 1 - group["dampening"],
+                nesterov=group["nesterov"],
+                maximize=group["maximize"],
+            )
+
+
+@fused_update
+def asgd_update(
+    p: Any,
+    g: Any,
+    average: Any,
+    *,
+    eta: float,
+    mu: float,
+    shrink: float,
+    weight_decay: float,
+    maximize: bool,
+) -> tuple[Any, ...]:
+    """p = (1 - lambd eta) p - eta g, average += mu (p - average) (Polyak and Juditsky, 1992)."""
+    g = (-g if maximize else g) + weight_decay * p
+    p = p * shrink - eta * g
+    return p, average + (p - average) * mu
+
+
+class ASGD(Optimizer):
+    """Averaged stochastic gradient descent (Polyak and Juditsky, 1992).
+
+    Args:
+        params: tensors, (name, tensor) pairs, or groups of them.
+        lr: learning rate.
+        lambd: decay term.
+        alpha: power with which the rate eta falls.
+        t0: step at which averaging begins.
+        weight_decay: adds weight_decay * p to the gradient.
+        maximize: go uphill.
+    """
+
+    number_keys = ("step", "eta", "mu")
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float | Tensor = 1e-2,
+        lambd: float = 1e-4,
+        alpha: float = 0.75,
+        t0: float = 1e6,
+        weight_decay: float = 0,
+        foreach: bool | None = None,
+        maximize: bool = False,
+        differentiable: bool = False,
+        capturable: bool = False,
+    ) -> None:
+        check_lr(lr)
+        require(weight_decay >= 0.0, "weight_decay value", weight_decay)
+        defaults = {
+            "lr": lr,
+            "lambd": lambd,
+            "alpha": alpha,
+            "t0": t0,
+            "weight_decay": weight_decay,
+            "foreach": foreach,
+            "maximize": maximize,
+            "differentiable": differentiable,
+            "capturable": capturable,
+        }
+        super().__init__(params, defaults)
+
+    def _new_state(self, parameter: Tensor, group: Group) -> dict[str, Any]:
+        lr = as_number(group["lr"])
+        return {"step": 0.0, "eta": lr, "mu": 1.0, "ax": zeros_like(parameter)}
+
+    def _update_group(self, group: Group) -> None:
+        lr, lambd = as_number(group["lr"]), group["lambd"]
+        for batch in self._batches(group):
+            step = self._count_step(batch)
+            eta = batch.numbers["eta"]
+            asgd_update(
+                batch.parameters,
+                batch.gradients,
+                batch.states["ax"],
+                eta=eta,
+                mu=batch.numbers["mu"],
+                shrink=1 - lambd * eta,
+                weight_decay=group["weight_decay"],
+                maximize=group["maximize"],
+            )
+            self._set_number(batch, "eta", lr / (1 + lambd * lr * step) ** group["alpha"])
+            self._set_number(batch, "mu", 1 / max(1, step - group["t0"]))
