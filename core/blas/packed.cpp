@@ -89,7 +89,7 @@ class Driver {
   void pack_right();
   void pack_left();
   void run_task(int64_t task);
-  void run_tile(int64_t row_panel, int64_t column_panel);
+  void run_tile(int64_t row_panel, int64_t column_panel, int64_t block);
   void choose_tasks();
 
   int64_t row_of(int64_t panel) const { return row0_ + panel * chunk_rows_ / row_panels_; }
@@ -114,9 +114,10 @@ class Driver {
   bool pack_left_, pack_right_;
   int64_t left_step_ = 0, depth_blocks_ = 1;
 
-  // The chunk at hand.
-  int64_t row0_ = 0, column0_ = 0, depth0_ = 0;
-  int64_t chunk_rows_ = 0, chunk_columns_ = 0, depth_ = 0;
+  // The chunk at hand: rows, columns, and blocks of the depth.
+  int64_t row0_ = 0, column0_ = 0, block0_ = 0;
+  int64_t chunk_rows_ = 0, chunk_columns_ = 0, chunk_blocks_ = 0;
+  int64_t depth0_ = 0, chunk_depth_ = 0;
   int64_t row_panels_ = 0, column_panels_ = 0;
   int64_t row_blocks_ = 1, column_blocks_ = 1;
   T *packed_left_ = nullptr, *packed_right_ = nullptr;
@@ -159,18 +160,20 @@ Driver<T>::Driver(const Product<T>& p, bool swapped) : product_(p), swapped_(swa
 template <class T>
 void Driver<T>::run() {
   depth_blocks_ = divide_up(product_.k, kDepth);
-  int64_t most_rows = rows_, most_columns = columns_;
+  int64_t most_rows = rows_, most_columns = columns_, most_blocks = depth_blocks_;
   if (pack_left_) most_rows = std::min(rows_, std::max<int64_t>(kLeftSize / product_.k, 512));
   if (pack_right_) {
     int64_t at_once = kChunkPanels * kernels_.width * thread_count();
     most_columns = divide_up(columns_, divide_up(columns_, at_once));
     most_columns = divide_up(most_columns, kernels_.width) * kernels_.width;
+    most_blocks = std::max<int64_t>(at_once / most_columns, 1);
   }
   left_step_ = divide_up(kernels_.rows, kernels_.lanes) * kernels_.lanes;
   int64_t left_panels = divide_up(most_rows, kernels_.rows);
   int64_t right_panels = pack_right_ ? divide_up(most_columns, kernels_.width) : 1;
   Scratch<T> left(pack_left_ ? left_panels * left_step_ * product_.k : 0);
-  Scratch<T> right(right_panels * kernels_.width * divide_up(product_.k, depth_blocks_));
+  int64_t deepest = std::min(product_.k, most_blocks * divide_up(product_.k, depth_blocks_));
+  Scratch<T> right(right_panels * kernels_.width * deepest);
   packed_left_ = left.data();
   packed_right_ = right.data();
   for (row0_ = 0; row0_ < rows_; row0_ += most_rows) {
@@ -180,9 +183,10 @@ void Driver<T>::run() {
     for (column0_ = 0; column0_ < columns_; column0_ += most_columns) {
       chunk_columns_ = std::min(most_columns, columns_ - column0_);
       column_panels_ = divide_up(chunk_columns_, kernels_.width);
-      for (int64_t block = 0; block < depth_blocks_; ++block) {
-        depth0_ = depth_of(block);
-        depth_ = depth_of(block + 1) - depth0_;
+      for (block0_ = 0; block0_ < depth_blocks_; block0_ += most_blocks) {
+        chunk_blocks_ = std::min(most_blocks, depth_blocks_ - block0_);
+        depth0_ = depth_of(block0_);
+        chunk_depth_ = depth_of(block0_ + chunk_blocks_) - depth0_;
         run_chunk();
       }
     }
@@ -194,7 +198,7 @@ void Driver<T>::choose_tasks() {
   column_blocks_ = divide_up(column_panels_, kColumnPanels);
   row_blocks_ = divide_up(row_panels_, kRowPanels);
   int64_t threads = thread_count();
-  int64_t wanted = threads == 1 ? 1 : chunk_rows_ * chunk_columns_ * depth_ / kTaskWork;
+  int64_t wanted = threads == 1 ? 1 : chunk_rows_ * chunk_columns_ * chunk_depth_ / kTaskWork;
   wanted = std::min(wanted, 4 * threads);
   while (row_blocks_ * column_blocks_ < wanted) {
     if (row_blocks_ * column_panels_ < column_blocks_ * row_panels_) {
@@ -214,7 +218,7 @@ void Driver<T>::run_chunk() {
   } else if (packs_column(column_panels_ - 1)) {
     int64_t column = (column_panels_ - 1) * kernels_.width;
     kernels_.pack(false, right_at(depth0_, column0_ + column), right_ld_, chunk_columns_ - column,
-                  depth_, packed_right_, kernels_.width, 0);
+                  chunk_depth_, packed_right_, kernels_.width, 0);
   }
   choose_tasks();
   parallel_for(row_blocks_ * column_blocks_, 1, [&](int64_t begin, int64_t end) {
@@ -225,16 +229,16 @@ void Driver<T>::run_chunk() {
 template <class T>
 void Driver<T>::pack_right() {
   // Contiguous rows are copied in pieces long enough for the prefetcher.
-  int64_t group = right_transposed_ ? 1 : 8, slice = right_transposed_ ? depth_ : 64;
-  int64_t groups = divide_up(column_panels_, group), slices = divide_up(depth_, slice);
+  int64_t group = right_transposed_ ? 1 : 8, slice = right_transposed_ ? chunk_depth_ : 64;
+  int64_t groups = divide_up(column_panels_, group), slices = divide_up(chunk_depth_, slice);
   int64_t grain = kPackGrain / (group * kernels_.width * slice) + 1;
   parallel_for(groups * slices, grain, [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
       int64_t panel = item / slices * group, p = item % slices * slice;
-      int64_t column = panel * kernels_.width, panel_size = kernels_.width * depth_;
+      int64_t column = panel * kernels_.width, panel_size = kernels_.width * chunk_depth_;
       kernels_.pack(right_transposed_, right_at(depth0_ + p, column0_ + column), right_ld_,
                     std::min<int64_t>(group * kernels_.width, chunk_columns_ - column),
-                    std::min(slice, depth_ - p),
+                    std::min(slice, chunk_depth_ - p),
                     packed_right_ + panel * panel_size + p * kernels_.width, kernels_.width,
                     panel_size);
     }
@@ -263,40 +267,44 @@ void Driver<T>::run_task(int64_t task) {
   int64_t row_end = (row_block + 1) * row_panels_ / row_blocks_;
   int64_t column_begin = column_block * column_panels_ / column_blocks_;
   int64_t column_end = (column_block + 1) * column_panels_ / column_blocks_;
-  for (int64_t i = row_block * row_panels_ / row_blocks_; i < row_end; ++i) {
-    for (int64_t j = column_begin; j < column_end; ++j) run_tile(i, j);
+  for (int64_t block = block0_; block < block0_ + chunk_blocks_; ++block) {
+    for (int64_t i = row_block * row_panels_ / row_blocks_; i < row_end; ++i) {
+      for (int64_t j = column_begin; j < column_end; ++j) run_tile(i, j, block);
+    }
   }
 }
 
 template <class T>
-void Driver<T>::run_tile(int64_t row_panel, int64_t column_panel) {
+void Driver<T>::run_tile(int64_t row_panel, int64_t column_panel, int64_t block) {
+  int64_t p = depth_of(block), depth = depth_of(block + 1) - p;
   int64_t row = row_of(row_panel), column = column_panel * kernels_.width;
   int64_t tile_rows = row_of(row_panel + 1) - row;
   Tile<T> tile;
   TileLayout layout = TileLayout::Columns;
   if (pack_left_) {
-    tile.a = packed_left_ + left_step_ * (row_panels_ * depth0_ + row_panel * depth_);
+    tile.a = packed_left_ + left_step_ * (row_panels_ * p + row_panel * depth);
     tile.a_step = left_step_;
   } else {
-    tile.a = left_at(row, depth0_);
+    tile.a = left_at(row, p);
     tile.a_step = left_ld_;
     if (!left_transposed_) layout = TileLayout::Rows;
   }
   if (packs_column(column_panel)) {
-    tile.b = packed_right_ + (pack_right_ ? column * depth_ : 0);
+    tile.b =
+        packed_right_ + (pack_right_ ? column * chunk_depth_ : 0) + (p - depth0_) * kernels_.width;
     tile.b_step = kernels_.width;
     tile.b_ahead = kAhead * kernels_.width;
   } else {
-    tile.b = right_at(depth0_, column0_ + column);
+    tile.b = right_at(p, column0_ + column);
     tile.b_step = right_ld_;
     tile.b_ahead = kernels_.width;
   }
-  tile.depth = depth_;
+  tile.depth = depth;
   tile.columns = std::min<int64_t>(kernels_.width, chunk_columns_ - column);
   tile.alpha = product_.alpha;
   auto function = kernels_.function(layout, tile_rows, tile.columns);
   // Later blocks of the depth add to what earlier ones have stored.
-  bool first = depth0_ == 0;
+  bool first = p == 0;
   T beta = first ? product_.beta : T(1);
   const T* d = first ? product_.d : product_.c;
   int64_t ldd = first ? product_.ldd : product_.ldc;
