@@ -8,6 +8,7 @@
 #include "base/allocator.h"
 #include "base/error.h"
 #include "base/thread_pool.h"
+#include "blas/convert.h"
 #include "blas/openblas.h"
 #include "blas/packed.h"
 
@@ -125,6 +126,25 @@ template <class T>
 using Wide = std::conditional_t<kNative<T> || (std::is_integral_v<T> && sizeof(T) >= 4), T,
                                 std::conditional_t<std::is_integral_v<T>, int32_t, float>>;
 
+template <class From, class To>
+void convert_row(int64_t count, const From* from, To* to) {
+  if constexpr (std::is_same_v<From, Half>) {
+    static const auto kernel = FLAMBEAU_CHOOSE(half_to_float);
+    kernel(count, &from->bits, to);
+  } else if constexpr (std::is_same_v<To, Half>) {
+    static const auto kernel = FLAMBEAU_CHOOSE(float_to_half);
+    kernel(count, from, &to->bits);
+  } else if constexpr (std::is_same_v<From, BFloat>) {
+    static const auto kernel = FLAMBEAU_CHOOSE(bfloat_to_float);
+    kernel(count, &from->bits, to);
+  } else if constexpr (std::is_same_v<To, BFloat>) {
+    static const auto kernel = FLAMBEAU_CHOOSE(float_to_bfloat);
+    kernel(count, from, &to->bits);
+  } else {
+    for (int64_t i = 0; i < count; ++i) to[i] = convert<To>(from[i]);
+  }
+}
+
 // A contiguous copy of a rows x columns matrix in another type.
 template <class To>
 class Converted {
@@ -143,19 +163,11 @@ class Converted {
 
   template <class From>
   void read(const From* from, int64_t ld) {
-    for_rows([&](int64_t i) {
-      for (int64_t j = 0; j < columns_; ++j) {
-        data_[i * columns_ + j] = convert<To>(from[i * ld + j]);
-      }
-    });
+    for_rows([&](int64_t i) { convert_row(columns_, from + i * ld, data_ + i * columns_); });
   }
   template <class From>
   void write(From* to, int64_t ld) const {
-    for_rows([&](int64_t i) {
-      for (int64_t j = 0; j < columns_; ++j) {
-        to[i * ld + j] = convert<From>(data_[i * columns_ + j]);
-      }
-    });
+    for_rows([&](int64_t i) { convert_row(columns_, data_ + i * columns_, to + i * ld); });
   }
   To* data() { return data_; }
   int64_t ld() const { return std::max<int64_t>(columns_, 1); }
