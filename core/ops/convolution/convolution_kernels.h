@@ -1,4 +1,5 @@
-// Convolution on raw contiguous memory: the three products that are each other's gradients.
+// Convolution on raw contiguous memory: the three products that are each other's gradients, for
+// float, double and int64_t.
 #pragma once
 
 #include <cstdint>

@@ -1,0 +1,220 @@
+// Convolution as three bilinear primitives whose gradients are each other.
+//
+// Of input x, weight w and output y, each primitive computes one from the other two:
+//   convolution            y from x and w
+//   convolution_transpose  x from y and w (conv_transpose, and the gradient of the input)
+//   convolution_weight     w from x and y (the gradient of the weight)
+// Attributes::ints holds stride, padding and dilation of every axis and then the groups;
+// more_ints the spatial shape of what is computed, which the other two do not always determine.
+#include "ops/convolution/convolution.h"
+
+#include <array>
+
+#include "ops/convolution/convolution_kernels.h"
+#include "ops/reduction.h"
+#include "ops/views.h"
+#include "tensor/copy.h"
+
+namespace flambeau {
+namespace {
+
+extern const Primitive kConvolution, kTransposed, kWeight;
+
+ConvolutionGeometry geometry_of(const Attributes& attributes, const Dims& x, const Dims& w,
+                                const Dims& y) {
+  const Dims& ints = attributes.ints;
+  int axes = static_cast<int>(ints.size() / 3), missing = 3 - axes;
+  ConvolutionGeometry geometry{x[0],      ints.back(), x[1],      y[1],      {1, 1, 1},
+                               {1, 1, 1}, {1, 1, 1},   {1, 1, 1}, {0, 0, 0}, {1, 1, 1}};
+  for (int i = 0; i < axes; ++i) {
+    geometry.input[missing + i] = x[2 + i];
+    geometry.kernel[missing + i] = w[2 + i];
+    geometry.output[missing + i] = y[2 + i];
+    geometry.stride[missing + i] = ints[i];
+    geometry.padding[missing + i] = ints[axes + i];
+    geometry.dilation[missing + i] = ints[2 * axes + i];
+  }
+  return geometry;
+}
+
+Dims spatial(const Dims& shape) { return Dims(shape.begin() + 2, shape.end()); }
+Dims with_spatial(int64_t first, int64_t second, const Dims& spatial_shape) {
+  Dims shape{first, second};
+  for (int64_t length : spatial_shape) shape.push_back(length);
+  return shape;
+}
+
+// 16-bit floats are computed in float, integers in int64.
+DType compute_type(DType dtype) {
+  if (!is_floating(dtype)) return DType::Int64;
+  return dtype == DType::Float64 ? DType::Float64 : DType::Float32;
+}
+
+using Dense = std::array<TensorRef, 3>;
+
+// Calls body.template operator()<T>(inputs, output) with dense memory of the computing type.
+template <class Body>
+void with_dense(Call& call, Body body) {
+  DType dtype = compute_type(call.output().dtype());
+  Dense dense;
+  for (size_t i = 0; i < call.inputs.size(); ++i) {
+    const TensorRef& input = call.inputs[i];
+    if (!input) continue;
+    bool usable = input->contiguous() && input->dtype() == dtype;
+    dense[i] = usable ? input : dense_copy(*input, dtype);
+  }
+  TensorRef out = call.outputs[0];
+  if (out->dtype() != dtype) out = Tensor::empty(out->shape(), dtype);
+  if (dtype == DType::Float32) {
+    body.template operator()<float>(dense, *out);
+  } else if (dtype == DType::Float64) {
+    body.template operator()<double>(dense, *out);
+  } else {
+    body.template operator()<int64_t>(dense, *out);
+  }
+  if (out != call.outputs[0]) copy(call.output(), *out);
+}
+
+void infer_convolution(Call& call) {
+  const Tensor& x = call.input(0);
+  call.expect(0, with_spatial(x.size(0), call.input(1).size(0), call.attributes.more_ints),
+              x.dtype());
+}
+void infer_transposed(Call& call) {
+  const Tensor& y = call.input(0);
+  int64_t channels = call.input(1).size(1) * call.attributes.ints.back();
+  call.expect(0, with_spatial(y.size(0), channels, call.attributes.more_ints), y.dtype());
+}
+void infer_weight(Call& call) {
+  const Tensor& x = call.input(0);
+  int64_t channels = x.size(1) / call.attributes.ints.back();
+  call.expect(0, with_spatial(call.input(1).size(1), channels, call.attributes.more_ints),
+              x.dtype());
+}
+
+// Shapes of input, weight and output of the convolution that a call is part of.
+template <class Kernel>
+void run_product(Call& call, const Dims& x, const Dims& w, const Dims& y, Kernel kernel) {
+  if (call.output().numel() == 0) return;
+  ConvolutionGeometry geometry = geometry_of(call.attributes, x, w, y);
+  with_dense(call, [&]<class T>(const Dense& inputs, Tensor& out) {
+    const T* bias = inputs[2] ? inputs[2]->data<T>() : nullptr;
+    kernel(geometry, inputs[0]->data<T>(), inputs[1]->data<T>(), bias, out.data<T>());
+  });
+}
+
+void run_convolution(Call& call) {
+  run_product(call, call.input(0).shape(), call.input(1).shape(), call.output().shape(),
+              [](const ConvolutionGeometry& geometry, auto* x, auto* w, auto* bias, auto* y) {
+                convolution_forward(geometry, x, w, bias, y);
+              });
+}
+void run_transposed(Call& call) {
+  run_product(call, call.output().shape(), call.input(1).shape(), call.input(0).shape(),
+              [](const ConvolutionGeometry& geometry, auto* y, auto* w, auto* bias, auto* x) {
+                convolution_input_gradient(geometry, y, w, bias, x);
+              });
+}
+void run_weight(Call& call) {
+  run_product(call, call.input(0).shape(), call.output().shape(), call.input(1).shape(),
+              [](const ConvolutionGeometry& geometry, auto* x, auto* y, auto*, auto* w) {
+                convolution_weight_gradient(geometry, x, y, w);
+              });
+}
+
+// The rules: `product` applies one of the primitives with the attributes of the call.
+TensorRef product(const Primitive& primitive, const Gradient& gradient, const TensorRef& a,
+                  const TensorRef& b, const Dims& spatial_shape) {
+  Attributes attributes = gradient.attributes();
+  attributes.more_ints = spatial_shape;
+  return apply(primitive, {a, b}, std::move(attributes));
+}
+void set_bias_gradient(Gradient& gradient) {
+  if (gradient.input_count() < 3 || !gradient.needs(2)) return;
+  int64_t channels = gradient.input_shape(2)[0];
+  Dims kept(gradient.g()->dim(), 1);
+  kept[1] = channels;
+  gradient.set(2, view(sum_to(gradient.g(), kept), {channels}));
+}
+
+void convolution_rule(Gradient& gradient) {
+  const TensorRef& g = gradient.g();
+  if (gradient.needs(0)) {
+    Dims shape = spatial(gradient.input_shape(0));
+    gradient.set(0, product(kTransposed, gradient, g, gradient.input(1), shape));
+  }
+  if (gradient.needs(1)) {
+    Dims shape = spatial(gradient.input_shape(1));
+    gradient.set(1, product(kWeight, gradient, gradient.input(0), g, shape));
+  }
+  set_bias_gradient(gradient);
+}
+void transposed_rule(Gradient& gradient) {
+  const TensorRef& g = gradient.g();
+  if (gradient.needs(0)) {
+    Dims shape = spatial(gradient.input_shape(0));
+    gradient.set(0, product(kConvolution, gradient, g, gradient.input(1), shape));
+  }
+  if (gradient.needs(1)) {
+    Dims shape = spatial(gradient.input_shape(1));
+    gradient.set(1, product(kWeight, gradient, g, gradient.input(0), shape));
+  }
+  set_bias_gradient(gradient);
+}
+void weight_rule(Gradient& gradient) {
+  const TensorRef& g = gradient.g();
+  if (gradient.needs(0)) {
+    Dims shape = spatial(gradient.input_shape(0));
+    gradient.set(0, product(kTransposed, gradient, gradient.input(1), g, shape));
+  }
+  if (gradient.needs(1)) {
+    Dims shape = spatial(gradient.input_shape(1));
+    gradient.set(1, product(kConvolution, gradient, gradient.input(0), g, shape));
+  }
+}
+
+// Each operand's gradient reads the other operand.
+Saved save_other(const Call&, uint32_t needs) {
+  return {(needs & 1 ? 2u : 0u) | (needs & 2 ? 1u : 0u), 0};
+}
+
+const Primitive kConvolution{
+    .name = "convolution",
+    .infer = infer_convolution,
+    .run = run_convolution,
+    .gradient = convolution_rule,
+    .saved_inputs = 3,
+    .grad_name = "ConvolutionBackward0",
+    .saves = save_other,
+};
+const Primitive kTransposed{
+    .name = "convolution_transpose",
+    .infer = infer_transposed,
+    .run = run_transposed,
+    .gradient = transposed_rule,
+    .saved_inputs = 3,
+    .grad_name = "ConvolutionBackward0",
+    .saves = save_other,
+};
+const Primitive kWeight{
+    .name = "convolution_weight",
+    .infer = infer_weight,
+    .run = run_weight,
+    .gradient = weight_rule,
+    .saved_inputs = 3,
+    .grad_name = "ConvolutionBackwardBackward0",
+    .saves = save_other,
+};
+
+}  // namespace
+
+TensorRef convolution(const TensorRef& x, const TensorRef& w, const TensorRef& bias,
+                      Attributes attributes) {
+  return apply(kConvolution, {x, w, bias}, std::move(attributes));
+}
+TensorRef convolution_transpose(const TensorRef& y, const TensorRef& w, const TensorRef& bias,
+                                Attributes attributes) {
+  return apply(kTransposed, {y, w, bias}, std::move(attributes));
+}
+
+}  // namespace flambeau

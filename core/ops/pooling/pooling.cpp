@@ -1,0 +1,254 @@
+// Pooling as primitives. Maxima keep the positions they came from, so their gradient scatters and
+// the gradient of that gathers again; averages are linear, their gradient is the transpose.
+//
+// Attributes::ints holds kernel, stride, padding and dilation of every axis (a kernel of 0 means
+// adaptive windows), more_ints the spatial shape of the result; averages also use flag (count the
+// padding) and scalars[0] (the divisor, 0 for the number of elements).
+#include "ops/pooling/pooling.h"
+
+#include <algorithm>
+
+#include "base/thread_pool.h"
+#include "ops/pooling/pooling_kernels.h"
+#include "ops/views.h"
+#include "tensor/copy.h"
+
+namespace flambeau {
+namespace {
+
+extern const Primitive kScatter, kGather, kSpread;
+extern const Primitive kAverage[2][2];
+
+int axes_of(const Call& call) { return static_cast<int>(call.attributes.more_ints.size()); }
+
+// The last dimensions of `shape` replaced.
+Dims with_spatial(const Dims& shape, const Dims& spatial) {
+  Dims result = shape;
+  for (int64_t i = 0; i < spatial.size(); ++i) {
+    result[shape.size() - spatial.size() + i] = spatial[i];
+  }
+  return result;
+}
+Dims spatial_of(const Dims& shape, int axes) { return Dims(shape.end() - axes, shape.end()); }
+
+// 16-bit floats are computed in float, integers in int64.
+DType compute_type(DType dtype) {
+  if (!is_floating(dtype)) return DType::Int64;
+  return dtype == DType::Float64 ? DType::Float64 : DType::Float32;
+}
+TensorRef dense(const Tensor& tensor, DType dtype) {
+  if (tensor.contiguous() && tensor.dtype() == dtype)
+    return TensorRef::share(const_cast<Tensor*>(&tensor));
+  return dense_copy(tensor, dtype);
+}
+
+template <class T>
+const PoolKernels<T>& kernels() {
+  if constexpr (std::is_same_v<T, float>) {
+    return *FLAMBEAU_CHOOSE(pool_kernels_float);
+  } else if constexpr (std::is_same_v<T, double>) {
+    return *FLAMBEAU_CHOOSE(pool_kernels_double);
+  } else {
+    return *FLAMBEAU_CHOOSE(pool_kernels_int64);
+  }
+}
+
+// Calls body.template operator()<T>(input, output) with dense memory of the computing type.
+template <class Body>
+void with_dense(Call& call, Body body) {
+  if (call.output().numel() == 0) return;
+  DType dtype = compute_type(call.output().dtype());
+  TensorRef in = dense(call.input(0), dtype), out = call.outputs[0];
+  if (out->dtype() != dtype) out = Tensor::empty(out->shape(), dtype);
+  if (dtype == DType::Float32) {
+    body.template operator()<float>(in->data<float>(), out->data<float>());
+  } else if (dtype == DType::Float64) {
+    body.template operator()<double>(in->data<double>(), out->data<double>());
+  } else {
+    body.template operator()<int64_t>(in->data<int64_t>(), out->data<int64_t>());
+  }
+  if (out != call.outputs[0]) copy(call.output(), *out);
+}
+
+PoolGeometry geometry_of(const Call& call, const Dims& input, const Dims& output) {
+  const Dims& ints = call.attributes.ints;
+  int axes = axes_of(call);
+  PoolGeometry geometry{{{1, 1, 1, 1, 0, 1}, {1, 1, 1, 1, 0, 1}, {1, 1, 1, 1, 0, 1}}};
+  for (int i = 0; i < axes; ++i) {
+    int64_t from = input[input.size() - axes + i], to = output[output.size() - axes + i];
+    PoolAxis& axis = geometry.axis[3 - axes + i];
+    axis = {from, to, ints[i], ints[axes + i], ints[2 * axes + i], ints[3 * axes + i]};
+    // Adaptive windows of one length are ordinary windows.
+    if (axis.kernel == 0 && to > 0 && from % to == 0) axis = {from, to, from / to, from / to, 0, 1};
+  }
+  geometry.include_padding = call.attributes.flag != 0;
+  geometry.divisor = call.attributes.scalars[0].to_int();
+  return geometry;
+}
+
+int64_t grain_for(const PoolGeometry& geometry) {
+  int64_t work = geometry.input_size() + 8 * geometry.output_size();
+  return std::max<int64_t>(1, 2 * kGrain / std::max<int64_t>(work, 1));
+}
+
+void infer_max(Call& call) {
+  const Tensor& x = call.input(0);
+  Dims shape = with_spatial(x.shape(), call.attributes.more_ints);
+  call.output_count = 2;
+  call.expect(0, shape, x.dtype());
+  call.expect(1, shape, DType::Int64);
+}
+void run_max(Call& call) {
+  PoolGeometry geometry = geometry_of(call, call.input(0).shape(), call.output().shape());
+  int64_t* indices = call.output(1).data<int64_t>();
+  int64_t from = geometry.input_size(), to = geometry.output_size();
+  with_dense(call, [&]<class T>(const T* x, T* out) {
+    int64_t planes = call.output().numel() / to;
+    parallel_for(planes, grain_for(geometry), [&](int64_t begin, int64_t end) {
+      kernels<T>().max(geometry, end - begin, x + begin * from, out + begin * to,
+                       indices + begin * to);
+    });
+  });
+}
+void max_rule(Gradient& gradient) {
+  Attributes attributes;
+  attributes.more_ints =
+      spatial_of(gradient.input_shape(0), static_cast<int>(gradient.attributes().more_ints.size()));
+  gradient.set(0, apply(kScatter, {gradient.g(), gradient.output(1)}, std::move(attributes)));
+}
+
+// Inputs: values or gradients, and int64 positions in the last dimensions of the larger tensor.
+void infer_moved(Call& call) {
+  const Tensor& x = call.input(0);
+  call.expect(0, with_spatial(x.shape(), call.attributes.more_ints), x.dtype());
+}
+// Calls move(plane of the larger tensor, position, value of the smaller tensor).
+template <class T, class Large, class Small, class Move>
+void each_position(int64_t planes, int64_t large_size, int64_t small_size, Large* large,
+                   Small* small, const int64_t* indices, Move move) {
+  int64_t grain = std::max<int64_t>(1, kGrain / std::max<int64_t>(large_size + small_size, 1));
+  parallel_for(planes, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t plane = begin; plane < end; ++plane) {
+      for (int64_t i = plane * small_size; i < (plane + 1) * small_size; ++i) {
+        // A window without elements has no position.
+        if (indices[i] >= 0) move(large[plane * large_size + indices[i]], small[i]);
+      }
+    }
+  });
+}
+int64_t plane_size(const Dims& shape, int axes) {
+  return count_elements(Dims(shape.end() - axes, shape.end()));
+}
+void run_scatter(Call& call) {
+  int axes = axes_of(call);
+  TensorRef indices = dense(call.input(1), DType::Int64);
+  int64_t large = plane_size(call.output().shape(), axes);
+  int64_t small = plane_size(call.input(0).shape(), axes);
+  with_dense(call, [&]<class T>(const T* g, T* x) {
+    int64_t planes = call.output().numel() / large;
+    std::fill(x, x + call.output().numel(), T(0));
+    each_position<T>(planes, large, small, x, g, indices->data<int64_t>(),
+                     [](T& to, T from) { to += from; });
+  });
+}
+void run_gather(Call& call) {
+  int axes = axes_of(call);
+  TensorRef indices = dense(call.input(1), DType::Int64);
+  int64_t small = plane_size(call.output().shape(), axes);
+  int64_t large = plane_size(call.input(0).shape(), axes);
+  with_dense(call, [&]<class T>(const T* x, T* out) {
+    int64_t planes = call.output().numel() / small;
+    std::fill(out, out + call.output().numel(), T(0));
+    each_position<T>(planes, large, small, x, out, indices->data<int64_t>(),
+                     [](T from, T& to) { to = from; });
+  });
+}
+template <const Primitive& adjoint>
+void moved_rule(Gradient& gradient) {
+  Attributes attributes;
+  int axes = static_cast<int>(gradient.attributes().more_ints.size());
+  attributes.more_ints = spatial_of(gradient.input_shape(0), axes);
+  gradient.set(0, apply(adjoint, {gradient.g(), gradient.input(1)}, std::move(attributes)));
+}
+
+void run_average(Call& call) {
+  PoolGeometry geometry = geometry_of(call, call.input(0).shape(), call.output().shape());
+  int64_t from = geometry.input_size(), to = geometry.output_size();
+  with_dense(call, [&]<class T>(const T* x, T* out) {
+    int64_t planes = call.output().numel() / to;
+    parallel_for(planes, grain_for(geometry), [&](int64_t begin, int64_t end) {
+      kernels<T>().average(geometry, end - begin, x + begin * from, out + begin * to);
+    });
+  });
+}
+void run_spread(Call& call) {
+  PoolGeometry geometry = geometry_of(call, call.output().shape(), call.input(0).shape());
+  int64_t from = geometry.output_size(), to = geometry.input_size();
+  with_dense(call, [&]<class T>(const T* g, T* x) {
+    int64_t planes = call.output().numel() / to;
+    parallel_for(planes, grain_for(geometry), [&](int64_t begin, int64_t end) {
+      kernels<T>().spread(geometry, end - begin, g + begin * from, x + begin * to);
+    });
+  });
+}
+void set_adjoint(Gradient& gradient, const Primitive& adjoint) {
+  Attributes attributes = gradient.attributes();
+  int axes = static_cast<int>(attributes.more_ints.size());
+  attributes.more_ints = spatial_of(gradient.input_shape(0), axes);
+  gradient.set(0, apply(adjoint, {gradient.g()}, std::move(attributes)));
+}
+void average_rule(Gradient& gradient) { set_adjoint(gradient, kSpread); }
+void spread_rule(Gradient& gradient) { set_adjoint(gradient, kAverage[0][0]); }
+
+constexpr Primitive max_primitive(const char* name, const char* grad_name) {
+  return {.name = name,
+          .infer = infer_max,
+          .run = run_max,
+          .gradient = max_rule,
+          .saved_outputs = 2,
+          .grad_name = grad_name};
+}
+constexpr Primitive moved_primitive(const char* name, void (*run)(Call&), void (*rule)(Gradient&)) {
+  return {.name = name, .infer = infer_moved, .run = run, .gradient = rule, .saved_inputs = 2};
+}
+constexpr Primitive average_primitive(const char* name, void (*run)(Call&), void (*rule)(Gradient&),
+                                      const char* grad_name = nullptr) {
+  return {.name = name, .infer = infer_moved, .run = run, .gradient = rule, .grad_name = grad_name};
+}
+
+const Primitive kScatter = moved_primitive("pool_scatter", run_scatter, moved_rule<kGather>);
+const Primitive kGather = moved_primitive("pool_gather", run_gather, moved_rule<kScatter>);
+
+const Primitive kMax[2][2] = {
+    {max_primitive("max_pool2d", "MaxPool2DWithIndicesBackward0"),
+     max_primitive("max_pool3d", "MaxPool3DWithIndicesBackward0")},
+    {max_primitive("adaptive_max_pool2d", "AdaptiveMaxPool2DBackward0"),
+     max_primitive("adaptive_max_pool3d", "AdaptiveMaxPool3DBackward0")},
+};
+const Primitive kAverage[2][2] = {
+    {average_primitive("avg_pool2d", run_average, average_rule, "AvgPool2DBackward0"),
+     average_primitive("avg_pool3d", run_average, average_rule, "AvgPool3DBackward0")},
+    {average_primitive("adaptive_avg_pool2d", run_average, average_rule,
+                       "AdaptiveAvgPool2DBackward0"),
+     average_primitive("adaptive_avg_pool3d", run_average, average_rule,
+                       "AdaptiveAvgPool3DBackward0")},
+};
+const Primitive kSpread = average_primitive("pool_spread", run_spread, spread_rule);
+
+bool is_adaptive(const Attributes& attributes) { return attributes.ints[0] == 0; }
+
+}  // namespace
+
+TensorList max_pool(const TensorRef& x, Attributes attributes) {
+  const Primitive& primitive = kMax[is_adaptive(attributes)][attributes.more_ints.size() - 2];
+  Call call{primitive, {&x, 1}, std::move(attributes), {}, {}, 2, {}};
+  apply(call);
+  return {call.outputs[0], call.outputs[1]};
+}
+
+TensorRef average_pool(const TensorRef& x, Attributes attributes) {
+  const Primitive& primitive = kAverage[is_adaptive(attributes)][attributes.more_ints.size() - 2];
+  return apply(primitive, {x}, std::move(attributes));
+}
+
+}  // namespace flambeau
