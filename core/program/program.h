@@ -3,6 +3,7 @@
 // pass over memory.
 #pragma once
 
+#include <atomic>
 #include <span>
 #include <string>
 #include <vector>
@@ -22,11 +23,13 @@ enum class Instruction : uint8_t {
   Count
 };
 
-// Operands are indices of earlier values. A value is one number per element, or one number per
-// row (`row`) when it stems from a row instruction and everything it depends on does.
+// How many numbers a value is: one per run, one per row (last axis), one per element.
+enum class Extent : uint8_t { Uniform, Row, Element };
+
+// Operands are indices of earlier values, -1 where there are fewer.
 struct Value {
   Instruction instruction = Instruction::Input;
-  bool row = false;
+  Extent extent = Extent::Element;
   int32_t index = 0;  // of an Input
   int32_t operands[3] = {-1, -1, -1};
   double constant = 0;
@@ -37,20 +40,33 @@ struct Value {
 enum class Precision : uint8_t { Float32, Float64, Int64 };
 Precision precision_of(DType dtype);
 
+// How a program is executed (machine.cpp); made at its first run.
+class Plan;
+
+// Immutable once built (builder.h).
 class Program : public Object {
  public:
+  ~Program() override;
+
   int input_count = 0;
   std::vector<Value> values;     // operands come before their users
   std::vector<int32_t> outputs;  // indices of values
-  bool has_rows = false;         // contains row instructions: runs over whole last axes
+  bool has_rows = false;         // contains row values: runs over whole last axes
+  // The operator's own derivative, if it names one: a program of the inputs, the outputs and the
+  // incoming gradients, in this order, whose outputs are the gradients of the inputs.
+  Ref<Program> derivative;
 
   std::string to_string() const;  // one line per value, for golden tests and reports
   uint64_t hash() const;
+
+ private:
+  friend const Plan& plan_of(const Program& program);
+  mutable std::atomic<Plan*> plan_{nullptr};
 };
 using ProgramRef = Ref<Program>;
 
 // The gradient of a program as a program again. Its inputs are those of `reads`, in order; its
-// outputs are the gradients of the inputs in `wanted` (ascending).
+// outputs are the gradients of the inputs in `wanted` (ascending), but for those in `zero`.
 struct Derivative {
   struct Read {
     enum class Kind : uint8_t { Gradient, Input, Output } kind;
@@ -58,7 +74,7 @@ struct Derivative {
   };
   ProgramRef program;
   std::vector<Read> reads;
-  // Bit i of `zero`: the gradient of wanted input i is identically zero (nothing to propagate).
+  // Bit i: the gradient of input i is identically zero and has no output.
   uint32_t zero = 0;
 };
 Derivative differentiate(const Program& program, uint32_t wanted);
