@@ -133,7 +133,7 @@ void Differentiator::propagate(size_t v) {
   using namespace symbolic;
   const Value& value = program_.values[v];
   const Symbol g(builder_, adjoints_[v]);
-  const Symbol a = forward(value.operands[0]), b = forward(value.operands[1]),
+  [[maybe_unused]] const Symbol a = forward(value.operands[0]), b = forward(value.operands[1]),
                c = forward(value.operands[2]), out = result(v);
   auto wants = [&](int i) { return active_[value.operands[i]]; };
 #define FLAMBEAU_IS_NONE(...) (std::string_view(#__VA_ARGS__) == "none")

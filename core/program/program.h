@@ -91,6 +91,9 @@ struct ProgramInput {
 void run_program(const Program& program, Precision precision, std::span<const ProgramInput> inputs,
                  std::span<Tensor* const> outputs);
 
+using Executor = decltype(&run_program);
+extern Executor program_executor;  // what run_program calls
+
 // Direct path: one instruction on contiguous memory of the precision's own type. A bit in
 // `scalars` says that operand i points to one value instead of `count`.
 using Kernel = void (*)(void* out, const void* a, const void* b, const void* c, int64_t count,

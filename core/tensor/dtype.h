@@ -24,7 +24,8 @@ enum class DType : uint8_t {
 };
 inline constexpr int kDTypeCount = 10;
 
-// 16-bit floats are stored only; arithmetic happens in float.
+// 16-bit floats are stored only; arithmetic happens in float. Conversions are always inlined:
+// kernels compiled for several instruction sets must not share one copy.
 struct Half {
   uint16_t bits;
 };
@@ -32,21 +33,21 @@ struct BFloat {
   uint16_t bits;
 };
 
-inline float to_float(BFloat value) {
+[[gnu::always_inline]] inline float to_float(BFloat value) {
   uint32_t bits = static_cast<uint32_t>(value.bits) << 16;
   float result;
   std::memcpy(&result, &bits, 4);
   return result;
 }
 // Rounds to nearest even; a NaN stays a (quiet) NaN.
-inline BFloat to_bfloat(float value) {
+[[gnu::always_inline]] inline BFloat to_bfloat(float value) {
   uint32_t bits;
   std::memcpy(&bits, &value, 4);
   uint32_t rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
   uint32_t nan = (bits >> 16) | 0x40;
   return {static_cast<uint16_t>((bits & 0x7FFFFFFF) > 0x7F800000 ? nan : rounded)};
 }
-inline float to_float(Half value) {
+[[gnu::always_inline]] inline float to_float(Half value) {
   uint32_t sign = static_cast<uint32_t>(value.bits & 0x8000) << 16;
   uint32_t magnitude = value.bits & 0x7FFF;
   // Shift exponent and mantissa into place, then rescale by 2^112: exact for subnormals as well.
@@ -65,7 +66,7 @@ inline float to_float(Half value) {
   return result;
 }
 // Rounds to nearest even, overflows to infinity.
-inline Half to_half(float value) {
+[[gnu::always_inline]] inline Half to_half(float value) {
   uint32_t bits;
   std::memcpy(&bits, &value, 4);
   uint32_t sign = bits >> 16 & 0x8000;
@@ -151,7 +152,7 @@ using Compute = std::conditional_t<std::is_same_v<T, Half> || std::is_same_v<T, 
 
 // Converts one value between any two element types, saturating nowhere (as C, except to bool).
 template <class To, class From>
-inline To convert(From value) {
+[[gnu::always_inline]] inline To convert(From value) {
   if constexpr (std::is_same_v<To, From>) {
     return value;
   } else if constexpr (std::is_same_v<From, Half> || std::is_same_v<From, BFloat>) {

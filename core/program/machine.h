@@ -1,0 +1,17 @@
+// One run of the block machine prepared for use on several sets of tensors (foreach_program).
+#pragma once
+
+#include "program/program.h"
+
+namespace flambeau {
+
+// Runs a program on tensors k = 0, 1, ...: input i reads inputs[i][k], or a number for all k;
+// outputs[j][k] are written, in place or not. All k in one parallel loop.
+struct ForeachInput {
+  std::span<Tensor* const> tensors;  // empty: the number
+  Scalar number;
+};
+void run_foreach(const Program& program, Precision precision, std::span<const ForeachInput> inputs,
+                 std::span<const std::span<Tensor* const>> outputs);
+
+}  // namespace flambeau

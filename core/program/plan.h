@@ -1,0 +1,24 @@
+// What the block machine derives from a program once: which register holds which value.
+#pragma once
+
+#include "program/program.h"
+
+namespace flambeau {
+
+class Plan {
+ public:
+  explicit Plan(const Program& program);
+
+  int register_count = 0;          // blocks of elements
+  int row_value_count = 0;         // values of one number per row
+  std::vector<int32_t> registers;  // by value: its block register (Element), or its row register
+  std::vector<int32_t> expanded;   // by value: block register of a Row value spread over its row
+  std::vector<int32_t> last_use;   // by value: the last value that reads it, or itself
+  std::vector<int32_t> inputs;     // values that are inputs
+  int cost = 0;                    // of one element, in additions
+};
+
+// Made at the first call; belongs to the program.
+const Plan& plan_of(const Program& program);
+
+}  // namespace flambeau
