@@ -1,11 +1,16 @@
-// Elementwise and row-wise operators: a program, a rule for the result's type, and names. One
-// Pointwise is a primitive; its gradient is derived from the program and is a Pointwise again.
+// Elementwise and row-wise operators: a program, a rule for the result's type, and names. A
+// Pointwise is a primitive; its gradient is derived from the program and made of Pointwises again.
+//
+// Note [Calls of pointwise operators]: Call.inputs are the operands, null where one is a number.
+// Attributes.scalars are the numbers in order: those among the operands, then the parameters (all
+// of them in Attributes.object when there are more than four). Attributes.dtype is the type that
+// is computed in, bit i of Attributes.flag says that operand i is a tensor.
 #pragma once
 
+#include <atomic>
 #include <initializer_list>
-#include <memory>
-#include <mutex>
 #include <string>
+#include <vector>
 
 #include "ops/primitive.h"
 #include "ops/registry.h"
@@ -20,7 +25,7 @@ enum class Promotion : uint8_t {
   Floating,  // sin: integers become the default floating type
   Compare,   // eq: computed in the common type, result Bool
   Integral,  // bitwise_and: common type, which must not be floating
-  First,     // the first operand's type, whatever the others are
+  First,     // the first tensor's type, whatever the others are
 };
 
 // A tensor or a number, implicitly made from either.
@@ -34,31 +39,38 @@ struct Operand : TensorOrScalar {
   Operand(double value) : Operand(Scalar(value)) {}
 };
 
+class BackwardPlan;
+
 struct Pointwise : Primitive {
   std::string name_text;
   std::string grad_name_text;
-  ProgramRef program;  // inputs: the operands in order, then the scalar parameters
+  ProgramRef program;  // inputs: the operands in order, then the parameters (numbers)
   Promotion promotion = Promotion::Common;
-  int operand_count = 0;       // inputs that may be tensors
-  uint32_t not_promoting = 0;  // bit i: operand i has no say in the type (where's condition)
-  bool rejects_bool = false;   // sub, neg: PyTorch refuses Bool
+  int operand_count = 0;                // inputs that may be tensors
+  uint32_t not_promoting = 0;           // bit i: operand i has no say in the type (a condition)
+  const char* bool_refusal = nullptr;   // set: Bool is refused, with this hint
   const Pointwise* for_bool = nullptr;  // used instead when the common type is Bool
+  // One instruction on its operands in order: its kernels by dtype, where the result has the
+  // operands' type and nothing needs converting.
+  Kernel direct[kDTypeCount] = {};
+  int cost = 1;
 
   Pointwise(std::string name, ProgramRef program, Promotion promotion, int operand_count,
             std::string grad_name = {});
   ~Pointwise();
+  int parameter_count() const { return program->input_count - operand_count; }
+  const BackwardPlan& backward(uint32_t needs) const;
 
  private:
-  friend struct PointwiseGradient;
-  Kernel direct_[3] = {};  // single instruction: its kernels by precision
-  mutable std::mutex mutex_;
-  mutable std::shared_ptr<struct BackwardPlan> backward_[8];
+  static constexpr int kPlans = 8;  // by needs; operators of more operands share the last list
+  mutable std::atomic<BackwardPlan*> plans_[kPlans] = {};
 };
 
 // The operator of one instruction ("exp", "add"); made at first use, lives forever.
 const Pointwise& pointwise_of(Instruction instruction);
 
-// Applies an operator: promotes, broadcasts, runs, records.
+// Applies an operator: promotes, broadcasts, runs, records. `operands` are followed by the
+// parameters, if any.
 TensorRef pointwise(const Pointwise& op, std::span<const Operand> operands);
 inline TensorRef pointwise(const Pointwise& op, std::initializer_list<Operand> operands) {
   return pointwise(op, std::span<const Operand>(operands.begin(), operands.size()));
@@ -67,11 +79,11 @@ inline TensorRef pointwise(const Pointwise& op, std::initializer_list<Operand> o
 TensorList pointwise_outputs(const Pointwise& op, std::span<const Operand> operands);
 // Writes into operand 0, which must be a tensor (`x.add_(y)`); returns it.
 TensorRef pointwise_in_place(const Pointwise& op, std::span<const Operand> operands);
-// Writes into `out` (`torch.add(x, y, out=out)`), giving it the result's shape if it is empty.
+// Writes into `out` (`torch.add(x, y, out=out)`), giving it the result's shape; returns it.
 TensorRef pointwise_out(const Pointwise& op, std::span<const Operand> operands,
                         const TensorRef& out);
 
-// The hot paths of `x + y`, `x * 2` and `exp(x)`.
+// The hot paths of `exp(x)`, `x + y` and `x * 2`.
 TensorRef unary(const Pointwise& op, const TensorRef& a);
 TensorRef binary(const Pointwise& op, const TensorRef& a, const TensorRef& b);
 TensorRef binary(const Pointwise& op, const TensorRef& a, Scalar b);
@@ -83,7 +95,7 @@ TensorRef binary(const Pointwise& op, Scalar a, const TensorRef& b);
 void foreach_program(const Program& program, std::span<const TensorList> lists,
                      std::span<const Scalar> numbers, std::span<const int> targets);
 
-// The result type of an operator on these operands, as torch.result_type.
+// The common type of operands, as torch.result_type.
 DType common_type(std::span<const Operand> operands, uint32_t not_promoting = 0);
 // The shape to which all shapes broadcast; `name` opens the message of the RuntimeError.
 Dims broadcast_shapes(const char* name, const Dims& a, const Dims& b);

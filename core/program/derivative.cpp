@@ -170,23 +170,26 @@ Derivative Differentiator::finish(const std::vector<int32_t>& results) {
       outputs.push_back(spread ? builder_.apply(Instruction::spread, results[i]) : results[i]);
     }
   }
-  // Number the inputs that are read: gradients, inputs, outputs.
+  // Number the inputs that are read: gradients, operands, outputs, numbers.
   ProgramRef draft = builder_.finish(0, outputs);
   std::vector<int32_t> order(first_gradient() + gradients_.size(), -1);
   for (const Value& value : draft->values) {
     if (value.instruction == Instruction::Input) order[value.index] = 0;
   }
-  auto read = [&](Derivative::Read::Kind kind, int first, int count) {
+  auto read = [&](Derivative::Read::Kind kind, int first, int count, bool numbers) {
     for (int i = 0; i < count; ++i) {
-      if (order[first + i] < 0) continue;
+      bool number = kind == Derivative::Read::Kind::Input &&
+                    builder_.at(inputs_[i]).extent == Extent::Uniform;
+      if (order[first + i] < 0 || number != numbers) continue;
       order[first + i] = static_cast<int32_t>(derivative.reads.size());
       derivative.reads.push_back({kind, i});
     }
   };
   int output_count = static_cast<int>(program_.outputs.size());
-  read(Derivative::Read::Kind::Gradient, first_gradient(), output_count);
-  read(Derivative::Read::Kind::Input, 0, program_.input_count);
-  read(Derivative::Read::Kind::Output, first_output(), output_count);
+  read(Derivative::Read::Kind::Gradient, first_gradient(), output_count, false);
+  read(Derivative::Read::Kind::Input, 0, program_.input_count, false);
+  read(Derivative::Read::Kind::Output, first_output(), output_count, false);
+  read(Derivative::Read::Kind::Input, 0, program_.input_count, true);
   for (Value& value : draft->values) {
     if (value.instruction == Instruction::Input) value.index = order[value.index];
   }

@@ -1,0 +1,588 @@
+#include "ops/pointwise.h"
+
+#include <memory>
+#include <mutex>
+
+#include "base/thread_pool.h"
+#include "ops/pointwise_call.h"
+#include "program/builder.h"
+#include "tensor/copy.h"
+
+namespace flambeau {
+
+namespace {
+
+// Numbers of a call that do not fit into Attributes.scalars.
+class NumberList : public Object {
+ public:
+  std::vector<Scalar> numbers;
+};
+
+constexpr int kInlineNumbers = 4;
+
+void put_numbers(Attributes& attributes, std::span<const Operand> operands) {
+  int count = 0;
+  for (const Operand& operand : operands) count += !operand.tensor;
+  int next = 0;
+  if (count <= kInlineNumbers) {
+    for (const Operand& operand : operands) {
+      if (!operand.tensor) attributes.scalars[next++] = operand.scalar;
+    }
+    return;
+  }
+  auto list = Ref<NumberList>::adopt(new NumberList);
+  for (const Operand& operand : operands) {
+    if (!operand.tensor) list->numbers.push_back(operand.scalar);
+  }
+  attributes.object = std::move(list);
+}
+
+const Pointwise& pointwise_of(const Call& call) {
+  return static_cast<const Pointwise&>(call.primitive);
+}
+
+// The type to compute in, after the rules for Bool and for integers.
+DType compute_type(const Pointwise& op, DType common) {
+  if (op.promotion == Promotion::Floating && !is_floating(common)) return default_dtype();
+  if (op.promotion == Promotion::Integral && is_floating(common)) {
+    fail(ErrorKind::NotImplemented, op.name, ": expected integer or bool operands, got torch.",
+         dtype_name(common), " (\"", op.name,
+         "\" not implemented for floating types); convert them with .long()");
+  }
+  if (common == DType::Bool && op.bool_refusal) {
+    fail(op.name, ": bool tensors are not supported; ", op.bool_refusal);
+  }
+  return common;
+}
+
+DType first_type(std::span<const Operand> operands) {
+  for (const Operand& operand : operands) {
+    if (operand.tensor) return operand.tensor->dtype();
+  }
+  return default_dtype();
+}
+
+void infer_pointwise(Call& call) {
+  const Pointwise& op = pointwise_of(call);
+  Dims shape;
+  bool first = true;
+  for (const TensorRef& input : call.inputs) {
+    if (!input) continue;
+    if (first) {
+      shape = input->shape();
+    } else if (!(input->shape() == shape)) {
+      shape = broadcast_shapes(op.name, shape, input->shape());
+    }
+    first = false;
+  }
+  DType dtype = op.promotion == Promotion::Compare ? DType::Bool : call.attributes.dtype;
+  call.output_count = static_cast<int>(op.program->outputs.size());
+  for (int j = 0; j < call.output_count; ++j) {
+    bool row = op.program->values[op.program->outputs[j]].extent == Extent::Row;
+    call.expect(j, shape, dtype);
+    if (row && !shape.empty()) call.specs[j].shape.back() = 1;
+  }
+}
+
+void run_pointwise(Call& call) {
+  const Pointwise& op = pointwise_of(call);
+  const Program& program = *op.program;
+  SmallVector<ProgramInput, 8> inputs(program.input_count);
+  PointwiseNumbers numbers(call.attributes);
+  for (int i = 0; i < program.input_count; ++i) {
+    if (i < op.operand_count && call.inputs[i]) {
+      inputs[i].tensor = call.inputs[i].get();
+    } else {
+      inputs[i].scalar = numbers.next();
+    }
+  }
+  Tensor* outputs[kMaxOutputs];
+  bool any = false;
+  for (int j = 0; j < call.output_count; ++j) {
+    outputs[j] = call.outputs[j].get();
+    any |= outputs[j]->numel() > 0;
+  }
+  if (!any) return;
+  run_program(program, precision_of(call.attributes.dtype),
+              {inputs.data(), static_cast<size_t>(inputs.size())},
+              {outputs, static_cast<size_t>(call.output_count)});
+}
+
+std::string camel_case(const std::string& name) {
+  std::string result;
+  bool upper = true;
+  for (char c : name) {
+    if (c == '_') {
+      upper = true;
+    } else {
+      result += upper ? static_cast<char>(std::toupper(c)) : c;
+      upper = false;
+    }
+  }
+  return result;
+}
+
+// The one instruction of a program whose operands are its inputs in order; else Count.
+Instruction only_instruction(const Program& program) {
+  int inputs = program.input_count;
+  if (program.outputs.size() != 1 || static_cast<int>(program.values.size()) != inputs + 1) {
+    return Instruction::Count;
+  }
+  const Value& value = program.values[inputs];
+  if (program.outputs[0] != inputs || arity_of(value.instruction) != inputs ||
+      kind_of(value.instruction) == InstructionKind::Row) {
+    return Instruction::Count;
+  }
+  for (int i = 0; i < inputs; ++i) {
+    const Value& input = program.values[i];
+    if (input.instruction != Instruction::Input || input.index != i || value.operands[i] != i) {
+      return Instruction::Count;
+    }
+  }
+  return value.instruction;
+}
+
+}  // namespace
+
+Scalar PointwiseNumbers::next() {
+  if (!attributes_.object) return attributes_.scalars[next_++];
+  return static_cast<const NumberList&>(*attributes_.object).numbers[next_++];
+}
+
+Pointwise::Pointwise(std::string name, ProgramRef program_, Promotion promotion_,
+                     int operand_count_, std::string grad_name)
+    : name_text(std::move(name)),
+      grad_name_text(grad_name.empty() ? camel_case(name_text) + "Backward0"
+                                       : std::move(grad_name)),
+      program(std::move(program_)),
+      promotion(promotion_),
+      operand_count(operand_count_) {
+  Primitive::name = name_text.c_str();
+  Primitive::grad_name = grad_name_text.c_str();
+  infer = &infer_pointwise;
+  run = &run_pointwise;
+  if (promotion != Promotion::Compare && promotion != Promotion::Integral) {
+    gradient = &pointwise_gradient;
+    saves = &pointwise_saves;
+  }
+  require(static_cast<int>(program->outputs.size()) <= kMaxOutputs, name_text, ": at most ",
+          kMaxOutputs, " results, got ", program->outputs.size());
+  for (const Value& value : program->values) cost += cost_of(value.instruction);
+  Instruction instruction = only_instruction(*program);
+  if (instruction == Instruction::Count || promotion == Promotion::Compare) return;
+  for (DType dtype : {DType::Float32, DType::Float64, DType::Int64}) {
+    bool fits = dtype == DType::Int64
+                    ? promotion == Promotion::Common || promotion == Promotion::Integral
+                    : promotion != Promotion::Integral;
+    if (fits) direct[static_cast<int>(dtype)] = kernel_of(instruction, precision_of(dtype));
+  }
+}
+
+Pointwise::~Pointwise() {
+  for (auto& plan : plans_) delete_backward_plans(plan.load());
+}
+
+const Pointwise& pointwise_of(Instruction instruction) {
+  static std::atomic<const Pointwise*> table[static_cast<int>(Instruction::Count)] = {};
+  static std::mutex mutex;
+  auto& slot = table[static_cast<int>(instruction)];
+  if (const Pointwise* found = slot.load(std::memory_order_acquire)) return *found;
+  static constexpr Promotion kRule[] = {Promotion::Common,  Promotion::Floating,
+                                        Promotion::Integral, Promotion::Compare,
+                                        Promotion::Common,  Promotion::Common};
+  Builder builder;
+  int arity = arity_of(instruction);
+  int32_t operands[3] = {-1, -1, -1};
+  for (int i = 0; i < arity; ++i) operands[i] = builder.input(i);
+  int32_t result = builder.apply(instruction, operands[0], operands[1], operands[2]);
+  auto op = std::make_unique<Pointwise>(
+      name_of(instruction), builder.finish(arity, {&result, 1}),
+      kRule[static_cast<int>(kind_of(instruction))], arity);
+  if (instruction == Instruction::sub) {
+    op->bool_refusal = "use the ^ operator or logical_xor() instead";
+  }
+  if (instruction == Instruction::neg) {
+    op->bool_refusal = "to invert a mask, use the ~ operator or logical_not() instead";
+  }
+  if (instruction == Instruction::bitwise_not) {
+    op->for_bool = &pointwise_of(Instruction::logical_not);
+  }
+  std::lock_guard lock(mutex);
+  if (const Pointwise* found = slot.load()) return *found;
+  slot.store(op.get(), std::memory_order_release);
+  return *op.release();
+}
+
+Dims broadcast_shapes(const char* name, const Dims& a, const Dims& b) {
+  Dims shape = a.size() >= b.size() ? a : b;
+  int64_t skip_a = shape.size() - a.size(), skip_b = shape.size() - b.size();
+  for (int64_t d = 0; d < shape.size(); ++d) {
+    int64_t from_a = d < skip_a ? 1 : a[d - skip_a], from_b = d < skip_b ? 1 : b[d - skip_b];
+    require(from_a == from_b || from_a == 1 || from_b == 1, name, ": shapes ", a, " and ", b,
+            " cannot be broadcast: The size of tensor a (", from_a,
+            ") must match the size of tensor b (", from_b, ") at non-singleton dimension ", d,
+            "; sizes must be equal or 1, counted from the last dimension");
+    shape[d] = from_a == 1 ? from_b : from_a;
+  }
+  return shape;
+}
+
+DType common_type(std::span<const Operand> operands, uint32_t not_promoting) {
+  // By category: tensors with dimensions, 0-d tensors, numbers.
+  DType types[3];
+  bool present[3] = {};
+  auto include = [&](int category, DType dtype) {
+    types[category] = present[category] ? promote_types(types[category], dtype) : dtype;
+    present[category] = true;
+  };
+  for (size_t i = 0; i < operands.size(); ++i) {
+    if (i < 32 && (not_promoting >> i & 1)) continue;
+    const Operand& operand = operands[i];
+    if (!operand.tensor) {
+      include(2, operand.scalar.dtype());
+    } else if (operand.tensor->wrapped_number()) {
+      DType dtype = operand.tensor->dtype();
+      include(2, is_floating(dtype) ? default_dtype() : dtype);
+    } else {
+      include(operand.tensor->dim() > 0 ? 0 : 1, operand.tensor->dtype());
+    }
+  }
+  // A lower category only has a say if it is of a higher kind (bool, integer, floating).
+  DType result = DType::Bool;
+  bool any = false;
+  for (int category = 2; category >= 0; --category) {
+    if (!present[category]) continue;
+    DType higher = types[category];
+    if (!any || is_floating(higher)) {
+      result = higher;
+    } else if (higher == DType::Bool || is_floating(result)) {
+      result = promote_types(higher, result);
+    } else {
+      result = higher;
+    }
+    any = true;
+  }
+  return any ? result : default_dtype();
+}
+
+namespace {
+
+// Operands and attributes of a call, and the operator after the choice for Bool.
+struct Prepared {
+  Attributes attributes;
+  const Pointwise& op;
+  SmallInputs inputs;
+
+  Prepared(const Pointwise& wanted, std::span<const Operand> operands)
+      : op(chosen(wanted, operands, attributes.dtype)), inputs(op.operand_count) {
+    for (int i = 0; i < op.operand_count; ++i) {
+      inputs[i] = operands[i].tensor;
+      if (inputs[i]) attributes.flag |= 1 << i;
+    }
+    put_numbers(attributes, operands);
+  }
+
+ private:
+  static const Pointwise& chosen(const Pointwise& op, std::span<const Operand> operands,
+                                 DType& dtype) {
+    require(static_cast<int>(operands.size()) == op.program->input_count, op.name, ": takes ",
+            op.program->input_count, " arguments, got ", operands.size());
+    auto tensors = operands.subspan(0, op.operand_count);
+    DType common = op.promotion == Promotion::First ? first_type(tensors)
+                                                    : common_type(tensors, op.not_promoting);
+    if (common == DType::Bool && op.for_bool) return chosen(*op.for_bool, operands, dtype);
+    dtype = compute_type(op, common);
+    return op;
+  }
+};
+
+// Runs one instruction on contiguous memory, by several threads where that pays.
+void run_direct(const Pointwise& op, Kernel kernel, char* out, const char* a, const char* b,
+                uint32_t scalars, int64_t count, int64_t size) {
+  if (count <= 1024) {
+    kernel(out, a, b, nullptr, count, scalars);
+    return;
+  }
+  int64_t grain = std::max<int64_t>(1024, 4 * kGrain / (op.cost + 2));
+  parallel_for(count, grain, [&](int64_t begin, int64_t end) {
+    kernel(out + begin * size, scalars & 1 ? a : a + begin * size,
+           scalars & 2 ? b : b + begin * size, nullptr, end - begin, scalars);
+  });
+}
+
+Kernel direct_kernel(const Pointwise& op, const Tensor& tensor) {
+  return tensor.contiguous() && tensor.device().is_cpu()
+             ? op.direct[static_cast<int>(tensor.dtype())]
+             : nullptr;
+}
+
+[[gnu::noinline]] void record_direct(const Pointwise& op, std::span<const TensorRef> inputs,
+                                     Scalar number, const TensorRef& out, bool in_place,
+                                     TensorRef overwritten = {}) {
+  Call call{op, inputs, {}, {}, {}, 1, std::move(overwritten)};
+  call.attributes.scalars[0] = number;
+  call.attributes.dtype = out->dtype();
+  for (size_t i = 0; i < inputs.size(); ++i) call.attributes.flag |= inputs[i] ? 1 << i : 0;
+  call.outputs[0] = out;
+  recorder.record(call, in_place);
+}
+
+bool recording(bool requires_grad) {
+  return __builtin_expect(mode.tracing || (requires_grad && mode.grad), false);
+}
+
+// A number that a direct kernel reads in the tensor's own type; false if it would promote.
+struct DirectNumber {
+  char bytes[8];
+  bool set(DType dtype, Scalar value) {
+    if (dtype == DType::Float32) {
+      auto single = static_cast<float>(value.to_double());
+      std::memcpy(bytes, &single, 4);
+    } else if (dtype == DType::Float64) {
+      double full = value.to_double();
+      std::memcpy(bytes, &full, 8);
+    } else {
+      std::memcpy(bytes, &value.integer, 8);
+      return !value.is_float();
+    }
+    return true;
+  }
+};
+
+TensorRef empty_like(const Tensor& model) {
+  auto out = Tensor::empty(model.shape(), model.dtype());
+  if (__builtin_expect(mode.inference, false)) out->set_inference(true);
+  return out;
+}
+
+TensorRef apply_prepared(Prepared& prepared) {
+  Call call{prepared.op, prepared.inputs, std::move(prepared.attributes), {}, {}, 1, {}};
+  apply(call);
+  return std::move(call.outputs[0]);
+}
+
+}  // namespace
+
+TensorRef unary(const Pointwise& op, const TensorRef& a) {
+  Kernel kernel = direct_kernel(op, *a);
+  if (!kernel) {
+    const Operand operands[] = {a};
+    Prepared prepared(op, operands);
+    return apply_prepared(prepared);
+  }
+  auto out = empty_like(*a);
+  run_direct(op, kernel, out->data<char>(), a->data<char>(), nullptr, 0, a->numel(),
+             item_size(a->dtype()));
+  if (recording(a->requires_grad())) record_direct(op, {&a, 1}, {}, out, false);
+  return out;
+}
+
+TensorRef binary(const Pointwise& op, const TensorRef& a, const TensorRef& b) {
+  Kernel kernel = nullptr;
+  if (a->dtype() == b->dtype() && b->contiguous() && b->device().is_cpu() &&
+      a->shape() == b->shape()) {
+    kernel = direct_kernel(op, *a);
+  }
+  if (!kernel) {
+    const Operand operands[] = {a, b};
+    Prepared prepared(op, operands);
+    return apply_prepared(prepared);
+  }
+  auto out = empty_like(*a);
+  run_direct(op, kernel, out->data<char>(), a->data<char>(), b->data<char>(), 0, a->numel(),
+             item_size(a->dtype()));
+  if (recording(a->requires_grad() | b->requires_grad())) {
+    const TensorRef inputs[] = {a, b};
+    record_direct(op, inputs, {}, out, false);
+  }
+  return out;
+}
+
+TensorRef binary(const Pointwise& op, const TensorRef& a, Scalar b) {
+  Kernel kernel = direct_kernel(op, *a);
+  DirectNumber number;
+  if (!kernel || !number.set(a->dtype(), b)) {
+    const Operand operands[] = {a, b};
+    Prepared prepared(op, operands);
+    return apply_prepared(prepared);
+  }
+  auto out = empty_like(*a);
+  run_direct(op, kernel, out->data<char>(), a->data<char>(), number.bytes, 2, a->numel(),
+             item_size(a->dtype()));
+  if (recording(a->requires_grad())) {
+    const TensorRef inputs[] = {a, nullptr};
+    record_direct(op, inputs, b, out, false);
+  }
+  return out;
+}
+
+TensorRef binary(const Pointwise& op, Scalar a, const TensorRef& b) {
+  Kernel kernel = direct_kernel(op, *b);
+  DirectNumber number;
+  if (!kernel || !number.set(b->dtype(), a)) {
+    const Operand operands[] = {a, b};
+    Prepared prepared(op, operands);
+    return apply_prepared(prepared);
+  }
+  auto out = empty_like(*b);
+  run_direct(op, kernel, out->data<char>(), number.bytes, b->data<char>(), 1, b->numel(),
+             item_size(b->dtype()));
+  if (recording(b->requires_grad())) {
+    const TensorRef inputs[] = {nullptr, b};
+    record_direct(op, inputs, a, out, false);
+  }
+  return out;
+}
+
+TensorRef pointwise(const Pointwise& op, std::span<const Operand> operands) {
+  if (operands.size() == 2 && op.operand_count == 2) {
+    const Operand &a = operands[0], &b = operands[1];
+    if (a.tensor) return b.tensor ? binary(op, a.tensor, b.tensor) : binary(op, a.tensor, b.scalar);
+    if (b.tensor) return binary(op, a.scalar, b.tensor);
+  }
+  if (operands.size() == 1 && operands[0].tensor) return unary(op, operands[0].tensor);
+  Prepared prepared(op, operands);
+  return apply_prepared(prepared);
+}
+
+TensorList pointwise_outputs(const Pointwise& op, std::span<const Operand> operands) {
+  Prepared prepared(op, operands);
+  Call call{prepared.op, prepared.inputs, std::move(prepared.attributes), {}, {}, 1, {}};
+  apply(call);
+  TensorList results;
+  for (int j = 0; j < call.output_count; ++j) results.push_back(std::move(call.outputs[j]));
+  return results;
+}
+
+namespace {
+
+bool same_layout(const Tensor& a, const Tensor& b) {
+  return a.data() == b.data() && a.dtype() == b.dtype() && a.shape() == b.shape() &&
+         a.strides() == b.strides();
+}
+
+// The bytes that a tensor may touch.
+std::pair<const char*, const char*> extent_of(const Tensor& tensor) {
+  int64_t last = 0;
+  for (int64_t d = 0; d < tensor.dim(); ++d) last += (tensor.size(d) - 1) * tensor.stride(d);
+  auto* begin = tensor.data<const char>();
+  return {begin, begin + (last + 1) * item_size(tensor.dtype())};
+}
+
+bool overlap(const Tensor& a, const Tensor& b) {
+  if (a.storage()->data() != b.storage()->data() || a.numel() == 0 || b.numel() == 0) return false;
+  auto [a_begin, a_end] = extent_of(a);
+  auto [b_begin, b_end] = extent_of(b);
+  return a_begin < b_end && b_begin < a_end;
+}
+
+// Operands that share memory with the target in another layout are read from a copy, or refused
+// as PyTorch does where both are contiguous.
+void separate_overlaps(const Pointwise& op, SmallInputs& inputs, const Tensor& target, int first) {
+  for (int i = first; i < op.operand_count; ++i) {
+    if (!inputs[i] || same_layout(*inputs[i], target) || !overlap(*inputs[i], target)) continue;
+    require(!(inputs[i]->contiguous() && target.contiguous()), op.name,
+            ": unsupported operation: some elements of the input tensor and the written-to tensor "
+            "refer to a single memory location; clone() the input first");
+    inputs[i] = dense_copy(*inputs[i], inputs[i]->dtype());
+  }
+}
+
+void check_result(const Pointwise& op, const OutputSpec& spec, const Tensor& target) {
+  require(spec.shape == target.shape(), op.name, ": output with shape ", target.shape(),
+          " doesn't match the broadcast shape ", spec.shape,
+          "; an in-place operation cannot change the shape, use ", op.name,
+          " without the underscore");
+  require(can_cast(spec.dtype, target.dtype()), op.name, ": result type torch.",
+          dtype_name(spec.dtype), " can't be cast to the desired output type torch.",
+          dtype_name(target.dtype()), "; convert the tensor first or use the form that returns "
+          "a new one");
+}
+
+}  // namespace
+
+// The direct path of `x += y` and `x *= 2`: same type, same shape, nothing to record.
+static bool direct_in_place(const Pointwise& op, std::span<const Operand> operands) {
+  const Tensor& target = *operands[0].tensor;
+  if (operands.size() != 2 || op.operand_count != 2 || mode.tracing) return false;
+  Kernel kernel = direct_kernel(op, target);
+  if (!kernel) return false;
+  const char* b;
+  DirectNumber number;
+  bool needs_record = target.requires_grad();
+  if (const Tensor* other = operands[1].tensor.get()) {
+    if (other->dtype() != target.dtype() || !other->contiguous() ||
+        !(other->shape() == target.shape()) || !other->device().is_cpu() ||
+        (other->data() != target.data() && overlap(*other, target))) {
+      return false;
+    }
+    b = other->data<char>();
+    needs_record |= other->requires_grad();
+  } else {
+    if (!number.set(target.dtype(), operands[1].scalar)) return false;
+    b = number.bytes;
+  }
+  if (needs_record && mode.grad) return false;
+  Call call{op, {&operands[0].tensor, 1}, {}, {}, {}, 1, {}};
+  recorder.check_in_place(call, *operands[0].tensor);
+  char* data = target.data<char>();
+  run_direct(op, kernel, data, data, b, operands[1].tensor ? 0 : 2, target.numel(),
+             item_size(target.dtype()));
+  target.storage()->bump_version();
+  return true;
+}
+
+TensorRef pointwise_in_place(const Pointwise& op, std::span<const Operand> operands) {
+  const TensorRef target = operands[0].tensor;
+  require(target, op.name, "_: the first argument must be a tensor");
+  if (direct_in_place(op, operands)) return target;
+  Prepared prepared(op, operands);
+  Call call{prepared.op, prepared.inputs, std::move(prepared.attributes), {}, {}, 1, {}};
+  recorder.check_in_place(call, *target);
+  call.primitive.infer(call);
+  check_result(prepared.op, call.specs[0], *target);
+  bool record = wants_record(call);
+  uint32_t needs = 0;
+  for (int i = 0; i < prepared.op.operand_count; ++i) {
+    if (prepared.inputs[i] && prepared.inputs[i]->requires_grad()) needs |= 1u << i;
+  }
+  if (record && needs && call.primitive.saves && (call.primitive.saves(call, needs).inputs & 1)) {
+    call.overwritten = dense_copy(*target, target->dtype());
+  }
+  SmallInputs originals = prepared.inputs;
+  separate_overlaps(prepared.op, prepared.inputs, *target, 1);
+  call.outputs[0] = target;
+  call.primitive.run(call);
+  target->storage()->bump_version();
+  call.inputs = originals;
+  if (record) recorder.record(call, true);
+  return target;
+}
+
+TensorRef pointwise_out(const Pointwise& op, std::span<const Operand> operands,
+                        const TensorRef& out) {
+  Prepared prepared(op, operands);
+  Call call{prepared.op, prepared.inputs, std::move(prepared.attributes), {}, {}, 1, {}};
+  require(!(mode.grad && (out->requires_grad() || wants_record(call)) && !mode.tracing), op.name,
+          ": functions with out=... arguments don't support automatic differentiation, but one of "
+          "the arguments requires grad; use the result instead of out=, or no_grad()");
+  call.primitive.infer(call);
+  const OutputSpec& spec = call.specs[0];
+  if (!(spec.shape == out->shape())) {
+    out->storage()->grow(count_elements(spec.shape) * item_size(out->dtype()));
+    out->rebind(out->storage(), spec.shape, contiguous_strides(spec.shape), 0, out->dtype());
+  }
+  check_result(prepared.op, spec, *out);
+  bool shared = false;
+  for (int i = 0; i < prepared.op.operand_count; ++i) {
+    shared |= prepared.inputs[i] && !same_layout(*prepared.inputs[i], *out) &&
+              overlap(*prepared.inputs[i], *out);
+  }
+  call.outputs[0] = shared ? Tensor::empty(spec.shape, spec.dtype) : out;
+  call.primitive.run(call);
+  if (shared) copy(*out, call.output());
+  out->storage()->bump_version();
+  return out;
+}
+
+}  // namespace flambeau
