@@ -8,6 +8,7 @@
 #include "ops/creation.h"
 #include "ops/pointwise.h"
 #include "ops/random.h"
+#include "program/builder.h"
 #include "ops/views.h"
 #include "random/fill.h"
 #include "tensor/copy.h"
@@ -209,15 +210,11 @@ TensorRef multinomial(const TensorRef& input, int64_t num_samples, bool replacem
 // x * (mask * scale), where the mask is Bool.
 const Pointwise& dropout_program() {
   static const Pointwise& op = *[] {
-    auto* program = new Program;
-    program->input_count = 3;
-    for (int i = 0; i < 3; ++i) {
-      program->values.push_back({Instruction::Input, false, i});
-    }
-    program->values.push_back({Instruction::mul, false, 0, {1, 2, -1}});
-    program->values.push_back({Instruction::mul, false, 0, {0, 3, -1}});
-    program->outputs = {4};
-    return new Pointwise("dropout", ProgramRef::adopt(program), Promotion::Common, 2,
+    Builder builder;
+    int32_t mask = builder.apply(Instruction::mul, builder.input(1),
+                                 builder.input(2, Extent::Uniform));
+    int32_t result = builder.apply(Instruction::mul, builder.input(0), mask);
+    return new Pointwise("dropout", builder.finish(3, {&result, 1}), Promotion::Common, 2,
                          "MulBackward0");
   }();
   return op;

@@ -6,7 +6,7 @@
 #define FLAMBEAU_ANY(name, expression)                                             \
   struct name##_op {                                                               \
     template <class T>                                                             \
-    FLAMBEAU_SCALAR T call(T a, T b, T c) {                                        \
+    FLAMBEAU_SCALAR T call(T a, [[maybe_unused]] T b, [[maybe_unused]] T c) {      \
       return T(expression);                                                        \
     }                                                                              \
   };
