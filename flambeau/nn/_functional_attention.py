@@ -8,7 +8,9 @@ import flambeau as fl
 from flambeau import Tensor
 from flambeau.ops._composite import composite
 
+from . import _functional_core as core
 from ._functional_activation import dropout, softmax
+from ._functional_vision import constant_pad_nd
 
 
 @composite(grad_name="ScaledDotProductFlashAttentionForCpuBackward0")
@@ -94,16 +96,16 @@ def _in_projection(
     features = query.shape[-1]
     if isinstance(weight, Tensor):
         if query is key and key is value:
-            return fl.linear(query, weight, bias).chunk(3, -1)
+            return core.linear(query, weight, bias).chunk(3, -1)
         if key is value:
             weights = weight.split([features, 2 * features])
             biases = (None, None) if bias is None else bias.split([features, 2 * features])
-            k, v = fl.linear(key, weights[1], biases[1]).chunk(2, -1)
-            return fl.linear(query, weights[0], biases[0]), k, v
+            k, v = core.linear(key, weights[1], biases[1]).chunk(2, -1)
+            return core.linear(query, weights[0], biases[0]), k, v
         weight = weight.chunk(3)
     biases = (None, None, None) if bias is None else bias.chunk(3)
     inputs = (query, key, value)
-    return tuple(fl.linear(x, w, b) for x, w, b in zip(inputs, weight, biases, strict=True))
+    return tuple(core.linear(x, w, b) for x, w, b in zip(inputs, weight, biases, strict=True))
 
 
 def _append(input: Tensor, extra: Tensor) -> Tensor:
@@ -200,7 +202,7 @@ def multi_head_attention_forward(
     else:
         context = scaled_dot_product_attention(q, k, v, mask, p)
     joined = context.permute(2, 0, 1, 3).reshape(length, batch, features)
-    out = fl.linear(joined, out_proj_weight, out_proj_bias)
+    out = core.linear(joined, out_proj_weight, out_proj_bias)
     if not need_weights:
         return out, None
     return out, weights.mean(1) if average_attn_weights else weights
@@ -217,10 +219,10 @@ def _merge_masks(
     if attn_mask is not None:
         if attn_mask.dim() == 3:
             attn_mask = attn_mask.reshape(batch, num_heads, *attn_mask.shape[1:])
-        attn_mask = fl.constant_pad_nd(attn_mask, [0, extra], 0.0) if extra else attn_mask
+        attn_mask = constant_pad_nd(attn_mask, [0, extra], 0.0) if extra else attn_mask
     if key_padding_mask is not None:
         if extra:
-            key_padding_mask = fl.constant_pad_nd(key_padding_mask, [0, extra], 0.0)
+            key_padding_mask = constant_pad_nd(key_padding_mask, [0, extra], 0.0)
         key_padding_mask = key_padding_mask.reshape(batch, 1, 1, -1)
     if attn_mask is None or key_padding_mask is None:
         return key_padding_mask if attn_mask is None else attn_mask

@@ -52,7 +52,6 @@ def _limit_norms(weight: Tensor, indices: Tensor, max_norm: float, norm_type: fl
         weight[rows] = fl.where(norm > max_norm, used * (max_norm / (norm + 1e-7)), used)
 
 
-@composite(grad_name="EmbeddingBackward0")
 def embedding(
     input: Tensor,
     weight: Tensor,
@@ -81,14 +80,9 @@ def embedding(
     padding_row = _row_of_padding(padding_idx, weight)
     if max_norm is not None:
         _limit_norms(weight, input, max_norm, norm_type)
-    out = fl.embedding(weight, input)
-    if scale_grad_by_freq:
-        counts = fl.bincount(input.flatten(), minlength=weight.shape[0])[input]
-        fixed = out.detach()
-        out = fixed + (out - fixed) / counts.unsqueeze(-1)
-    if padding_row is not None and weight.requires_grad:
-        out = fl.where((input == padding_row).unsqueeze(-1), out.detach(), out)
-    return out
+    return fl.embedding(
+        weight, input, -1 if padding_row is None else padding_row, scale_grad_by_freq
+    )
 
 
 def _bags(input: Tensor, offsets: Tensor, include_last_offset: bool) -> tuple[Tensor, int]:

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import flambeau as fl
 from flambeau import Tensor
 from flambeau.ops._composite import composite
+
+from . import _functional_core as core
 
 Sizes = int | Sequence[int | None] | None
 
@@ -45,111 +47,43 @@ def _output_sizes(name: str, input: Tensor, output_size: Any, axes: int) -> list
     return sizes
 
 
-def window_bounds(size: int, count: int) -> list[tuple[int, int]]:
-    """The `count` windows that cover `size` places evenly: from floor(i s/c) to ceil((i+1) s/c)."""
-    return [(i * size // count, -((-(i + 1) * size) // count)) for i in range(count)]
-
-
-def _average_axis(input: Tensor, axis: int, count: int) -> Tensor:
-    """Average evenly placed windows along one axis: a product with a matrix of shares."""
-    size = input.shape[axis]
-    rows = [
-        [1.0 / (end - start) if start <= place < end else 0.0 for place in range(size)]
-        for start, end in window_bounds(size, count)
-    ]
-    shares = fl.tensor(rows, dtype=input.dtype, device=input.device).reshape(count, size)
-    return fl.matmul(input.movedim(axis, -1), shares.t()).movedim(-1, axis)
-
-
-_AVERAGE_POOLS: dict[int, Callable[..., Tensor]] = {
-    1: fl.avg_pool1d,
-    2: fl.avg_pool2d,
-    3: fl.avg_pool3d,
-}
-
-
-def _adaptive_avg_pool(input: Tensor, output_size: Any, axes: int) -> Tensor:
-    sizes = _output_sizes(f"adaptive_avg_pool{axes}d", input, output_size, axes)
-    inputs = input.shape[-axes:]
-    if all(size == 1 for size in sizes):
-        return input.mean(tuple(range(-axes, 0)), keepdim=True)
-    if all(size > 0 and have % size == 0 for size, have in zip(sizes, inputs, strict=True)):
-        return _AVERAGE_POOLS[axes](
-            input, [have // size for size, have in zip(sizes, inputs, strict=True)]
-        )
-    for axis, size in zip(range(-axes, 0), sizes, strict=True):
-        input = _average_axis(input, axis, size)
-    return input
-
-
-@composite(grad_name="AdaptiveAvgPool1DBackward0")
 def adaptive_avg_pool1d(input: Tensor, output_size: Sizes) -> Tensor:
     """Averages over windows chosen so that the output has `output_size` places."""
-    return _adaptive_avg_pool(input, output_size, 1)
+    sizes = _output_sizes("adaptive_avg_pool1d", input, output_size, 1)
+    return fl.adaptive_avg_pool1d(input, sizes)
 
 
-@composite(grad_name="AdaptiveAvgPool2DBackward0")
 def adaptive_avg_pool2d(input: Tensor, output_size: Sizes) -> Tensor:
     """Averages over windows chosen so that the output has `output_size` (H, W)."""
-    return _adaptive_avg_pool(input, output_size, 2)
+    sizes = _output_sizes("adaptive_avg_pool2d", input, output_size, 2)
+    return fl.adaptive_avg_pool2d(input, sizes)
 
 
-@composite(grad_name="AdaptiveAvgPool3DBackward0")
 def adaptive_avg_pool3d(input: Tensor, output_size: Sizes) -> Tensor:
     """Averages over windows chosen so that the output has `output_size` (D, H, W)."""
-    return _adaptive_avg_pool(input, output_size, 3)
+    sizes = _output_sizes("adaptive_avg_pool3d", input, output_size, 3)
+    return fl.adaptive_avg_pool3d(input, sizes)
 
 
-def _adaptive_max_pool(input: Tensor, output_size: Any, return_indices: bool, axes: int) -> Any:
-    """Gather the windows along every axis, move them to one last axis and take its maximum.
-
-    Windows of one axis may differ by one place; the shorter repeat their last place.
-    """
-    sizes = _output_sizes(f"adaptive_max_pool{axes}d", input, output_size, axes)
-    spatial = input.shape[-axes:]
-    places = fl.arange(spatial.numel(), device=input.device).reshape(spatial)
-    split: list[int] = []
-    for axis, size in enumerate(sizes):
-        bounds = window_bounds(spatial[axis], size)
-        width = max((end - start for start, end in bounds), default=1)
-        index = [min(start + i, end - 1) for start, end in bounds for i in range(width)]
-        chosen = fl.tensor(index, dtype=fl.int64, device=input.device)
-        input = input.index_select(axis - axes, chosen)
-        places = places.index_select(axis, chosen)
-        split += [size, width]
-    windows = _windows_last(input, split, axes)
-    values, best = windows.max(-1)
-    if not return_indices:
-        return values
-    places = _windows_last(places, split, axes).expand_as(windows)
-    return values, places.gather(-1, best.unsqueeze(-1)).squeeze(-1)
-
-
-def _windows_last(input: Tensor, split: list[int], axes: int) -> Tensor:
-    """(..., o1 * w1, o2 * w2) to (..., o1, o2, w1 * w2); `split` is o1, w1, o2, w2."""
-    lead = input.dim() - axes
-    parts = input.reshape(*input.shape[:lead], *split)
-    outputs = [lead + 2 * axis for axis in range(axes)]
-    widths = [place + 1 for place in outputs]
-    return parts.permute(*range(lead), *outputs, *widths).flatten(-axes)
-
-
-@composite(grad_name="AdaptiveMaxPool1DBackward0")
 def adaptive_max_pool1d(input: Tensor, output_size: Sizes, return_indices: bool = False) -> Any:
     """Maxima over windows chosen so that the output has `output_size` places."""
-    return _adaptive_max_pool(input, output_size, return_indices, 1)
+    sizes = _output_sizes("adaptive_max_pool1d", input, output_size, 1)
+    values, indices = fl.adaptive_max_pool1d(input, sizes)
+    return (values, indices) if return_indices else values
 
 
-@composite(grad_name="AdaptiveMaxPool2DBackward0")
 def adaptive_max_pool2d(input: Tensor, output_size: Sizes, return_indices: bool = False) -> Any:
     """Maxima over windows chosen so that the output has `output_size` (H, W)."""
-    return _adaptive_max_pool(input, output_size, return_indices, 2)
+    sizes = _output_sizes("adaptive_max_pool2d", input, output_size, 2)
+    values, indices = fl.adaptive_max_pool2d(input, sizes)
+    return (values, indices) if return_indices else values
 
 
-@composite(grad_name="AdaptiveMaxPool3DBackward0")
 def adaptive_max_pool3d(input: Tensor, output_size: Sizes, return_indices: bool = False) -> Any:
     """Maxima over windows chosen so that the output has `output_size` (D, H, W)."""
-    return _adaptive_max_pool(input, output_size, return_indices, 3)
+    sizes = _output_sizes("adaptive_max_pool3d", input, output_size, 3)
+    values, indices = fl.adaptive_max_pool3d(input, sizes)
+    return (values, indices) if return_indices else values
 
 
 def _lp_pool(
@@ -157,7 +91,8 @@ def _lp_pool(
 ) -> Tensor:
     """(sum of x^p over each window)^(1/p), the sum being kernel elements times the average."""
     kernel = per_axis(kernel_size, axes)
-    mean = _AVERAGE_POOLS[axes](input.pow(norm_type), kernel, stride, 0, ceil_mode)
+    average = getattr(core, f"avg_pool{axes}d")
+    mean = average(input.pow(norm_type), kernel, stride, 0, ceil_mode)
     count = 1
     for size in kernel:
         count *= size
@@ -255,62 +190,3 @@ def max_unpool3d(
 ) -> Tensor:
     """The partial inverse of max_pool3d with the indices that it returned."""
     return _max_unpool(input, indices, kernel_size, stride, padding, output_size, 3)
-
-
-# --- the core's max pools with PyTorch's return_indices -------------------------------------
-
-
-def _max_pool(axes: int, arguments: tuple[Any, ...], return_indices: bool) -> Any:
-    if return_indices:
-        return _MAX_POOLS_WITH_INDICES[axes](*arguments)
-    return _MAX_POOLS[axes](*arguments)
-
-
-_MAX_POOLS = {1: fl.max_pool1d, 2: fl.max_pool2d, 3: fl.max_pool3d}
-_MAX_POOLS_WITH_INDICES = {
-    1: fl.max_pool1d_with_indices,
-    2: fl.max_pool2d_with_indices,
-    3: fl.max_pool3d_with_indices,
-}
-
-
-def max_pool1d(
-    input: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Any:
-    """The maximum of every window of (N, C, L), with `return_indices` also where it is."""
-    stride = kernel_size if stride is None else stride
-    return _max_pool(1, (input, kernel_size, stride, padding, dilation, ceil_mode), return_indices)
-
-
-def max_pool2d(
-    input: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Any:
-    """The maximum of every window of (N, C, H, W), with `return_indices` also where it is."""
-    stride = kernel_size if stride is None else stride
-    return _max_pool(2, (input, kernel_size, stride, padding, dilation, ceil_mode), return_indices)
-
-
-def max_pool3d(
-    input: Tensor,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> Any:
-    """The maximum of every window of (N, C, D, H, W), with `return_indices` also where."""
-    stride = kernel_size if stride is None else stride
-    return _max_pool(3, (input, kernel_size, stride, padding, dilation, ceil_mode), return_indices)

@@ -20,6 +20,30 @@ from ._functional_pool import (
 # --- padding --------------------------------------------------------------------------------
 
 
+@composite(grad_name="ConstantPadNdBackward0")
+def constant_pad_nd(input: Tensor, pad: Sequence[int], value: float = 0) -> Tensor:
+    """Extend the last dimensions with a value; arguments as in `pad`."""
+    shape = list(input.shape)
+    inner: list[tuple[int, int, int]] = []  # dimension, start in the result, length
+    for i in range(len(pad) // 2):
+        dim, left, right = input.dim() - 1 - i, pad[2 * i], pad[2 * i + 1]
+        kept = shape[dim] + min(left, 0) + min(right, 0)
+        if kept < 0:
+            raise RuntimeError(
+                f"pad: the paddings {tuple(pad)} cut more than there is of dimension {dim} of "
+                f"shape {tuple(input.shape)}"
+            )
+        input = input.narrow(dim, max(-left, 0), kept)
+        shape[dim] = kept + max(left, 0) + max(right, 0)
+        inner.append((dim, max(left, 0), kept))
+    out = input.new_full(shape, value)
+    middle = out
+    for dim, start, length in inner:
+        middle = middle.narrow(dim, start, length)
+    middle.copy_(input)
+    return out
+
+
 @composite()
 def pad(
     input: Tensor, pad: Sequence[int], mode: str = "constant", value: float | None = None
@@ -43,7 +67,7 @@ def pad(
             f"{tuple(input.shape)}, got {tuple(pad)}"
         )
     if mode == "constant":
-        return fl.constant_pad_nd(input, list(pad), 0.0 if value is None else value)
+        return constant_pad_nd(input, list(pad), 0.0 if value is None else value)
     if value is not None:
         raise ValueError(f"pad: mode {mode!r} takes no value, got {value}")
     if mode not in ("reflect", "replicate", "circular"):
@@ -158,7 +182,7 @@ def unfold(
         raise RuntimeError(
             f"unfold: no window of {kh} x {kw} fits into the input of {tuple(input.shape)}"
         )
-    padded = fl.constant_pad_nd(input, [pw, pw, ph, ph], 0.0)
+    padded = constant_pad_nd(input, [pw, pw, ph, ph], 0.0)
     rows = padded.unfold(2, dh * (kh - 1) + 1, sh)[..., ::dh]
     windows = rows.unfold(3, dw * (kw - 1) + 1, sw)[..., ::dw]  # (N, C, oh, ow, kh, kw)
     columns = windows.permute(0, 1, 4, 5, 2, 3)

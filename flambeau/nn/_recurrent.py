@@ -73,13 +73,13 @@ def _run_direction(
         is_live: (L, N, 1), False past the end of a sequence, where the state stays; or None.
     """
     w_ih, w_hh, b_ih, b_hh, w_hr = weights
-    mapped = fl.linear(input, w_ih, b_ih)
+    mapped = F.linear(input, w_ih, b_ih)
     outputs: list[Any] = [None] * input.shape[0]
     order = range(input.shape[0])
     for t in reversed(order) if is_reverse else order:
-        new = step(mapped[t], fl.linear(state[0], w_hh, b_hh), state)
+        new = step(mapped[t], F.linear(state[0], w_hh, b_hh), state)
         if w_hr is not None:
-            new = (fl.linear(new[0], w_hr), *new[1:])
+            new = (F.linear(new[0], w_hr), *new[1:])
         if is_live is not None:
             new = tuple(fl.where(is_live[t], n, old) for n, old in zip(new, state, strict=True))
         state = new
@@ -412,8 +412,8 @@ class RNNCellBase(Module):
         if state is None:
             zeros = input.new_zeros(*input.shape[:-1], self.hidden_size)
             state = (zeros, zeros)
-        x = fl.linear(input, self.weight_ih, self.bias_ih)
-        return step(x, fl.linear(state[0], self.weight_hh, self.bias_hh), state)
+        x = F.linear(input, self.weight_ih, self.bias_ih)
+        return step(x, F.linear(state[0], self.weight_hh, self.bias_hh), state)
 
     def extra_repr(self) -> str:
         text = f"{self.input_size}, {self.hidden_size}"

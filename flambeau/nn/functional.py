@@ -1,16 +1,8 @@
 """The functions behind the layers: `import flambeau.nn.functional as F`."""
 
-from flambeau import avg_pool1d as avg_pool1d
-from flambeau import avg_pool2d as avg_pool2d
-from flambeau import avg_pool3d as avg_pool3d
-from flambeau import conv1d as conv1d
-from flambeau import conv2d as conv2d
-from flambeau import conv3d as conv3d
-from flambeau import conv_transpose1d as conv_transpose1d
-from flambeau import conv_transpose2d as conv_transpose2d
-from flambeau import conv_transpose3d as conv_transpose3d
-from flambeau import linear as linear
-from flambeau import one_hot as one_hot
+from typing import Any
+
+from flambeau import _core
 from flambeau.ops import elu_ as elu_
 from flambeau.ops import gelu as gelu
 from flambeau.ops import hardshrink as hardshrink
@@ -97,9 +89,6 @@ from ._functional_pool import adaptive_max_pool3d as adaptive_max_pool3d
 from ._functional_pool import lp_pool1d as lp_pool1d
 from ._functional_pool import lp_pool2d as lp_pool2d
 from ._functional_pool import lp_pool3d as lp_pool3d
-from ._functional_pool import max_pool1d as max_pool1d
-from ._functional_pool import max_pool2d as max_pool2d
-from ._functional_pool import max_pool3d as max_pool3d
 from ._functional_pool import max_unpool1d as max_unpool1d
 from ._functional_pool import max_unpool2d as max_unpool2d
 from ._functional_pool import max_unpool3d as max_unpool3d
@@ -112,3 +101,10 @@ from ._functional_vision import pixel_unshuffle as pixel_unshuffle
 from ._functional_vision import unfold as unfold
 
 upsample = interpolate
+
+# What the core has under these names; a function above goes first.
+globals().update({name: op for name, op in _core.functional.items() if name not in globals()})
+
+
+def __getattr__(name: str) -> Any:
+    raise AttributeError(f"module 'flambeau.nn.functional' has no attribute '{name}'")
