@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -205,6 +206,7 @@ class Optimizer:
         return step
 
     def _set_number(self, batch: Batch, name: str, value: float) -> None:
+        value = to_float32(value)
         for row in batch.rows:
             row[name] = value
 
@@ -351,6 +353,11 @@ def check_betas(betas: tuple[float, float]) -> None:
 def zeros_like(parameter: Tensor) -> Tensor:
     """A state tensor of zeros."""
     return fl.zeros_like(parameter, requires_grad=False)
+
+
+def to_float32(value: float) -> float:
+    """The number as state_dict() keeps it, so that resuming continues exactly."""
+    return struct.unpack("f", struct.pack("f", value))[0]
 
 
 def as_number(value: Any) -> float:

@@ -6,7 +6,7 @@ from typing import Any
 
 from flambeau import Tensor
 
-from ._optimizer import Group, Optimizer, as_number, check_lr, require, zeros_like
+from ._optimizer import Group, Optimizer, as_number, check_lr, require, to_float32, zeros_like
 from ._update import fused_update
 
 
@@ -171,7 +171,7 @@ class ASGD(Optimizer):
         super().__init__(params, defaults)
 
     def _new_state(self, parameter: Tensor, group: Group) -> dict[str, Any]:
-        lr = as_number(group["lr"])
+        lr = to_float32(as_number(group["lr"]))
         return {"step": 0.0, "eta": lr, "mu": 1.0, "ax": zeros_like(parameter)}
 
     def _update_group(self, group: Group) -> None:

@@ -7,6 +7,8 @@ torch = pytest.importorskip("torch")
 
 import flambeau as fl  # noqa: E402
 
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
 
 def to_torch(value):
     if isinstance(value, fl.Tensor):

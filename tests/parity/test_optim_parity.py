@@ -7,6 +7,8 @@ torch = pytest.importorskip("torch")
 
 import flambeau as fl  # noqa: E402
 
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
 OPTIMIZERS = [
     ("SGD", {}),
     ("SGD", {"lr": 0.1, "momentum": 0.9, "dampening": 0.3, "weight_decay": 0.1}),
