@@ -10,49 +10,63 @@ import warnings
 from typing import Any
 
 import flambeau as fl
-from flambeau import Tensor, ops
+from flambeau import Tensor
 from flambeau.ops._composite import composite
 
 
 def relu(input: Tensor, inplace: bool = False) -> Tensor:
     """max(x, 0)."""
-    return ops.relu_(input) if inplace else ops.relu(input)
+    return fl.relu_(input) if inplace else fl.relu(input)
 
 
 def relu6(input: Tensor, inplace: bool = False) -> Tensor:
     """min(max(x, 0), 6)."""
-    return ops.relu6_(input) if inplace else ops.relu6(input)
+    return fl.relu6_(input) if inplace else fl.relu6(input)
 
 
 def leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x where x > 0, else negative_slope * x."""
-    function = ops.leaky_relu_ if inplace else ops.leaky_relu
+    function = fl.leaky_relu_ if inplace else fl.leaky_relu
     return function(input, negative_slope)
 
 
 def elu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where x > 0, else alpha * (exp(x) - 1)."""
-    return ops.elu_(input, alpha) if inplace else ops.elu(input, alpha)
+    return fl.elu_(input, alpha) if inplace else fl.elu(input, alpha)
 
 
 def selu(input: Tensor, inplace: bool = False) -> Tensor:
     """ELU with the slope and scale that keep mean 0 and variance 1 (Klambauer et al., 2017)."""
-    return ops.selu_(input) if inplace else ops.selu(input)
+    return fl.selu_(input) if inplace else fl.selu(input)
 
 
 def celu(input: Tensor, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """max(x, 0) + min(alpha * (exp(x / alpha) - 1), 0)."""
-    return ops.celu_(input, alpha) if inplace else ops.celu(input, alpha)
+    return fl.celu_(input, alpha) if inplace else fl.celu(input, alpha)
 
 
 def silu(input: Tensor, inplace: bool = False) -> Tensor:
     """x * sigmoid(x)."""
-    return ops.silu_(input) if inplace else ops.silu(input)
+    return fl.silu_(input) if inplace else fl.silu(input)
+
+
+def gelu(input: Tensor, approximate: str = "none") -> Tensor:
+    """x * Phi(x), Phi being the normal distribution (Hendrycks and Gimpel, 2016).
+
+    Args:
+        input: any shape, floating point.
+        approximate: "none", or "tanh" for the approximation by tanh.
+    """
+    if approximate == "none":
+        return fl.gelu(input)
+    if approximate == "tanh":
+        return fl._gelu_tanh(input)
+    raise RuntimeError(f"gelu: approximate argument must be either none or tanh, got {approximate}")
 
 
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """x * tanh(softplus(x)) (Misra, 2019)."""
-    return ops.mish_(input) if inplace else ops.mish(input)
+    return fl.mish_(input) if inplace else fl.mish(input)
 
 
 def hardtanh(
@@ -61,23 +75,23 @@ def hardtanh(
     """x limited to [min_val, max_val]."""
     if min_val > max_val:
         raise ValueError(f"hardtanh: min_val <= max_val is required, got {min_val} and {max_val}")
-    function = ops.hardtanh_ if inplace else ops.hardtanh
+    function = fl.hardtanh_ if inplace else fl.hardtanh
     return function(input, min_val, max_val)
 
 
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
     """x / 6 + 1 / 2 limited to [0, 1]."""
-    return ops.hardsigmoid_(input) if inplace else ops.hardsigmoid(input)
+    return fl.hardsigmoid_(input) if inplace else fl.hardsigmoid(input)
 
 
 def hardswish(input: Tensor, inplace: bool = False) -> Tensor:
     """x * hardsigmoid(x)."""
-    return ops.hardswish_(input) if inplace else ops.hardswish(input)
+    return fl.hardswish_(input) if inplace else fl.hardswish(input)
 
 
 def threshold(input: Tensor, threshold: float, value: float, inplace: bool = False) -> Tensor:
     """x where x > threshold, else value."""
-    function = ops.threshold_ if inplace else ops.threshold
+    function = fl.threshold_ if inplace else fl.threshold
     return function(input, threshold, value)
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import flambeau as fl
 from flambeau import Tensor
 from flambeau.ops._composite import composite
 
 from ._functional_linear import pairwise_distance
-from ._functional_loss import reduce_loss, reduction_name
+from ._functional_loss import logit_entropy, reduce_loss, reduction_name
 
 # --- cross-entropy --------------------------------------------------------------------------
 
@@ -389,7 +388,6 @@ def multilabel_soft_margin_loss(
         target: the same shape, of 0 and 1.
     """
     reduction = reduction_name(size_average, reduce, reduction)
-    logsigmoid: Any = fl.nn.functional.logsigmoid
-    loss = -(target * logsigmoid(input) + (1 - target) * logsigmoid(-input))
+    loss = logit_entropy(input, target)
     loss = loss if weight is None else loss * weight
     return reduce_loss(loss.mean(-1), reduction)

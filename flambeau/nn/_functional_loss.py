@@ -1,4 +1,4 @@
-"""Losses that compare elementwise: a formula, then mean, sum or nothing.
+"""Losses that compare elementwise: a formula of one element, then mean, sum or nothing.
 
 `_functional_classification.py` has the losses over classes.
 """
@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import math
 import warnings
+from typing import Any
 
 import flambeau as fl
 from flambeau import Tensor
 from flambeau.ops._composite import composite
+from flambeau.ops._records import pointwise
+
+Number = Any  # what a formula of one element is made of
 
 
 def reduction_name(size_average: bool | None, reduce: bool | None, reduction: str) -> str:
@@ -53,6 +57,12 @@ def _weighted(loss: Tensor, weight: Tensor | None, reduction: str) -> Tensor:
     return reduce_loss(loss, reduction)
 
 
+@pointwise
+def squared_error(x: Number, y: Number) -> Number:
+    """(x - y)^2."""
+    return fl.square(x - y)
+
+
 @composite(grad_name="MseLossBackward0")
 def mse_loss(
     input: Tensor,
@@ -73,7 +83,13 @@ def mse_loss(
     reduction = reduction_name(size_average, reduce, reduction)
     if input.shape != target.shape:
         _warn_broadcast("mse_loss", input, target)
-    return _weighted((input - target).square(), weight, reduction)
+    return _weighted(squared_error(input, target), weight, reduction)
+
+
+@pointwise
+def absolute_error(x: Number, y: Number) -> Number:
+    """|x - y|."""
+    return abs(x - y)
 
 
 @composite(grad_name="MeanBackward0")
@@ -89,7 +105,14 @@ def l1_loss(
     reduction = reduction_name(size_average, reduce, reduction)
     if input.shape != target.shape:
         _warn_broadcast("l1_loss", input, target)
-    return _weighted((input - target).abs(), weight, reduction)
+    return _weighted(absolute_error(input, target), weight, reduction)
+
+
+@pointwise
+def smooth_absolute_error(x: Number, y: Number, *, beta: Number) -> Number:
+    """d^2 / (2 beta) where d = |x - y| < beta, else d - beta / 2."""
+    d = abs(x - y)
+    return fl.where(d < beta, 0.5 * d * d / beta, d - 0.5 * beta)
 
 
 @composite(grad_name="SmoothL1LossBackward0")
@@ -107,11 +130,16 @@ def smooth_l1_loss(
         raise RuntimeError(f"smooth_l1_loss: beta must not be negative, got {beta}")
     if input.shape != target.shape:
         _warn_broadcast("smooth_l1_loss", input, target)
-    distance = (input - target).abs()
     if beta == 0:
-        return reduce_loss(distance, reduction)
-    loss = fl.where(distance < beta, 0.5 * distance * distance / beta, distance - 0.5 * beta)
-    return reduce_loss(loss, reduction)
+        return reduce_loss(absolute_error(input, target), reduction)
+    return reduce_loss(smooth_absolute_error(input, target, beta=beta), reduction)
+
+
+@pointwise
+def huber_error(x: Number, y: Number, *, delta: Number) -> Number:
+    """d^2 / 2 where d = |x - y| < delta, else delta (d - delta / 2)."""
+    d = abs(x - y)
+    return fl.where(d < delta, 0.5 * d * d, delta * (d - 0.5 * delta))
 
 
 @composite(grad_name="HuberLossBackward0")
@@ -127,9 +155,13 @@ def huber_loss(
         raise RuntimeError(f"huber_loss: delta must be positive, got {delta}")
     if input.shape != target.shape:
         _warn_broadcast("huber_loss", input, target)
-    distance = (input - target).abs()
-    loss = fl.where(distance < delta, 0.5 * distance * distance, delta * (distance - 0.5 * delta))
-    return _weighted(loss, weight, reduction)
+    return _weighted(huber_error(input, target, delta=delta), weight, reduction)
+
+
+@pointwise
+def soft_margin(x: Number, y: Number) -> Number:
+    """log(1 + exp(-y x))."""
+    return fl.log1p(fl.exp(-y * x))
 
 
 @composite(grad_name="SoftMarginLossBackward0")
@@ -142,7 +174,19 @@ def soft_margin_loss(
 ) -> Tensor:
     """log(1 + exp(-y x)) with y = 1 or -1."""
     reduction = reduction_name(size_average, reduce, reduction)
-    return reduce_loss((-target * input).exp().log1p(), reduction)
+    return reduce_loss(soft_margin(input, target), reduction)
+
+
+def _entropy_derivative(x: Number, y: Number, out: Number, g: Number) -> tuple[Number, Number]:
+    # Finite at 0 and 1, where that of the limited logarithms is 0 * infinity.
+    by_x = (x - y) / fl.maximum(x * (1 - x), 1e-12)
+    return g * by_x, g * (fl.log1p(-x) - fl.log(x))
+
+
+@pointwise(derivative=_entropy_derivative)
+def binary_entropy(x: Number, y: Number) -> Number:
+    """-(y log(x) + (1 - y) log(1 - x)), the logarithms limited to -100."""
+    return (y - 1) * fl.maximum(fl.log1p(-x), -100.0) - y * fl.maximum(fl.log(x), -100.0)
 
 
 @composite(grad_name="BinaryCrossEntropyBackward0")
@@ -172,10 +216,20 @@ def binary_cross_entropy(
             "binary_cross_entropy: all elements of input should be between 0 and 1; "
             "use binary_cross_entropy_with_logits for raw scores"
         )
-    # Limited before the logarithm: past it the gradient at 0 and 1 would be 0 * inf.
-    tiny = math.exp(-100)
-    loss = (target - 1) * (1 - input).clamp(min=tiny).log() - target * input.clamp(min=tiny).log()
+    loss = binary_entropy(input, target)
     return reduce_loss(loss if weight is None else loss * weight, reduction)
+
+
+@pointwise
+def logit_entropy(x: Number, y: Number) -> Number:
+    """(1 - y) x - log(sigmoid(x))."""
+    return (1 - y) * x - fl.logsigmoid(x)
+
+
+@pointwise
+def weighted_logit_entropy(x: Number, y: Number, positive: Number) -> Number:
+    """(1 - y) x - (1 + (positive - 1) y) log(sigmoid(x))."""
+    return (1 - y) * x - ((positive - 1) * y + 1) * fl.logsigmoid(x)
 
 
 @composite(grad_name="BinaryCrossEntropyWithLogitsBackward0")
@@ -202,11 +256,23 @@ def binary_cross_entropy_with_logits(
             f"binary_cross_entropy_with_logits: input and target of equal shape are required, "
             f"got {tuple(input.shape)} and {tuple(target.shape)}; unsqueeze or reshape one"
         )
-    log_probability = fl.nn.functional.logsigmoid(input)
-    if pos_weight is not None:
-        log_probability = ((pos_weight - 1) * target + 1) * log_probability
-    loss = (1 - target) * input - log_probability
+    if pos_weight is None:
+        loss = logit_entropy(input, target)
+    else:
+        loss = weighted_logit_entropy(input, target, pos_weight)
     return reduce_loss(loss if weight is None else loss * weight, reduction)
+
+
+@pointwise
+def divergence(x: Number, y: Number) -> Number:
+    """y (log(y) - x), 0 where y is."""
+    return fl.xlogy(y, y) - y * x
+
+
+@pointwise
+def log_divergence(x: Number, y: Number) -> Number:
+    """exp(y) (y - x)."""
+    return fl.exp(y) * (y - x)
 
 
 @composite(grad_name="KlDivBackward0")
@@ -231,14 +297,31 @@ def kl_div(
             "kl_div: reduction='mean' divides by the number of elements; the divergence is "
             "what 'batchmean' gives"
         )
-    if log_target:
-        loss = target.exp() * (target - input)
-    else:
-        loss = target.xlogy(target) - target * input
+    loss = (log_divergence if log_target else divergence)(input, target)
     if reduction == "batchmean":
         total = loss.sum()
         return total / input.shape[0] if input.dim() else total
     return reduce_loss(loss, reduction)
+
+
+@pointwise
+def poisson_log_rate(x: Number, y: Number) -> Number:
+    """exp(x) - y x."""
+    return fl.exp(x) - y * x
+
+
+@pointwise
+def poisson_rate(x: Number, y: Number, *, eps: Number) -> Number:
+    """x - y log(x + eps)."""
+    return x - y * fl.log(x + eps)
+
+
+@pointwise
+def stirling(y: Number) -> Number:
+    """y log(y) - y + log(2 pi y) / 2, about log(y!), where y > 1, else 0."""
+    safe = fl.maximum(y, 1.0)
+    term = safe * fl.log(safe) - safe + 0.5 * fl.log(2 * math.pi * safe)
+    return fl.where(y > 1, term, 0.0)
 
 
 @composite()
@@ -260,12 +343,16 @@ def poisson_nll_loss(
         full: add Stirling's approximation of log(y!) for y > 1.
     """
     reduction = reduction_name(size_average, reduce, reduction)
-    loss = input.exp() - target * input if log_input else input - target * (input + eps).log()
+    loss = poisson_log_rate(input, target) if log_input else poisson_rate(input, target, eps=eps)
     if full:
-        safe = target.clamp(min=1)
-        stirling = safe * safe.log() - safe + 0.5 * (2 * math.pi * safe).log()
-        loss = loss + stirling.masked_fill(target <= 1, 0)
+        loss = loss + stirling(target)
     return reduce_loss(loss, reduction)
+
+
+@pointwise
+def gaussian(x: Number, y: Number, variance: Number) -> Number:
+    """(log(variance) + (x - y)^2 / variance) / 2."""
+    return 0.5 * (fl.log(variance) + fl.square(x - y) / variance)
 
 
 @composite()
@@ -299,5 +386,5 @@ def gaussian_nll_loss(
         raise ValueError("gaussian_nll_loss: var must not be negative")
     limited = var.detach().clamp(min=eps)
     var = var + (limited - var.detach())  # the limit is not differentiated
-    loss = 0.5 * (var.log() + (input - target).square() / var)
+    loss = gaussian(input, target, var)
     return reduce_loss(loss + 0.5 * math.log(2 * math.pi) if full else loss, reduction)

@@ -3,21 +3,20 @@
 from typing import Any
 
 from flambeau import _core
-from flambeau.ops import elu_ as elu_
-from flambeau.ops import gelu as gelu
-from flambeau.ops import hardshrink as hardshrink
-from flambeau.ops import hardtanh_ as hardtanh_
-from flambeau.ops import leaky_relu_ as leaky_relu_
-from flambeau.ops import logsigmoid as logsigmoid
-from flambeau.ops import relu_ as relu_
-from flambeau.ops import selu_ as selu_
-from flambeau.ops import sigmoid as sigmoid
-from flambeau.ops import softplus as softplus
-from flambeau.ops import softshrink as softshrink
-from flambeau.ops import softsign as softsign
-from flambeau.ops import tanh as tanh
-from flambeau.ops import tanhshrink as tanhshrink
-from flambeau.ops import threshold_ as threshold_
+from flambeau import elu_ as elu_
+from flambeau import hardshrink as hardshrink
+from flambeau import hardtanh_ as hardtanh_
+from flambeau import leaky_relu_ as leaky_relu_
+from flambeau import logsigmoid as logsigmoid
+from flambeau import relu_ as relu_
+from flambeau import selu_ as selu_
+from flambeau import sigmoid as sigmoid
+from flambeau import softplus as softplus
+from flambeau import softshrink as softshrink
+from flambeau import softsign as softsign
+from flambeau import tanh as tanh
+from flambeau import tanhshrink as tanhshrink
+from flambeau import threshold_ as threshold_
 
 from ._functional_activation import alpha_dropout as alpha_dropout
 from ._functional_activation import celu as celu
@@ -27,6 +26,7 @@ from ._functional_activation import dropout2d as dropout2d
 from ._functional_activation import dropout3d as dropout3d
 from ._functional_activation import elu as elu
 from ._functional_activation import feature_alpha_dropout as feature_alpha_dropout
+from ._functional_activation import gelu as gelu
 from ._functional_activation import glu as glu
 from ._functional_activation import gumbel_softmax as gumbel_softmax
 from ._functional_activation import hardsigmoid as hardsigmoid
