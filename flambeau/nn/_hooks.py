@@ -13,7 +13,7 @@ import flambeau as fl
 from flambeau import Tensor
 
 if TYPE_CHECKING:
-    from ._module import Module
+    from .modules.module import Module
 
 FORWARD_PRE = "forward pre"
 FORWARD = "forward"

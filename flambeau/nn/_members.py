@@ -16,7 +16,7 @@ from flambeau import Tensor
 from .parameter import Buffer, Parameter
 
 if TYPE_CHECKING:
-    from ._module import Module
+    from .modules.module import Module
 
 PARAMETER = "parameter"
 BUFFER = "buffer"

@@ -7,9 +7,9 @@ from typing import Any
 
 from flambeau import Tensor
 
-from . import functional as F
-from ._functional_loss import reduction_name
-from ._module import Module
+from .. import functional as F
+from .._functional_loss import reduction_name
+from .module import Module
 
 
 class _Loss(Module):

@@ -6,8 +6,10 @@ import operator
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, SupportsIndex, TypeVar, overload
 
-from ._members import MODULE, type_name
-from ._module import Module, indent
+from .._members import MODULE, type_name
+from ._parameter_containers import ParameterDict as ParameterDict
+from ._parameter_containers import ParameterList as ParameterList
+from .module import Module, indent
 
 SequentialT = TypeVar("SequentialT", bound="Sequential")
 

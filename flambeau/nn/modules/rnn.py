@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 import flambeau as fl
 from flambeau import Tensor
 
-from . import functional as F
-from . import init
-from ._module import Module
-from .parameter import Parameter
-from .utils.rnn import PackedSequence, pack_like, pad_packed_sequence
+from .. import functional as F
+from .. import init
+from ..parameter import Parameter
+from ..utils.rnn import PackedSequence, pack_like, pad_packed_sequence
+from .module import Module
 
 State = tuple[Tensor, ...]  # (h,) or, for LSTM, (h, c)
 Step = Callable[[Tensor, Tensor, State], State]

@@ -7,15 +7,11 @@ from typing import Any
 import flambeau as fl
 from flambeau import Tensor
 
-from . import functional as F
-from . import init
-from ._linear import Linear
-from ._module import Module
-from .parameter import Parameter
-
-
-class NonDynamicallyQuantizableLinear(Linear):
-    """Linear under the name that PyTorch's attention shows for its output projection."""
+from .. import functional as F
+from .. import init
+from ..parameter import Parameter
+from .linear import NonDynamicallyQuantizableLinear
+from .module import Module
 
 
 class MultiheadAttention(Module):

@@ -7,9 +7,10 @@ from typing import Any
 import flambeau as fl
 from flambeau import Tensor
 
-from . import functional as F
-from ._module import Module
-from .parameter import Parameter
+from .. import functional as F
+from ..parameter import Parameter
+from ._attention import MultiheadAttention as MultiheadAttention
+from .module import Module
 
 
 class _InPlace(Module):

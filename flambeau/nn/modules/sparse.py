@@ -7,11 +7,11 @@ from typing import Any
 import flambeau as fl
 from flambeau import Tensor
 
-from . import functional as F
-from . import init
-from ._functional_linear import _row_of_padding
-from ._module import Module
-from .parameter import Parameter
+from .. import functional as F
+from .. import init
+from .._functional_linear import _row_of_padding
+from ..parameter import Parameter
+from .module import Module
 
 
 class _Table(Module):

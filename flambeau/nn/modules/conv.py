@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import flambeau as fl
 from flambeau import Tensor
 
-from . import functional as F
-from . import init
-from ._functional_pool import per_axis
-from ._module import Module
-from .parameter import Parameter
+from .. import functional as F
+from .. import init
+from .._functional_pool import per_axis
+from ..parameter import Parameter
+from .module import Module
 
 _PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 

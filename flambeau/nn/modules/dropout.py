@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from flambeau import Tensor
 
-from . import functional as F
-from ._module import Module
+from .. import functional as F
+from .module import Module
 
 
 class _Dropout(Module):

@@ -9,14 +9,14 @@ from typing import Any
 import flambeau as fl
 from flambeau import Tensor
 
-from . import functional as F
-from . import init
+from .. import functional as F
+from .. import init
 from ._attention import MultiheadAttention
-from ._containers import ModuleList
-from ._dropout import Dropout
-from ._linear import Linear
-from ._module import Module
-from ._norm import LayerNorm
+from .container import ModuleList
+from .dropout import Dropout
+from .linear import Linear
+from .module import Module
+from .normalization import LayerNorm
 
 Activation = str | Callable[[Tensor], Tensor]
 

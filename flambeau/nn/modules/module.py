@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 import flambeau as fl
 from flambeau import Tensor
 
-from ._hooks import call_with_hooks
-from ._members import MODULE, class_name
-from ._state import Stateful
+from .._hooks import call_with_hooks
+from .._members import MODULE, class_name
+from .._state import Stateful
 
 Self = TypeVar("Self", bound="Module")
 

@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 
 from flambeau import Tensor
 
-from . import functional as F
-from ._functional_pool import per_axis
-from ._module import Module
+from .. import functional as F
+from .._functional_pool import per_axis
+from .module import Module
 
 
 class _Pad(Module):

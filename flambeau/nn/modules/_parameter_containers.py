@@ -8,9 +8,9 @@ from typing import Any, SupportsIndex
 
 from flambeau import Tensor
 
-from ._members import type_name
-from ._module import Module, indent
-from .parameter import Parameter
+from .._members import type_name
+from ..parameter import Parameter
+from .module import Module, indent
 
 
 def _as_parameter(value: Any) -> Any:

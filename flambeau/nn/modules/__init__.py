@@ -1,0 +1,1 @@
+"""The layers, in modules named as PyTorch's."""
