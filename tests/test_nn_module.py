@@ -416,6 +416,26 @@ def test_copy_and_pickle():
         assert net.first.scale.tolist() == [1.0, 1.0]
 
 
+def test_state_of_a_module_pickled_by_pytorch():
+    linear = nn.Linear.__new__(nn.Linear)
+    weight = nn.Parameter(torch.ones(1, 2))
+    linear.__setstate__(
+        {
+            "training": False,
+            "_parameters": {"weight": weight, "bias": None},
+            "_buffers": {"seen": torch.zeros(1)},
+            "_non_persistent_buffers_set": {"seen"},
+            "_modules": {},
+            "_forward_hooks": OrderedDict(),
+            "in_features": 2,
+            "out_features": 1,
+        }
+    )
+    assert list(linear.state_dict()) == ["weight"] and not linear.training
+    assert repr(linear) == "Linear(in_features=2, out_features=1, bias=False)"
+    assert linear(torch.ones(1, 2)).tolist() == [[2.0]]
+
+
 def test_parameter():
     data = torch.zeros(2)
     parameter = nn.Parameter(data)

@@ -9,7 +9,7 @@ import flambeau as fl
 from flambeau import Tensor
 
 from .._hooks import call_with_hooks
-from .._members import MODULE, class_name
+from .._members import BUFFER, MODULE, PARAMETER, TRANSIENT_BUFFER, class_name
 from .._state import Stateful
 
 Self = TypeVar("Self", bound="Module")
@@ -205,12 +205,29 @@ class Module(Stateful):
         return f"{self._get_name()}({body}\n)"
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        if "_parameters" in state:
+            state = _from_pytorch(state)
         self.__dict__.update(state)
 
 
 def indent(text: str) -> str:
     """Move every line but the first two spaces to the right."""
     return text.replace("\n", "\n  ")
+
+
+def _from_pytorch(state: dict[str, Any]) -> dict[str, Any]:
+    """The state of a module that PyTorch pickled: it has a dictionary for each kind of member."""
+    transient = state.get("_non_persistent_buffers_set", ())
+    own: dict[str, Any] = {"_kinds": {}, "_hooks": []}
+    for table, kind in (("_parameters", PARAMETER), ("_buffers", BUFFER), ("_modules", MODULE)):
+        for name, value in state[table].items():
+            own[name] = value
+            own["_kinds"][name] = TRANSIENT_BUFFER if name in transient else kind
+    internal = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set")
+    for name, value in state.items():
+        if name not in internal and not name.endswith(("_hooks", "_hook", "_hooks_with_kwargs")):
+            own[name] = value
+    return own
 
 
 def _no_such_attribute(self: Module, name: str) -> Any:
