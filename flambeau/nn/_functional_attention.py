@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import flambeau as fl
 from flambeau import Tensor
@@ -74,7 +75,7 @@ def _safe_softmax(scores: Tensor) -> Tensor:
     return softmax(scores.masked_fill(empty, 0.0), -1).masked_fill(empty, 0.0)
 
 
-def _additive(mask: Tensor | None, dtype: fl.dtype, name: str) -> Tensor | None:
+def _additive(mask: Tensor | None, dtype: Any, name: str) -> Tensor | None:
     """A mask as numbers to add; in a boolean one True means: masked out."""
     if mask is None:
         return None
@@ -155,11 +156,12 @@ def multi_head_attention_forward(
     """
     if query.dim() == 2:
         padding = None if key_padding_mask is None else key_padding_mask.unsqueeze(0)
-        tensors = [x.unsqueeze(1) for x in (query, key, value)]
-        if query is key and key is value:
-            tensors = [tensors[0]] * 3
+        # One tensor stays one tensor, so that its projections are one product.
+        q = query.unsqueeze(1)
+        k = q if key is query else key.unsqueeze(1)
+        v = k if value is key else value.unsqueeze(1)
         out, weights = multi_head_attention_forward(
-            *tensors, embed_dim_to_check, num_heads, in_proj_weight, in_proj_bias, bias_k, bias_v,
+            q, k, v, embed_dim_to_check, num_heads, in_proj_weight, in_proj_bias, bias_k, bias_v,
             add_zero_attn, dropout_p, out_proj_weight, out_proj_bias, training, padding,
             need_weights, attn_mask, use_separate_proj_weight, q_proj_weight, k_proj_weight,
             v_proj_weight, static_k, static_v, average_attn_weights, is_causal,
@@ -194,18 +196,19 @@ def multi_head_attention_forward(
         k, v, extra = fl.cat([k, zeros], 2), fl.cat([v, zeros], 2), extra + 1
     mask = _merge_masks(attn_mask, key_padding_mask, batch, num_heads, extra)
     p = dropout_p if training else 0.0
+    weights = None
     if need_weights:
         scores = fl.matmul(q * math.sqrt(1.0 / head), k.transpose(-2, -1))
-        scores = scores if mask is None else scores + mask
-        weights = dropout(softmax(scores, -1), p) if p > 0 else softmax(scores, -1)
+        weights = softmax(scores if mask is None else scores + mask, -1)
+        weights = dropout(weights, p) if p > 0 else weights
         context = fl.matmul(weights, v)
     else:
         context = scaled_dot_product_attention(q, k, v, mask, p)
     joined = context.permute(2, 0, 1, 3).reshape(length, batch, features)
     out = core.linear(joined, out_proj_weight, out_proj_bias)
-    if not need_weights:
-        return out, None
-    return out, weights.mean(1) if average_attn_weights else weights
+    if weights is not None and average_attn_weights:
+        weights = weights.mean(1)
+    return out, weights
 
 
 def _merge_masks(

@@ -35,7 +35,7 @@ def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None
 def _row_of_padding(padding_idx: int | None, weight: Tensor) -> int | None:
     if padding_idx is None:
         return None
-    rows = weight.shape[0]
+    rows = int(weight.shape[0])
     if not -rows <= padding_idx < rows:
         raise AssertionError(
             f"embedding: padding_idx must be within the {rows} rows of weight, got {padding_idx}"

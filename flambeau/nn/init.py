@@ -151,7 +151,8 @@ def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
         tensor.zero_()
         for group in range(groups):
             for i in range(min(per_group, tensor.shape[1])):
-                tensor[(group * per_group + i, i, *centre)] = 1
+                place = (group * per_group + i, i, *centre)
+                tensor[place] = 1
     return tensor
 
 

@@ -478,8 +478,8 @@ class RAdam(Optimizer):
 
 def _rectification(beta2: float, step: float) -> float | None:
     """r_t of algorithm 2, or None while the length rho_t of the average is 5 or less."""
-    longest = 2 / (1 - beta2) - 1
-    length = longest - 2 * step * beta2**step / (1 - beta2**step)
+    longest: float = 2 / (1 - beta2) - 1
+    length: float = longest - 2 * step * beta2**step / (1 - beta2**step)
     if length <= 5.0:
         return None
     return math.sqrt(

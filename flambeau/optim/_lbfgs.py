@@ -189,7 +189,7 @@ class _Iterations:
         )
 
     def _is_flat(self, gradient: Tensor) -> bool:
-        return float(gradient.abs().max()) <= self.group["tolerance_grad"]
+        return bool(gradient.abs().max() <= self.group["tolerance_grad"])
 
     def _move(self, direction: Tensor, step: float) -> None:
         start = 0

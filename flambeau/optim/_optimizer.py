@@ -357,7 +357,7 @@ def zeros_like(parameter: Tensor) -> Tensor:
 
 def to_float32(value: float) -> float:
     """The number as state_dict() keeps it, so that resuming continues exactly."""
-    return struct.unpack("f", struct.pack("f", value))[0]
+    return float(struct.unpack("f", struct.pack("f", value))[0])
 
 
 def as_number(value: Any) -> float:

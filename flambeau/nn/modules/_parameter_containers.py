@@ -90,8 +90,8 @@ class ParameterList(Module):
             for i, value in enumerate(self)
         )
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        raise RuntimeError("ParameterList should not be called; it has no forward")
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("ParameterList should not be called; use its elements")
 
 
 class ParameterDict(Module):
@@ -215,5 +215,5 @@ class ParameterDict(Module):
             for key, value in self.items()
         )
 
-    def __call__(self, input: Any) -> Any:
-        raise RuntimeError("ParameterDict should not be called; it has no forward")
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("ParameterDict should not be called; use its elements")

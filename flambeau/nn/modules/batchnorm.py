@@ -54,10 +54,10 @@ class _ChannelNorm(Module):
 
     def reset_running_stats(self) -> None:
         """Forget what was learnt about the data."""
-        if self.running_mean is not None:
-            self.running_mean.zero_()
-            self.running_var.fill_(1)
-            self.num_batches_tracked.zero_()
+        starts = ((self.running_mean, 0), (self.running_var, 1), (self.num_batches_tracked, 0))
+        for statistic, start in starts:
+            if statistic is not None:
+                statistic.fill_(start)
 
     def reset_parameters(self) -> None:
         """Forget the statistics, set weight to 1 and bias to 0."""

@@ -85,7 +85,7 @@ class _Conv(Module):
                 init.uniform_(self.bias, -bound, bound)
 
     def forward(self, input: Tensor) -> Tensor:
-        padding = self.padding
+        padding: Any = self.padding
         if self.padding_mode != "zeros":
             input = F.pad(input, self._pad_widths(), mode=self.padding_mode)
             padding = 0
@@ -93,9 +93,9 @@ class _Conv(Module):
             input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups
         )
 
-    def _pad_widths(self) -> list[int]:
+    def _pad_widths(self) -> list[Any]:
         """The padding as F.pad takes it: (left, right) of the last axis first."""
-        widths: list[int] = []
+        widths: list[Any] = []
         for axis in reversed(range(self.axes)):
             if self.padding == "same":
                 total = self.dilation[axis] * (self.kernel_size[axis] - 1)

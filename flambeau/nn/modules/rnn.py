@@ -135,7 +135,10 @@ class RNNBase(Module):
         for layer in range(num_layers):
             features = input_size if layer == 0 else output_size * directions
             for direction in range(directions):
-                shapes = {"weight_ih": (gates, features), "weight_hh": (gates, output_size)}
+                shapes: dict[str, tuple[int, ...]] = {
+                    "weight_ih": (gates, features),
+                    "weight_hh": (gates, output_size),
+                }
                 if bias:
                     shapes |= {"bias_ih": (gates,), "bias_hh": (gates,)}
                 if proj_size:

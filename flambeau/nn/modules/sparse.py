@@ -146,8 +146,10 @@ class Embedding(_Table):
                 f"Embedding.from_pretrained: a 2-D tensor is required, got "
                 f"{tuple(embeddings.shape)}"
             )
+        rows, features = embeddings.shape
         return cls(
-            *embeddings.shape,
+            rows,
+            features,
             padding_idx=padding_idx,
             max_norm=max_norm,
             norm_type=norm_type,

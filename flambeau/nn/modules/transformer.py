@@ -299,8 +299,8 @@ class Transformer(Module):
     ) -> None:
         super().__init__()
         place = {"device": device, "dtype": dtype}
-        layer = (d_model, nhead, dim_feedforward, dropout, activation)
-        layer = (*layer, layer_norm_eps, batch_first, norm_first, bias)
+        sizes = (d_model, nhead, dim_feedforward, dropout, activation)
+        layer = (*sizes, layer_norm_eps, batch_first, norm_first, bias)
 
         def norm() -> LayerNorm:
             return LayerNorm(d_model, eps=layer_norm_eps, bias=bias, **place)
