@@ -464,6 +464,33 @@ TensorRef unfold(const TensorRef& x, int64_t dim, int64_t length, int64_t step) 
   return apply_ints(kUnfold, x, {d, length, step});
 }
 
+// The same bytes as elements of another type; the last dimension is scaled by the sizes' ratio.
+TensorRef view_dtype(const TensorRef& x, DType dtype) {
+  int from = item_size(x->dtype()), to = item_size(dtype);
+  Dims shape = x->shape(), strides = x->strides();
+  int64_t offset = x->offset() * from;
+  if (from != to) {
+    require(x->dim() > 0, "view: self.dim() cannot be 0 to view torch.", dtype_name(x->dtype()),
+            " as torch.", dtype_name(dtype), " (different element sizes)");
+    require(x->size(-1 + x->dim()) <= 1 || strides.back() == 1, "view: self.stride(-1) must be 1 ",
+            "to view torch.", dtype_name(x->dtype()), " as torch.", dtype_name(dtype),
+            ", but got ", strides.back());
+    int64_t bytes = shape.back() * from;
+    bool fits = bytes % to == 0 && offset % to == 0;
+    for (int64_t d = 0; d + 1 < x->dim(); ++d) {
+      fits = fits && strides[d] * from % to == 0;
+      strides[d] = strides[d] * from / to;
+    }
+    require(fits, "view: self.size(-1) and strides must be divisible by ", to, " bytes to view ",
+            "torch.", dtype_name(x->dtype()), " as torch.", dtype_name(dtype), ", got shape ",
+            x->shape());
+    shape.back() = bytes / to;
+  }
+  auto result = Tensor::view(x->storage(), shape, strides, offset / to, dtype);
+  result->set_inference(x->inference());
+  return result;
+}
+
 static TensorRef t(const TensorRef& input) {
   require(input->dim() <= 2, "t: expects a tensor with <= 2 dimensions, but self is ", input->dim(),
           "D; use transpose(dim0, dim1)");
@@ -495,6 +522,8 @@ OPERATOR_FORMS(view, "view", "input, shape", kMethod,
                "The same elements under another shape, sharing memory.\n\nArgs:\n    shape: ints; "
                "one may be -1 and is inferred.\n\nRaises:\n    RuntimeError: the strides do not "
                "allow it; use reshape, which copies when it must.");
+OPERATOR_FORMS(view_dtype, "view", "input, dtype", kMethod,
+               "The same bytes as elements of another type; not differentiable.");
 OPERATOR_FORMS(reshape, "reshape", "input, shape", kView_,
                "The same elements under another shape; a view where possible, else a copy.\n\n"
                "Args:\n    shape: ints; one may be -1 and is inferred.");

@@ -13,6 +13,7 @@ TensorRef contiguous(const TensorRef& x);  // x itself when it is
 TensorRef clone(const TensorRef& x);
 TensorRef to_dtype(const TensorRef& x, DType dtype);  // x itself when it has that dtype
 TensorRef view(const TensorRef& x, const Dims& shape);
+TensorRef view_dtype(const TensorRef& x, DType dtype);
 TensorRef reshape(const TensorRef& x, const Dims& shape);
 TensorRef expand(const TensorRef& x, const Dims& shape);
 TensorRef permute(const TensorRef& x, const Dims& dimensions);

@@ -328,14 +328,45 @@ PyObject* to_list(const Tensor& x, int64_t d, int64_t offset) {
 }
 
 template <class Function>
-nb::object translated(Function function) {
-  return nb::steal(guarded([&]() -> PyObject* { return function(); }));
-}
-template <class Function>
 nb::object checked(Function function) {
   PyObject* result = guarded([&]() -> PyObject* { return function(); });
   if (!result) throw nb::python_error();
   return nb::steal(result);
+}
+
+// The memory of tensors as an object of its own, readable and writable as bytes.
+struct StorageObject {
+  Ref<Storage> storage;
+};
+
+int storage_get_buffer(PyObject* self, Py_buffer* view, int flags) {
+  Storage& storage = *nb::inst_ptr<StorageObject>(nb::handle(self))->storage;
+  return PyBuffer_FillInfo(view, self, storage.data(), static_cast<Py_ssize_t>(storage.bytes()), 0,
+                           flags);
+}
+
+void bind_storage(nb::module_& module) {
+  static PyType_Slot slots[] = {
+      {Py_bf_getbuffer, reinterpret_cast<void*>(storage_get_buffer)}, {0, nullptr}};
+  nb::class_<StorageObject>(module, "UntypedStorage", nb::type_slots(slots))
+      .def("nbytes", [](StorageObject& self) { return self.storage->bytes(); })
+      .def("size", [](StorageObject& self) { return self.storage->bytes(); })
+      .def("__len__", [](StorageObject& self) { return self.storage->bytes(); })
+      .def("data_ptr",
+           [](StorageObject& self) { return reinterpret_cast<intptr_t>(self.storage->data()); })
+      .def("__eq__",
+           [](StorageObject& self, nb::handle other) {
+             return nb::isinstance<StorageObject>(other) &&
+                    nb::cast<StorageObject&>(other).storage == self.storage;
+           })
+      .def("__hash__",
+           [](StorageObject& self) { return reinterpret_cast<intptr_t>(self.storage.get()) >> 6; })
+      .def_prop_ro("device", [](StorageObject& self) {
+        return nb::steal(wrap_device(self.storage->device()));
+      });
+  module.def("untyped_storage", [](nb::handle self) {
+    return nb::cast(StorageObject{unwrap(self.ptr())->storage()});
+  });
 }
 
 std::optional<DType> optional_dtype(nb::handle object) {
@@ -370,6 +401,13 @@ void bind_data(nb::module_& module) {
       require_tensor(self, "tolist");
       TensorRef x = unwrap(self.ptr());
       return to_list(*x, 0, x->offset());
+    });
+  });
+  bind_storage(module);
+  module.def("view_dtype", [](nb::handle self, nb::handle dtype) {
+    return checked([&] {
+      require_tensor(self, "view");
+      return wrap(view_dtype(unwrap(self.ptr()), optional_dtype(dtype).value()));
     });
   });
   module.def("is_array", [](nb::handle object) { return is_array(object.ptr()); });

@@ -1,0 +1,144 @@
+"""Flambeau: tensors, automatic differentiation and neural networks with PyTorch's names.
+
+`import flambeau as torch` runs a PyTorch script; `flambeau run script.py` one that imports torch.
+"""
+
+from __future__ import annotations
+
+import importlib as _importlib
+from typing import Any as _Any
+
+from flambeau import _core
+from flambeau._core import (
+    Generator,
+    Tensor,
+    bfloat16,
+    bool,
+    can_cast,
+    device,
+    dtype,
+    float16,
+    float32,
+    float64,
+    get_default_dtype,
+    int8,
+    int16,
+    int32,
+    int64,
+    promote_types,
+    set_default_dtype,
+    uint8,
+)
+from flambeau._size import Size
+
+# isort: split
+from flambeau import _tensor as _tensor
+from flambeau._creation import (
+    as_tensor,
+    asarray,
+    from_dlpack,
+    from_numpy,
+    frombuffer,
+    is_complex,
+    is_floating_point,
+    is_storage,
+    is_tensor,
+    legacy_types,
+    numel,
+    tensor,
+)
+from flambeau.autograd._modes import (
+    enable_grad,
+    inference_mode,
+    is_grad_enabled,
+    is_inference_mode_enabled,
+    no_grad,
+    set_grad_enabled,
+)
+
+# isort: split
+from flambeau.ops import public_functions as _public_functions
+
+__version__ = "0.1.0"
+
+float = float32
+double = float64
+half = float16
+long = int64
+int = int32
+short = int16
+
+pi = 3.141592653589793
+e = 2.718281828459045
+inf = 1e999
+nan = inf - inf
+newaxis = None
+strided = "torch.strided"
+contiguous_format = "torch.contiguous_format"
+preserve_format = "torch.preserve_format"
+channels_last = "torch.channels_last"
+
+globals().update(_public_functions())
+globals().update(legacy_types())
+
+# What is not needed at once is imported when somebody asks for it.
+_LAZY = {
+    "manual_seed": "random",
+    "seed": "random",
+    "initial_seed": "random",
+    "get_rng_state": "random",
+    "set_rng_state": "random",
+    "default_generator": "random",
+    "save": "serialization",
+    "load": "serialization",
+    "set_printoptions": "_printing",
+    "get_printoptions": "_printing",
+    "pointwise": "ops",
+    "finfo": "_limits",
+    "iinfo": "_limits",
+    "result_type": "_limits",
+    "get_num_threads": "_limits",
+    "set_num_threads": "_limits",
+}
+_SUBMODULES = frozenset(
+    (
+        "accelerator",
+        "amp",
+        "autograd",
+        "backends",
+        "cuda",
+        "distributed",
+        "fft",
+        "linalg",
+        "nn",
+        "ops",
+        "optim",
+        "random",
+        "serialization",
+        "special",
+        "testing",
+        "utils",
+        "version",
+    )
+)
+
+
+def __getattr__(name: str) -> _Any:
+    module = _LAZY.get(name)
+    if module is not None:
+        value = getattr(_importlib.import_module("flambeau." + module), name)
+        globals()[name] = value
+        return value
+    if name in _SUBMODULES:
+        try:
+            return _importlib.import_module("flambeau." + name)
+        except ModuleNotFoundError as error:
+            if error.name != "flambeau." + name:
+                raise
+    raise AttributeError(
+        f"module 'flambeau' has no attribute '{name}'; if PyTorch has it, it is not built yet"
+    )
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY, *_SUBMODULES})

@@ -1,0 +1,316 @@
+"""Methods of Tensor that are best said in Python: conversion, printing, interchange."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from flambeau import _core
+from flambeau._core import Tensor, device, dtype
+
+if TYPE_CHECKING:
+    import numpy
+
+
+def _device_of(value: Any) -> device | None:
+    if value is None or isinstance(value, device):
+        return value
+    return device(value)
+
+
+def _move(self: Tensor, target: device | None) -> Tensor:
+    if target is None or target.type == self.device.type:
+        return self
+    from flambeau import cuda
+
+    cuda._require()
+    raise NotImplementedError(f"to: copying from {self.device} to {target} is not built yet")
+
+
+def to(
+    self: Tensor,
+    *args: Any,
+    dtype: dtype | None = None,
+    device: Any = None,
+    copy: bool = False,
+    non_blocking: bool = False,
+    memory_format: Any = None,
+) -> Tensor:
+    """Returns the tensor with another dtype or on another device; itself if nothing changes.
+
+    Args:
+        *args: a dtype, a device (object, name or index), a tensor to take both from, or
+            a device and a dtype.
+        dtype, device: the same by name.
+        copy: copy even if nothing changes.
+    """
+    for value in args:
+        if isinstance(value, Tensor):
+            dtype, device = value.dtype, value.device
+        elif isinstance(value, _core.dtype) or value in (float, int, bool):
+            dtype = value
+        elif isinstance(value, bool):
+            continue  # non_blocking and copy by position
+        elif value is not None:
+            device = value
+    result = _move(self, _device_of(device))
+    if dtype is not None:
+        result = _core.to_dtype(result, dtype)
+    return result.clone() if copy and result is self else result
+
+
+def _cast(target: dtype) -> Callable[[Tensor], Tensor]:
+    def cast(self: Tensor, memory_format: Any = None) -> Tensor:
+        return _core.to_dtype(self, target)
+
+    cast.__doc__ = f"Returns the tensor as {target}; itself if it is already."
+    return cast
+
+
+_TYPE_NAMES = {
+    "float32": "Float",
+    "float64": "Double",
+    "float16": "Half",
+    "bfloat16": "BFloat16",
+    "int64": "Long",
+    "int32": "Int",
+    "int16": "Short",
+    "int8": "Char",
+    "uint8": "Byte",
+    "bool": "Bool",
+}
+
+
+def _dtype_of_type_name(name: str) -> dtype:
+    short = name.rsplit(".", 1)[-1].removesuffix("Tensor")
+    for dtype_name, type_name in _TYPE_NAMES.items():
+        if short == type_name:
+            found: dtype = getattr(_core, dtype_name)
+            return found
+    raise ValueError(f"type: invalid type: '{name}'; use a dtype such as torch.float32")
+
+
+def type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
+    """Returns the historical type name, or with `dtype` the tensor converted to it."""
+    if dtype is None:
+        prefix = "torch.cuda." if self.is_cuda else "torch."
+        return prefix + _TYPE_NAMES[self.dtype.name] + "Tensor"
+    if isinstance(dtype, str):
+        dtype = _dtype_of_type_name(dtype)
+    return _core.to_dtype(self, getattr(dtype, "dtype", dtype))
+
+
+def type_as(self: Tensor, other: Tensor) -> Tensor:
+    """Returns the tensor converted to other's dtype and device."""
+    return to(self, other)
+
+
+def cpu(self: Tensor, memory_format: Any = None) -> Tensor:
+    """Returns the tensor in host memory."""
+    return _move(self, device("cpu"))
+
+
+def cuda(self: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor:
+    """Returns the tensor on a GPU.
+
+    Raises:
+        RuntimeError: there is none.
+    """
+    return _move(self, _device_of("cuda" if device is None else device))
+
+
+def numpy(self: Tensor, *, force: bool = False) -> numpy.ndarray[Any, Any]:
+    """Returns a NumPy array that shares the tensor's memory.
+
+    Args:
+        force: detach and copy where sharing is not possible.
+
+    Raises:
+        RuntimeError: the tensor requires a gradient or is on a GPU.
+        TypeError: NumPy has no such type (bfloat16).
+    """
+    import numpy
+
+    tensor = self.detach().cpu() if force else self
+    return numpy.asarray(memoryview(tensor))
+
+
+def __array__(self: Tensor, dtype: Any = None, copy: bool | None = None) -> Any:
+    array = numpy(self)
+    if dtype is not None and array.dtype != dtype:
+        return array.astype(dtype)
+    return array.copy() if copy else array
+
+
+def __array_wrap__(self: Tensor, array: Any, context: Any = None, scalar: bool = False) -> Tensor:
+    return _core.tensor_from_data(array, None)
+
+
+def __repr__(self: Tensor, *, tensor_contents: Any = None) -> str:
+    from flambeau._printing import tensor_repr
+
+    return tensor_repr(self)
+
+
+def __format__(self: Tensor, spec: str) -> str:
+    if self.dim() == 0 and not spec == "":
+        return format(self.item(), spec)
+    if self.dim() == 0:
+        return format(self.item()) if not self.requires_grad else repr(self)
+    if spec:
+        raise TypeError(f"unsupported format string passed to {_class_name(self)}.__format__")
+    return repr(self)
+
+
+def _class_name(value: object) -> str:
+    return value.__class__.__name__
+
+
+def __reversed__(self: Tensor) -> Tensor:
+    return self.flip(0) if self.dim() else self
+
+
+def __deepcopy__(self: Tensor, memo: dict[int, Any]) -> Tensor:
+    if not self.is_leaf:
+        raise RuntimeError(
+            "Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
+            "protocol at the moment; use detach() or clone()"
+        )
+    if id(self) in memo:
+        return memo[id(self)]  # type: ignore[no-any-return]
+    result = self.detach().clone()
+    if self.__class__ is not Tensor:
+        result = Tensor._make_subclass(self.__class__, result, False)
+    if self.__dict__:
+        from copy import deepcopy
+
+        result.__dict__.update(deepcopy(self.__dict__, memo))
+    result.requires_grad_(self.requires_grad)
+    if self.grad is not None:
+        result.grad = __deepcopy__(self.grad, memo)
+    memo[id(self)] = result
+    return result
+
+
+def __reduce_ex__(self: Tensor, protocol: Any) -> Any:
+    from flambeau._pickle import reduce_tensor
+
+    return reduce_tensor(self, protocol)
+
+
+def __dir__(self: Tensor) -> list[str]:
+    return sorted({*dir(self.__class__), *self.__dict__})
+
+
+def new_tensor(
+    self: Tensor,
+    data: Any,
+    *,
+    dtype: dtype | None = None,
+    device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:
+    """Returns a new tensor from data, by default of this tensor's dtype and device."""
+    return _core.tensor_from_data(data, dtype or self.dtype).requires_grad_(requires_grad)
+
+
+def new(self: Tensor, *args: Any) -> Tensor:
+    """Returns a tensor of this one's dtype, from sizes or data as the constructor takes them."""
+    return _core.to_dtype(Tensor(*args), self.dtype)
+
+
+def untyped_storage(self: Tensor) -> _core.UntypedStorage:
+    """Returns the memory that the tensor is a view of."""
+    return _core.untyped_storage(self)
+
+
+def is_shared(self: Tensor) -> bool:
+    """Returns whether the memory is shared between processes."""
+    return False
+
+
+def is_pinned(self: Tensor, device: Any = None) -> bool:
+    """Returns whether the memory is page-locked for copies to a GPU."""
+    return False
+
+
+def pin_memory(self: Tensor, device: Any = None) -> Tensor:
+    """Returns the tensor in page-locked memory; without a GPU the tensor itself."""
+    return self
+
+
+def get_device(self: Tensor) -> int:
+    """Returns the index of the GPU, -1 for host memory."""
+    return -1 if self.is_cpu else (self.device.index or 0)
+
+
+def register_hook(self: Tensor, hook: Callable[[Tensor], Tensor | None]) -> _core.HookHandle:
+    """Calls hook(gradient) whenever this tensor's gradient is known; a result replaces it.
+
+    Args:
+        hook: takes and may return a Tensor of this tensor's shape.
+
+    Returns:
+        A handle whose remove() takes the hook away.
+
+    Raises:
+        RuntimeError: the tensor requires no gradient.
+    """
+    return _core.register_hook(self, hook)
+
+
+def register_post_accumulate_grad_hook(
+    self: Tensor, hook: Callable[[Tensor], None]
+) -> _core.HookHandle:
+    """Calls hook(tensor) after backward() has updated this leaf's .grad."""
+    return _core.register_post_accumulate_grad_hook(self, hook)
+
+
+def tolist(self: Tensor) -> Any:
+    """Returns the elements as nested lists of Python numbers; a 0-d tensor as a number."""
+    return _core.tolist(self)
+
+
+def __dlpack__(self: Tensor, **options: Any) -> Any:
+    return numpy(self).__dlpack__(**options)
+
+
+def __dlpack_device__(self: Tensor) -> tuple[int, int]:
+    return (1, 0) if self.is_cpu else (2, self.device.index or 0)
+
+
+_METHODS = (
+    to,
+    type,
+    type_as,
+    cpu,
+    cuda,
+    numpy,
+    new_tensor,
+    new,
+    untyped_storage,
+    is_shared,
+    is_pinned,
+    pin_memory,
+    get_device,
+    register_hook,
+    register_post_accumulate_grad_hook,
+    tolist,
+    __array__,
+    __array_wrap__,
+    __repr__,
+    __format__,
+    __reversed__,
+    __deepcopy__,
+    __reduce_ex__,
+    __dir__,
+    __dlpack__,
+    __dlpack_device__,
+)
+
+for _method in _METHODS:
+    setattr(Tensor, _method.__name__, _method)
+for _name in _TYPE_NAMES:
+    _method = _cast(getattr(_core, _name))
+    _method.__name__ = _TYPE_NAMES[_name].lower()
+    setattr(Tensor, _method.__name__, _method)
