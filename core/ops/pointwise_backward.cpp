@@ -127,9 +127,13 @@ void BackwardPlan::add_piece(const Pointwise& forward, std::span<const int> outp
   Builder builder;
   std::vector<int32_t> inputs(program.input_count, -1), results;
   int operand_count = 0;
+  uint32_t not_promoting = 0;  // a gradient has the type of the gradients that it comes from
   for (size_t k = 0; k < piece.reads.size(); ++k) {
     Extent extent = extents[piece.reads[k]];
     operand_count += extent != Extent::Uniform;
+    if (derivative.reads[piece.reads[k]].kind != Derivative::Read::Kind::Gradient) {
+      not_promoting |= 1u << k;
+    }
     inputs[piece.reads[k]] = builder.input(static_cast<int32_t>(k), extent);
   }
   for (int32_t& input : inputs) {
@@ -139,9 +143,10 @@ void BackwardPlan::add_piece(const Pointwise& forward, std::span<const int> outp
   for (int output : outputs) results.push_back(places[program.outputs[output]]);
   ProgramRef part = builder.finish(static_cast<int>(piece.reads.size()), results);
   std::string name = single ? name_of(first.instruction) : forward.name_text + "_backward";
-  piece.op = std::make_unique<Pointwise>(
-      name, std::move(part), Promotion::First, operand_count,
-      single ? std::string() : forward.grad_name_text + "Backward0");
+  piece.op =
+      std::make_unique<Pointwise>(name, std::move(part), Promotion::Common, operand_count,
+                                  single ? std::string() : forward.grad_name_text + "Backward0");
+  piece.op->not_promoting = not_promoting;
   pieces.push_back(std::move(piece));
 }
 

@@ -113,9 +113,8 @@ void norm_gradient(Gradient& gradient) {
   TensorRef x = gradient.input(0);
   TensorRef g = with_kept(gradient.g(), mask, attributes.flag);
   TensorRef norm = with_kept(gradient.output(), mask, attributes.flag);
-  if (p == 0) {
-    gradient.set(0, zeros(x->shape(), x->dtype()));
-  } else if (p == 1) {
+  if (p == 0) return;  // counts: no gradient at all, as in PyTorch
+  if (p == 1) {
     gradient.set(0, mul(g, sign(x)));
   } else if (p == 2) {
     gradient.set(0, mul(x, masked_fill(div(g, norm), eq(norm, 0), 0)));
@@ -177,18 +176,18 @@ static double correction_of(const std::optional<Scalar>& correction) {
     return pack(apply_moments(primitive, input, {}, unbiased, false));                      \
   }                                                                                         \
   OPERATOR_FORMS(name##_unbiased, #name, "input, unbiased", kUsual, documentation);         \
-  static Returned name##_operator(const TensorRef& input, const std::optional<Dims>& dim,   \
-                                  const std::optional<Scalar>& correction, bool keepdim) {  \
-    return pack(apply_moments(primitive, input, dim, correction_of(correction), keepdim));  \
-  }                                                                                         \
-  OPERATOR_FORMS(name##_operator, #name, "input, dim=None, *, correction=1, keepdim=False", \
-                 kUsual, documentation);                                                    \
   static Returned name##_dims(const TensorRef& input, const std::optional<Dims>& dim,       \
                               bool unbiased, bool keepdim) {                                \
     return pack(apply_moments(primitive, input, dim, unbiased, keepdim));                   \
   }                                                                                         \
   OPERATOR_FORMS(name##_dims, #name, "input, dim, unbiased=True, keepdim=False", kUsual,    \
-                 documentation)
+                 documentation);                                                            \
+  static Returned name##_operator(const TensorRef& input, const std::optional<Dims>& dim,   \
+                                  const std::optional<Scalar>& correction, bool keepdim) {  \
+    return pack(apply_moments(primitive, input, dim, correction_of(correction), keepdim));  \
+  }                                                                                         \
+  OPERATOR_FORMS(name##_operator, #name, "input, dim=None, *, correction=1, keepdim=False", \
+                 kUsual, documentation)
 
 static TensorRef one_of(TensorList results) { return std::move(results[0]); }
 static TensorList both_of(TensorList results) { return results; }

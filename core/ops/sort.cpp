@@ -232,16 +232,13 @@ TensorList topk(const TensorRef& x, int64_t k, int64_t dim, bool largest) {
   "Returns:\n    A named tuple (values, indices) of tensors of the input's shape. NaN counts " \
   "as larger than every number. Equal elements keep their order.\n\n" SORT_ERRORS
 
-static Result sort_operator(const TensorRef& input, int64_t dim, bool descending) {
-  int64_t d = wrap_dimension(dim, input->dim(), "sort");
-  return Result::named("sort", kPicked, pair_of(kSort, input, {d, descending}, true));
+static Result sort_operator(const TensorRef& input, int64_t dim, bool descending,
+                            const std::optional<bool>& stable) {
+  dim = wrap_dimension(dim, input->dim(), "sort");
+  const Primitive& primitive = stable ? kStableSort : kSort;  // they differ in name alone
+  return Result::named("sort", kPicked, pair_of(primitive, input, {dim, descending}, true));
 }
-OPERATOR_FORMS(sort_operator, "sort", "input, dim=-1, descending=False", kUsual, SORT_DOC);
-static Result sort_stable(const TensorRef& input, const std::optional<bool>& stable, int64_t dim,
-                          bool descending) {
-  return Result::named("sort", kPicked, sort(input, dim, descending));
-}
-OPERATOR_FORMS(sort_stable, "sort", "input, *, stable=None, dim=-1, descending=False", kUsual,
+OPERATOR_FORMS(sort_operator, "sort", "input, dim=-1, descending=False, *, stable=None", kUsual,
                SORT_DOC);
 
 static TensorRef argsort_operator(const TensorRef& input, int64_t dim, bool descending,

@@ -49,7 +49,7 @@ def tensors(library: Any, grad: bool = False) -> dict[str, Any]:
         "empty": floats(0, 3),
         "nothing": floats(3, 0),
     }
-    names["mask"] = names["ints"] > 0
+    names["mask"] = library.from_numpy(np.asarray(names["ints"]) > 0)
     names["broken"] = library.tensor([[1.0, NAN, 3.0, NAN], [2.0, 5.0, -INFINITY, 5.0]])
     names["equal"] = library.tensor([[2.0, 1.0, 2.0, 0.0], [0.0, 0.0, 3.0, 3.0]])
     if grad:
