@@ -267,10 +267,13 @@ def test_results_do_not_depend_on_the_number_of_threads() -> None:
         (lambda x, w: torch.conv2d(x.double(), w), "of one dtype"),
         (lambda x, w: torch.conv_transpose2d(x, w), "expected input with 8 channels"),
         (
-            lambda x, w: torch.conv_transpose2d(w, w, output_padding=1),
+            lambda x, w: torch.conv_transpose2d(torch.ones(8, 4, 4), w, output_padding=1),
             "expected output_padding smaller than",
         ),
-        (lambda x, w: torch.conv_transpose2d(w[:, :, :1], w, padding=9), ""),
+        (
+            lambda x, w: torch.conv_transpose2d(torch.ones(8, 2, 2), w, padding=2),
+            "an input large enough for an output",
+        ),
     ],
 )
 def test_errors(call: Any, text: str) -> None:
