@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import flambeau as fl
 from flambeau import Tensor
 from flambeau.ops._composite import composite
+from flambeau.ops._records import pointwise
+
+Number = Any  # what a formula of one element is made of
 
 
 def layer_norm(
@@ -53,8 +57,20 @@ def _per_channel(value: Tensor | None, dim: int) -> Tensor | None:
     return None if value is None else value.reshape(1, -1, *[1] * (dim - 2))
 
 
+@pointwise
+def _affine(x: Number, scale: Number, shift: Number) -> Number:
+    return x * scale + shift
+
+
+@pointwise
+def _squared_deviation(x: Number, mean: Number) -> Number:
+    return fl.square(x - mean)
+
+
 def _scale_and_shift(input: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     scale, shift = _per_channel(weight, input.dim()), _per_channel(bias, input.dim())
+    if scale is not None and shift is not None:
+        return _affine(input, scale, shift)
     if scale is not None:
         input = input * scale
     return input if shift is None else input + shift
@@ -127,7 +143,7 @@ def batch_norm(
             )
         dims = (0, *range(2, input.dim()))
         mean = input.mean(dims)
-        var = (input - _per_channel(mean, input.dim())).square().mean(dims)
+        var = _squared_deviation(input, _per_channel(mean, input.dim())).mean(dims)
         with fl.no_grad():
             _update_running(running_mean, mean, momentum)
             _update_running(running_var, var * (count / (count - 1)), momentum)
@@ -135,7 +151,7 @@ def batch_norm(
     if weight is not None:
         scale = scale * weight
     shift = -mean * scale if bias is None else bias - mean * scale
-    return input * _per_channel(scale, input.dim()) + _per_channel(shift, input.dim())
+    return _scale_and_shift(input, scale, shift)
 
 
 @composite()

@@ -241,10 +241,20 @@ def orthogonal_(tensor: Tensor, gain: float = 1, generator: Generator = None) ->
     columns = tensor.numel() // rows
     with fl.no_grad():
         draws = tensor.new_empty(rows, columns).normal_(0, 1, generator=generator)
-        q, r = fl.linalg.qr(draws.t() if rows < columns else draws)
+        q, r = _qr(draws.t() if rows < columns else draws)
         q = q * r.diagonal().sign()  # makes the decomposition, and so the draw, unique
         tensor.copy_((q.t() if rows < columns else q).reshape(tensor.shape))
         return tensor.mul_(gain)
+
+
+def _qr(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """The QR decomposition, through NumPy's LAPACK."""
+    import numpy
+
+    dtype = matrix.dtype if matrix.dtype == fl.float64 else fl.float32
+    factors = numpy.linalg.qr(matrix.to(device="cpu", dtype=dtype).numpy())
+    q, r = (fl.from_numpy(factor).to(matrix.device, matrix.dtype) for factor in factors)
+    return q, r
 
 
 def sparse_(

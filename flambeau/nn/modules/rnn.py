@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import flambeau as fl
 from flambeau import Tensor
+from flambeau.ops._records import pointwise
 
 from .. import functional as F
 from .. import init
@@ -18,34 +19,62 @@ from ..parameter import Parameter
 from ..utils.rnn import PackedSequence, pack_like, pad_packed_sequence
 from .module import Module
 
+Number = Any  # what a formula of one element is made of
 State = tuple[Tensor, ...]  # (h,) or, for LSTM, (h, c)
 Step = Callable[[Tensor, Tensor, State], State]
 
+# A step takes the two linear maps x = W x_t + b and h = U h_{t-1} + b', and the state.
+
+
+@pointwise
+def _tanh_of_sum(x: Number, h: Number) -> Number:
+    return fl.tanh(x + h)
+
+
+@pointwise
+def _relu_of_sum(x: Number, h: Number) -> Number:
+    return fl.relu(x + h)
+
+
+@pointwise
+def _lstm_memory(i: Number, f: Number, g: Number, c: Number) -> Number:
+    return fl.sigmoid(f) * c + fl.sigmoid(i) * fl.tanh(g)
+
+
+@pointwise
+def _lstm_output(o: Number, c: Number) -> Number:
+    return fl.sigmoid(o) * fl.tanh(c)
+
+
+@pointwise
+def _gru_output(
+    x_r: Number, x_z: Number, x_n: Number, h_r: Number, h_z: Number, h_n: Number, h: Number
+) -> Number:
+    reset, update = fl.sigmoid(x_r + h_r), fl.sigmoid(x_z + h_z)
+    new = fl.tanh(x_n + reset * h_n)
+    return new + update * (h - new)
+
 
 def rnn_tanh_step(x: Tensor, h: Tensor, state: State) -> State:
-    """h' = tanh(W x + b + U h + b'); `x` and `h` are the two linear maps."""
-    return ((x + h).tanh(),)
+    """h' = tanh(x + h) (Elman, 1990)."""
+    return (_tanh_of_sum(x, h),)
 
 
 def rnn_relu_step(x: Tensor, h: Tensor, state: State) -> State:
-    """h' = relu(W x + b + U h + b')."""
-    return (F.relu(x + h),)
+    """h' = relu(x + h)."""
+    return (_relu_of_sum(x, h),)
 
 
 def lstm_step(x: Tensor, h: Tensor, state: State) -> State:
     """c' = f c + i g, h' = o tanh(c') (Hochreiter and Schmidhuber, 1997; Gers et al., 2000)."""
     i, f, g, o = (x + h).chunk(4, -1)
-    c = f.sigmoid() * state[1] + i.sigmoid() * g.tanh()
-    return o.sigmoid() * c.tanh(), c
+    c = _lstm_memory(i, f, g, state[1])
+    return _lstm_output(o, c), c
 
 
 def gru_step(x: Tensor, h: Tensor, state: State) -> State:
     """h' = (1 - z) n + z h with n = tanh(x_n + r h_n) (Cho et al., 2014)."""
-    x_r, x_z, x_n = x.chunk(3, -1)
-    h_r, h_z, h_n = h.chunk(3, -1)
-    reset, update = (x_r + h_r).sigmoid(), (x_z + h_z).sigmoid()
-    new = (x_n + reset * h_n).tanh()
-    return (new + update * (state[0] - new),)
+    return (_gru_output(*x.chunk(3, -1), *h.chunk(3, -1), state[0]),)
 
 
 # mode: the step, and how many linear maps of hidden_size it needs
