@@ -95,3 +95,8 @@ def fork_rng(devices: Any = None, enabled: bool = True, device_type: str = "cpu"
         yield
     finally:
         set_rng_state(state)
+
+
+def _in_state(kind: type[Generator], state: Tensor) -> Generator:
+    """A pickled or copied generator."""
+    return kind().set_state(state)

@@ -20,7 +20,7 @@ WHOLE = [torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64]
 
 
 def tensors_of(result: Any) -> list[torch.Tensor]:
-    if isinstance(result, torch.nn.Module):
+    if hasattr(result, "parameters"):
         return [parameter.detach() for parameter in result.parameters()]
     return [torch.as_tensor(result).detach()]
 
@@ -35,7 +35,7 @@ def test_golden(case: dict[str, Any]) -> None:
             assert list(result.shape) == expected["shape"], step["code"]
             assert str(result.dtype) == expected["dtype"], step["code"]
             floating = result.is_floating_point()
-            values = (result.double() if floating else result).flatten().tolist()
+            values = (result.double() if floating else result).reshape(-1).tolist()
             kept = values if len(values) <= 24 else values[:8] + values[-8:]
             if step["rounded"]:
                 assert kept == pytest.approx(expected["values"], rel=1e-6), step["code"]
@@ -206,7 +206,7 @@ class TestForms:
             assert make(like).dtype == torch.float64
             assert make(like, dtype=torch.float32).dtype == torch.float32
             assert make(like.t()).shape == (4, 3)
-        assert set(torch.randint_like(like, 3, 5).flatten().tolist()) <= {3.0, 4.0}
+        assert set(torch.randint_like(like, 3, 5).reshape(-1).tolist()) <= {3.0, 4.0}
         assert torch.randint_like(like, 3, dtype=torch.int64).dtype == torch.int64
 
     @pytest.mark.parametrize("dtype", FLOATING)
@@ -264,7 +264,7 @@ class TestMultinomial:
 
     def test_strided(self) -> None:
         weights = torch.eye(4)[:, ::2]
-        assert torch.multinomial(weights[::2], 1).flatten().tolist() == [0, 1]
+        assert torch.multinomial(weights[::2], 1).reshape(-1).tolist() == [0, 1]
 
     def test_no_rows(self) -> None:
         assert torch.multinomial(torch.ones(0, 3), 2).shape == (0, 2)
@@ -372,7 +372,7 @@ BAD_CALLS = [
     ("n.to(torch.uint8).random_(0, 257)", RuntimeError, "out of bounds"),
     ("n.to(torch.int8).random_(-129, 5)", RuntimeError, "out of bounds"),
     ("x.half().random_(0, 70000)", RuntimeError, "out of bounds"),
-    ("x.random_(2**70)", Exception, ""),
+    ("x.random_(2**70)", Exception, "."),
     ("x.bernoulli_(2)", RuntimeError, "0, 1"),
     ("x.bernoulli_(NAN)", RuntimeError, "0, 1"),
     ("x.bernoulli_(torch.full((2, 3), 0.5))", RuntimeError, "shape"),
@@ -390,24 +390,24 @@ BAD_CALLS = [
     ("n.log_normal_()", NotImplementedError, "floating"),
     ("x[:1].expand(3).uniform_()", RuntimeError, "memory"),
     ("torch.rand(-1)", RuntimeError, "negative"),
-    ("torch.rand(2**62, 2**62)", RuntimeError, ""),
-    ("torch.rand()", TypeError, ""),
-    ("torch.rand(2, dtype=torch.int64)", NotImplementedError, ""),
-    ("torch.randn(2, dtype=torch.int64)", NotImplementedError, ""),
-    ("torch.rand_like(n)", NotImplementedError, ""),
+    ("torch.rand(2**62, 2**62)", RuntimeError, "."),
+    ("torch.rand()", TypeError, "."),
+    ("torch.rand(2, dtype=torch.int64)", NotImplementedError, "."),
+    ("torch.randn(2, dtype=torch.int64)", NotImplementedError, "."),
+    ("torch.rand_like(n)", NotImplementedError, "."),
     ("torch.randint(5, 3, (2,))", RuntimeError, "less than"),
     ("torch.randint(0, 300, (2,), dtype=torch.uint8)", RuntimeError, "out of bounds"),
-    ("torch.randint(0, 5.5, (3,))", TypeError, ""),
+    ("torch.randint(0, 5.5, (3,))", TypeError, "."),
     ("torch.randperm(-1)", RuntimeError, "non-negative"),
-    ("torch.randperm(2.5)", TypeError, ""),
+    ("torch.randperm(2.5)", TypeError, "."),
     ("torch.randperm(300, dtype=torch.uint8)", RuntimeError, "greater"),
     ("torch.randperm(3000, dtype=torch.float16)", RuntimeError, "greater"),
-    ("torch.randperm(3, dtype=torch.bool)", NotImplementedError, ""),
+    ("torch.randperm(3, dtype=torch.bool)", NotImplementedError, "."),
     ("torch.normal(0.0, 1.0)", TypeError, "size"),
     ("torch.normal(0.0, -1.0, (2,))", RuntimeError, "std"),
     ("torch.normal(x, torch.tensor([1.0, -1.0, 1.0]))", RuntimeError, "std"),
-    ("torch.normal(n, 1.0)", NotImplementedError, ""),
-    ("torch.normal(x, torch.ones(2))", RuntimeError, ""),
+    ("torch.normal(n, 1.0)", NotImplementedError, "."),
+    ("torch.normal(x, torch.ones(2))", RuntimeError, "."),
 ]
 
 

@@ -100,10 +100,8 @@ void bind_random(nb::module_& module) {
       },
       nb::arg("device") = "cpu");
   type.def("__reduce__", [](nb::object self) {
-    return nb::make_tuple(self.type(), nb::make_tuple(), self.attr("get_state")());
-  });
-  type.def("__setstate__", [](GeneratorObject& self, nb::handle state) {
-    translated([&] { set_state(self, state); });
+    nb::object restore = nb::module_::import_("flambeau.random").attr("_in_state");
+    return nb::make_tuple(restore, nb::make_tuple(self.type(), self.attr("get_state")()));
   });
   type.def_prop_ro("device",
                    [](const GeneratorObject&) { return nb::steal(wrap_device(Device{})); });
@@ -118,7 +116,8 @@ void bind_random(nb::module_& module) {
         });
         return self;
       },
-      nb::arg("seed"), "Starts the stream of `seed`, any 64-bit integer; returns the generator.");
+      nb::arg("seed").none(),
+      "Starts the stream of `seed`, any 64-bit integer; returns the generator.");
   type.def(
       "seed",
       [](GeneratorObject& self) {
@@ -143,7 +142,7 @@ void bind_random(nb::module_& module) {
         translated([&] { set_state(nb::cast<GeneratorObject&>(self), state); });
         return self;
       },
-      nb::arg("new_state"), "Continues from a state that get_state() returned.");
+      nb::arg("new_state").none(), "Continues from a state that get_state() returned.");
   type.def(
       "clone_state",
       [](GeneratorObject& self) {
