@@ -5,9 +5,13 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable, Mapping, MutableMapping, MutableSequence, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import flambeau
+from flambeau.utils.data import _worker_info
+
+if TYPE_CHECKING:
+    from flambeau import Tensor
 
 
 def default_collate(batch: Any) -> Any:
@@ -31,7 +35,7 @@ def default_collate(batch: Any) -> Any:
     """
     first = batch[0]
     if isinstance(first, flambeau.Tensor):
-        return flambeau.stack(list(batch), 0)
+        return _stack(list(batch))
     if _is_numpy(first):
         return _collate_numpy(batch)
     if isinstance(first, float):
@@ -141,4 +145,16 @@ def _collate_numpy(batch: Any) -> Any:
         )
     if isinstance(first, sys.modules["numpy"].generic):
         return flambeau.as_tensor(sys.modules["numpy"].array(batch))
-    return flambeau.stack([flambeau.as_tensor(array) for array in batch], 0)
+    return _stack([flambeau.as_tensor(array) for array in batch])
+
+
+def _stack(tensors: list[Tensor]) -> Tensor:
+    """Stacks tensors; in a worker, where they can be handed over without another copy."""
+    first = tensors[0]
+    empty = _worker_info.empty_for_batch
+    if empty is not None and all(t.dtype == first.dtype and not t.requires_grad for t in tensors):
+        shape = (len(tensors), *first.shape)
+        out = empty(shape, first.dtype, len(tensors) * first.numel() * first.element_size())
+        if out is not None:
+            return flambeau.stack(tensors, 0, out=out)
+    return flambeau.stack(tensors, 0)

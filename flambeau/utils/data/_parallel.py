@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from flambeau.utils.data._transport import receive_batch, unpickle_batch
+from flambeau.utils.data._transport import BatchReceiver, unpickle_batch
 from flambeau.utils.data._worker import END, ERROR, WorkerPlan, worker_main
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ class WorkerPool:
         self._timeout = timeout
         self._processes: list[Any] = []
         self._connections: list[Connection] = []
+        self._receivers: list[BatchReceiver] = []
         self._selector = selectors.PollSelector()
         self._close = weakref.finalize(
             self, _close_pool, self._processes, self._connections, self._selector, os.getpid()
@@ -57,6 +58,7 @@ class WorkerPool:
     def _start(self, plan: WorkerPlan, worker: int, context: BaseContext) -> None:
         ours, theirs = context.Pipe(duplex=True)
         self._connections.append(ours)
+        self._receivers.append(BatchReceiver(ours))
         # Only a fork copies our open sockets into the worker.
         inherited = list(self._connections) if context.get_start_method() == "fork" else []
         process = context.Process(  # type: ignore[attr-defined]
@@ -120,7 +122,7 @@ class WorkerPool:
         if event == _DEATH:
             raise self._death(worker)
         try:
-            return receive_batch(self._connections[worker])
+            return self._receivers[worker].receive()
         except (EOFError, OSError):
             raise self._death(worker) from None
         except BaseException:

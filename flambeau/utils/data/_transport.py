@@ -1,35 +1,199 @@
-"""Sends a batch from a worker process to its loader.
+"""Hands batches from a worker process to its loader.
 
-Note [Batches in anonymous files]
+Note [Batches in shared memory]
 The structure of a batch is pickled; the bytes of its tensors and NumPy arrays are set apart
-(pickle protocol 5). Many bytes are written to one anonymous file in memory whose descriptor
-travels over the socket, and the receiver maps it: no copy on that side, no name that could stay
-behind when either process is killed, and no descriptor kept open. Few bytes travel in the message.
+(pickle protocol 5). Few bytes travel in the message. Many lie in a slot: an anonymous file in
+memory that both processes map, whose descriptor travels over the socket once. There is no name
+that could stay behind when a process is killed, and no descriptor kept open.
+
+A slot is used again when both sides are done with it, so that its pages are paid for once. Its
+first bytes tell: WORKER is 1 while a tensor of the worker uses the slot, LOADER from when it is
+sent until no tensor of the loader's process uses it. Each side clears its byte when its last
+tensor goes, by way of `_core.lend`. A worker's `default_collate` joins samples in a slot to begin
+with.
 """
 
 from __future__ import annotations
 
 import io
-import mmap
 import os
 import pickle
 import tempfile
-from collections.abc import Sequence
 from multiprocessing import reduction
 from typing import TYPE_CHECKING, Any
 
 import flambeau
+from flambeau import _core
 from flambeau._buffers import tensor_bytes, tensor_from_bytes
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
+    from flambeau import Tensor, dtype
+
 _INLINE_BYTES = 1 << 16
-_ALIGNMENT = 64
+_WORKER, _LOADER = 0, 1  # positions of the flags
+_CONTENT = 64  # where the content of a slot starts
+_SPARE_SLOTS = 8
+
+
+class _Slot:
+    """A worker's view of a slot."""
+
+    def __init__(self, number: int, nbytes: int) -> None:
+        self.number = number
+        self.nbytes = nbytes
+        self.descriptor: int | None = _anonymous_file(_CONTENT + nbytes)
+        self.memory = _core.map_file(self.descriptor, _CONTENT + nbytes)
+        self.view = tensor_bytes(self.memory)
+
+    def is_free(self) -> bool:
+        return self.view[_WORKER] == 0 and self.view[_LOADER] == 0
+
+    def lend(self, nbytes: int) -> Tensor:
+        return _core.lend(self.memory, _CONTENT, nbytes, _WORKER)
+
+    def close(self) -> None:
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+            self.descriptor = None
+
+
+class BatchSender:
+    """The worker's end; see Note [Batches in shared memory].
+
+    Args:
+        connection: socket to the loader.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._slots: list[_Slot] = []
+        self._made = 0
+        self._lent: dict[int, _Slot] = {}  # address of content -> slot, for this batch
+
+    def empty(self, shape: tuple[int, ...], dtype: dtype, nbytes: int) -> Tensor | None:
+        """Returns an uninitialised tensor in a slot, or None where that is not worth while."""
+        if nbytes <= _INLINE_BYTES:
+            return None
+        slot = self._free_slot(nbytes)
+        content = slot.lend(nbytes)
+        self._lent[content.data_ptr()] = slot
+        return content.view(dtype).view(shape)
+
+    def send(self, label: tuple[Any, ...], batch: Any) -> None:
+        """Sends `label` and `batch`.
+
+        Raises:
+            Exception: whatever pickling raises; then nothing has been sent.
+        """
+        stream = io.BytesIO()
+        pickler = _BatchPickler(stream, self._lent)
+        try:
+            pickler.dump(batch)
+        finally:
+            self._lent = {}
+        places: list[bytearray | tuple[int, int]] = []
+        used: list[_Slot] = []
+        held: list[Tensor] = []
+        for buffer, slot in pickler.buffers:
+            content = buffer.raw()
+            if slot is None:
+                if content.nbytes <= _INLINE_BYTES:
+                    places.append(bytearray(content))
+                    continue
+                slot = self._free_slot(content.nbytes)
+                held.append(slot.lend(content.nbytes))  # nobody else may take it meanwhile
+                slot.view[_CONTENT : _CONTENT + content.nbytes] = content
+            places.append((slot.number, content.nbytes))
+            used.append(slot)
+        new = [slot for slot in used if slot.descriptor is not None]
+        gone = self._drop_spare_slots()
+        sizes = [(slot.number, slot.nbytes) for slot in new]
+        message = (label, stream.getvalue(), places, sizes, gone)
+        for slot in used:
+            slot.view[_LOADER] = 1
+        self._connection.send_bytes(pickle.dumps(message, 5))
+        for slot in new:
+            reduction.send_handle(self._connection, slot.descriptor, None)
+            slot.close()
+
+    def _free_slot(self, nbytes: int) -> _Slot:
+        """Returns the smallest free slot that is large enough, but not much too large."""
+        fitting = [
+            slot for slot in self._slots if nbytes <= slot.nbytes <= 2 * nbytes and slot.is_free()
+        ]
+        if fitting:
+            return min(fitting, key=lambda slot: slot.nbytes)
+        slot = _Slot(self._made, nbytes)
+        self._made += 1
+        self._slots.append(slot)
+        return slot
+
+    def _drop_spare_slots(self) -> list[int]:
+        """Forgets free slots beyond a few, oldest first; returns their numbers."""
+        free = [slot for slot in self._slots if slot.is_free()]
+        spare = free[: max(0, len(free) - _SPARE_SLOTS)]
+        for slot in spare:
+            self._slots.remove(slot)
+            slot.close()
+        return [slot.number for slot in spare]
+
+
+class BatchReceiver:
+    """The loader's end for one worker; see Note [Batches in shared memory].
+
+    Args:
+        connection: socket to the worker.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._slots: dict[int, Tensor] = {}
+
+    def receive(self) -> tuple[tuple[Any, ...], bytes, list[Any]]:
+        """Receives what `BatchSender.send` sent.
+
+        Returns:
+            The label, and the two arguments of `unpickle_batch`.
+        """
+        message = pickle.loads(self._connection.recv_bytes())
+        label, body, places, new, gone = message
+        for number, nbytes in new:
+            descriptor = reduction.recv_handle(self._connection)
+            try:
+                self._slots[number] = _core.map_file(descriptor, _CONTENT + nbytes)
+            finally:
+                os.close(descriptor)
+        contents = [
+            place if isinstance(place, bytearray) else tensor_bytes(self._content(*place))
+            for place in places
+        ]
+        for number in gone:
+            self._slots.pop(number, None)
+        return label, body, contents
+
+    def _content(self, number: int, nbytes: int) -> Tensor:
+        return _core.lend(self._slots[number], _CONTENT, nbytes, _LOADER)
+
+
+def unpickle_batch(body: bytes, contents: list[Any]) -> Any:
+    """Returns the batch; its tensors and arrays lie in `contents` and keep them alive."""
+    return pickle.loads(body, buffers=contents)
 
 
 class _BatchPickler(pickle.Pickler):
-    """Sets the bytes of tensors apart; the rest is pickled as usual."""
+    """Sets the bytes of tensors and arrays apart, each with the slot it lies in, if any."""
+
+    def __init__(self, stream: io.BytesIO, lent: dict[int, _Slot]) -> None:
+        super().__init__(stream, 5, buffer_callback=self._set_apart)
+        self._lent = lent
+        self._slot: _Slot | None = None
+        self.buffers: list[tuple[pickle.PickleBuffer, _Slot | None]] = []
+
+    def _set_apart(self, buffer: pickle.PickleBuffer) -> None:
+        self.buffers.append((buffer, self._slot))
+        self._slot = None
 
     def reducer_override(self, value: Any) -> Any:
         if type(value) is not flambeau.Tensor:
@@ -39,93 +203,28 @@ class _BatchPickler(pickle.Pickler):
                 "DataLoader: a worker's batch must not carry a gradient graph, got a tensor with "
                 f"grad_fn {value.grad_fn.name()}; call .detach() on it in the dataset"
             )
+        # Its content is the next buffer to be set apart.
+        self._slot = self._lent.pop(value.data_ptr(), None) if value.is_contiguous() else None
         content = pickle.PickleBuffer(tensor_bytes(value))
         return _rebuild_tensor, (content, str(value.dtype), tuple(value.shape), value.requires_grad)
 
 
 def _rebuild_tensor(
     content: Any, dtype: str, shape: tuple[int, ...], requires_grad: bool
-) -> flambeau.Tensor:
-    tensor = tensor_from_bytes(content, getattr(flambeau, dtype.split(".")[-1]), shape)
+) -> Tensor:
+    tensor = tensor_from_bytes(content, getattr(flambeau, dtype.removeprefix("torch.")), shape)
     return tensor.requires_grad_() if requires_grad else tensor
 
 
-def send_batch(connection: Connection, label: tuple[Any, ...], batch: Any) -> None:
-    """Sends `label` and `batch`; see Note [Batches in anonymous files].
-
-    Raises:
-        Exception: whatever pickling raises; then nothing has been sent.
-    """
-    apart: list[pickle.PickleBuffer] = []
-    stream = io.BytesIO()
-    _BatchPickler(stream, 5, buffer_callback=apart.append).dump(batch)
-    contents = [buffer.raw() for buffer in apart]
-    sizes = [content.nbytes for content in contents]
-    if sum(sizes) <= _INLINE_BYTES:
-        inline = [bytearray(content) for content in contents]
-        connection.send_bytes(pickle.dumps((label, stream.getvalue(), inline, None), 5))
-        return
-    descriptor = _write_anonymous_file(contents)
-    try:
-        connection.send_bytes(pickle.dumps((label, stream.getvalue(), None, sizes), 5))
-        reduction.send_handle(connection, descriptor, None)
-    finally:
-        os.close(descriptor)
-
-
-def receive_batch(connection: Connection) -> tuple[tuple[Any, ...], bytes, list[Any]]:
-    """Receives what `send_batch` sent.
-
-    Returns:
-        The label, and the two arguments of `unpickle_batch`.
-    """
-    label, body, inline, sizes = pickle.loads(connection.recv_bytes())
-    if inline is not None:
-        return label, body, inline
-    descriptor = reduction.recv_handle(connection)
-    try:
-        return label, body, _map_anonymous_file(descriptor, sizes)
-    finally:
-        os.close(descriptor)
-
-
-def unpickle_batch(body: bytes, contents: list[Any]) -> Any:
-    """Returns the batch; its tensors and arrays lie in `contents` and keep them alive."""
-    return pickle.loads(body, buffers=contents)
-
-
-def _offsets(sizes: Sequence[int]) -> tuple[list[int], int]:
-    """Returns where each content starts, aligned, and the length of the file."""
-    offsets, end = [], 0
-    for size in sizes:
-        offsets.append(end)
-        end += -(-size // _ALIGNMENT) * _ALIGNMENT
-    return offsets, end
-
-
-def _write_anonymous_file(contents: Sequence[memoryview]) -> int:
-    offsets, length = _offsets([content.nbytes for content in contents])
+def _anonymous_file(nbytes: int) -> int:
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("flambeau-batch", os.MFD_CLOEXEC)
     else:
         with tempfile.TemporaryFile() as file:
             descriptor = os.dup(file.fileno())
     try:
-        os.ftruncate(descriptor, length)
-        for offset, content in zip(offsets, contents, strict=True):
-            # One call writes 2 GiB at most.
-            while content.nbytes:
-                written = os.pwrite(descriptor, content, offset)
-                content, offset = content[written:], offset + written
+        os.ftruncate(descriptor, nbytes)
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
-
-
-def _map_anonymous_file(descriptor: int, sizes: Sequence[int]) -> list[memoryview]:
-    offsets, length = _offsets(sizes)
-    # The pages exist already: entering all of them at once saves a fault on each.
-    flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
-    content = memoryview(mmap.mmap(descriptor, length, flags=flags))
-    return [content[offset : offset + size] for offset, size in zip(offsets, sizes, strict=True)]

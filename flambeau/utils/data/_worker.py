@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import flambeau
 from flambeau.utils.data._fetch import batch_reader
-from flambeau.utils.data._transport import send_batch
-from flambeau.utils.data._worker_info import WorkerInfo, set_worker_info
+from flambeau.utils.data._transport import BatchSender
+from flambeau.utils.data._worker_info import WorkerInfo, become_worker
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -116,7 +116,8 @@ def _receive_tasks(connection: Connection, tasks: SimpleQueue[Any]) -> None:
 def _answer_tasks(
     plan: WorkerPlan, worker: int, connection: Connection, tasks: SimpleQueue[Any]
 ) -> None:
-    failure = _prepare(plan, worker)
+    sender = BatchSender(connection)
+    failure = _prepare(plan, worker, sender)
     current_pass, read, ended = -1, None, False
     while (task := tasks.get()) is not None:
         number, this_pass, indices = task
@@ -137,15 +138,15 @@ def _answer_tasks(
         if ended:
             kind = END
         try:
-            send_batch(connection, (worker, number, this_pass, kind), answer)
+            sender.send((worker, number, this_pass, kind), answer)
         except (BrokenPipeError, ConnectionResetError):
             raise
         except Exception as error:  # the batch cannot be pickled
             answer = WorkerError(error, worker)
-            send_batch(connection, (worker, number, this_pass, ERROR), answer)
+            sender.send((worker, number, this_pass, ERROR), answer)
 
 
-def _prepare(plan: WorkerPlan, worker: int) -> Exception | None:
+def _prepare(plan: WorkerPlan, worker: int, sender: BatchSender) -> Exception | None:
     """Seeds the generators and calls worker_init_fn; returns what that raised."""
     # The workers divide the machine among themselves.
     flambeau.set_num_threads(1)
@@ -156,7 +157,7 @@ def _prepare(plan: WorkerPlan, worker: int) -> Exception | None:
         low, high = plan.base_seed & 0xFFFFFFFF, plan.base_seed >> 32
         sequence = numpy.random.SeedSequence([worker, low, high, 0])
         numpy.random.seed(sequence.generate_state(4))
-    set_worker_info(WorkerInfo(worker, plan.num_workers, seed, plan.dataset))
+    become_worker(WorkerInfo(worker, plan.num_workers, seed, plan.dataset), sender.empty)
     try:
         if plan.worker_init_fn is not None:
             plan.worker_init_fn(worker)

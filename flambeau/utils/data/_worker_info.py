@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 
@@ -17,6 +18,10 @@ class WorkerInfo(NamedTuple):
 
 _info: WorkerInfo | None = None
 
+# In a worker: makes an uninitialised tensor (shape, dtype, bytes) that can be sent without a copy,
+# or None where that is not worth while.
+empty_for_batch: Callable[[tuple[int, ...], Any, int], Any] | None = None
+
 
 def get_worker_info() -> WorkerInfo | None:
     """Returns the facts about the worker process this is called in; None in the main process.
@@ -28,7 +33,7 @@ def get_worker_info() -> WorkerInfo | None:
     return _info
 
 
-def set_worker_info(info: WorkerInfo) -> None:
+def become_worker(info: WorkerInfo, empty: Callable[[tuple[int, ...], Any, int], Any]) -> None:
     """Makes this process a worker."""
-    global _info
-    _info = info
+    global _info, empty_for_batch
+    _info, empty_for_batch = info, empty
