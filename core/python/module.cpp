@@ -11,5 +11,6 @@ NB_MODULE(_core, module) {
   bind_autograd(module);
   bind_data(module);
   bind_random(module);
+  bind_shared_memory(module);
   bind_operators(module);
 }

@@ -147,18 +147,18 @@ def _answer_tasks(
 
 
 def _prepare(plan: WorkerPlan, worker: int, sender: BatchSender) -> Exception | None:
-    """Seeds the generators and calls worker_init_fn; returns what that raised."""
-    # The workers divide the machine among themselves.
-    flambeau.set_num_threads(1)
+    """Seeds the generators and calls worker_init_fn; returns what was raised."""
     seed = plan.base_seed + worker
-    random.seed(seed)
-    flambeau.manual_seed(seed)
-    if numpy := sys.modules.get("numpy"):
-        low, high = plan.base_seed & 0xFFFFFFFF, plan.base_seed >> 32
-        sequence = numpy.random.SeedSequence([worker, low, high, 0])
-        numpy.random.seed(sequence.generate_state(4))
     become_worker(WorkerInfo(worker, plan.num_workers, seed, plan.dataset), sender.empty)
     try:
+        # The workers divide the machine among themselves.
+        flambeau.set_num_threads(1)
+        random.seed(seed)
+        flambeau.manual_seed(seed)
+        if numpy := sys.modules.get("numpy"):
+            low, high = plan.base_seed & 0xFFFFFFFF, plan.base_seed >> 32
+            sequence = numpy.random.SeedSequence([worker, low, high, 0])
+            numpy.random.seed(sequence.generate_state(4))
         if plan.worker_init_fn is not None:
             plan.worker_init_fn(worker)
     except Exception as error:
