@@ -9,6 +9,8 @@ from flambeau import _core
 from flambeau._core import Tensor, device, dtype
 
 if TYPE_CHECKING:
+    from builtins import type as _type
+
     import numpy
 
 
@@ -153,17 +155,14 @@ def __repr__(self: Tensor, *, tensor_contents: Any = None) -> str:
 
 
 def __format__(self: Tensor, spec: str) -> str:
-    if self.dim() == 0 and not spec == "":
-        return format(self.item(), spec)
-    if self.dim() == 0:
-        return format(self.item()) if not self.requires_grad else repr(self)
-    if spec:
-        raise TypeError(f"unsupported format string passed to {_class_name(self)}.__format__")
-    return repr(self)
+    from flambeau._printing import tensor_format
+
+    return tensor_format(self, spec)
 
 
-def _class_name(value: object) -> str:
-    return value.__class__.__name__
+def as_subclass(self: Tensor, cls: _type[Tensor]) -> Tensor:
+    """Returns a tensor of class `cls`, derived from Tensor, over the same memory."""
+    return Tensor._make_subclass(cls, self, self.requires_grad)
 
 
 def __reversed__(self: Tensor) -> Tensor:
@@ -171,25 +170,9 @@ def __reversed__(self: Tensor) -> Tensor:
 
 
 def __deepcopy__(self: Tensor, memo: dict[int, Any]) -> Tensor:
-    if not self.is_leaf:
-        raise RuntimeError(
-            "Only Tensors created explicitly by the user (graph leaves) support the deepcopy "
-            "protocol at the moment; use detach() or clone()"
-        )
-    if id(self) in memo:
-        return memo[id(self)]  # type: ignore[no-any-return]
-    result = self.detach().clone()
-    if self.__class__ is not Tensor:
-        result = Tensor._make_subclass(self.__class__, result, False)
-    if self.__dict__:
-        from copy import deepcopy
+    from flambeau._pickle import deepcopy_tensor
 
-        result.__dict__.update(deepcopy(self.__dict__, memo))
-    result.requires_grad_(self.requires_grad)
-    if self.grad is not None:
-        result.grad = __deepcopy__(self.grad, memo)
-    memo[id(self)] = result
-    return result
+    return deepcopy_tensor(self, memo)
 
 
 def __reduce_ex__(self: Tensor, protocol: Any) -> Any:
@@ -300,6 +283,7 @@ _METHODS = (
     __array_wrap__,
     __repr__,
     __format__,
+    as_subclass,
     __reversed__,
     __deepcopy__,
     __reduce_ex__,

@@ -1,4 +1,5 @@
 // The extension module flambeau._core.
+#include "base/thread_pool.h"
 #include "python/common.h"
 
 namespace nb = nanobind;
@@ -12,5 +13,7 @@ NB_MODULE(_core, module) {
   bind_data(module);
   bind_random(module);
   bind_shared_memory(module);
+  module.def("thread_count", &flambeau::thread_count);
+  module.def("set_thread_count", &flambeau::set_thread_count);
   bind_operators(module);
 }
