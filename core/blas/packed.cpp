@@ -42,17 +42,19 @@ namespace {
 // kColumnPanels panels) streams from the second. Within a block, every element is a plain sum in
 // ascending k, whatever tile and thread it falls to: results do not depend on threads.
 //
-// Note [When to pack]: rows of the left operand are read in place unless their distance maps them
-// to the same cache sets; the right operand must be packed if its columns are not contiguous, and
-// is worth packing when many row panels read it. Of A and B, the one whose packing costs less may
-// take the right side: then the transpose of C is computed and each tile is stored transposed.
+// Note [When to pack]: the left operand is read in place unless its rows are at a distance that
+// maps them to the same cache sets, or it is transposed and large; the right operand must be packed
+// if its columns are not contiguous, and is worth packing when many row panels read it. Of A and B,
+// the one whose packing costs less may take the right side: then the transpose of C is computed and
+// each tile is stored transposed.
 constexpr int64_t kDepth = 384;
 constexpr int64_t kColumnPanels = 8, kRowPanels = 16;  // most panels of a task
 constexpr int64_t kChunkPanels = 16;  // panels of the right operand packed at a time, per thread
-constexpr int64_t kPackRows = 12;     // row panels from which packing the right operand pays
+constexpr int64_t kPackRows = 20;     // row panels from which packing the right operand pays
 constexpr int64_t kAhead = 4;         // steps of the depth to fetch ahead in packed operands
 constexpr int64_t kLeftSize = int64_t{4} << 20;  // elements of the left operand packed at a time
 constexpr int64_t kPackGrain = 16384;
+constexpr size_t kCacheSize = size_t{1} << 20;  // about a second-level cache
 // Multiply-adds below which a task is not worth handing to another thread.
 constexpr int64_t kTaskWork = 1 << 19;
 
@@ -88,6 +90,7 @@ class Driver {
   void run_chunk();
   void pack_right();
   void pack_left();
+  void pack_left_panel(int64_t panel, int64_t p, int64_t p_end);
   void run_task(int64_t task);
   void run_tile(int64_t row_panel, int64_t column_panel, int64_t block);
   void choose_tasks();
@@ -151,10 +154,11 @@ Driver<T>::Driver(const Product<T>& p, bool swapped) : product_(p), swapped_(swa
     right_ = p.b, right_ld_ = p.ldb, right_transposed_ = p.transpose_b;
   }
   bool many_columns = columns_ >= 4 * kernels_.width;
+  bool scattered =
+      collides(left_ld_, sizeof(T)) || (left_transposed_ && rows_ * p.k * sizeof(T) > kCacheSize);
   bool in_place = std::is_floating_point_v<T> || left_transposed_;
-  pack_left_ = !in_place || (many_columns && collides(left_ld_, sizeof(T)));
-  pack_right_ = right_transposed_ || rows_ >= kPackRows * kernels_.rows ||
-                (rows_ >= 4 * kernels_.rows && collides(right_ld_, sizeof(T)));
+  pack_left_ = !in_place || (many_columns && scattered);
+  pack_right_ = right_transposed_ || rows_ >= kPackRows * kernels_.rows;
 }
 
 template <class T>
@@ -247,18 +251,34 @@ void Driver<T>::pack_right() {
 
 template <class T>
 void Driver<T>::pack_left() {
-  int64_t grain = kPackGrain / (kernels_.rows * product_.k) + 1;
-  parallel_for(row_panels_, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t panel = begin; panel < end; ++panel) {
-      int64_t row = row_of(panel);
-      for (int64_t block = 0; block < depth_blocks_; ++block) {
-        int64_t p = depth_of(block), depth = depth_of(block + 1) - p;
-        kernels_.pack(!left_transposed_, left_at(row, p), left_ld_, row_of(panel + 1) - row, depth,
-                      packed_left_ + left_step_ * (row_panels_ * p + panel * depth), left_step_,
-                      kernels_.width);
+  // Neighbouring panels of a transposed operand share cache lines: they take turns, 64 rows each.
+  int64_t group = left_transposed_ ? 8 : 1, slice = left_transposed_ ? 64 : kDepth;
+  int64_t groups = divide_up(row_panels_, group), slices = divide_up(product_.k, slice);
+  int64_t grain = kPackGrain / (group * kernels_.rows * slice) + 1;
+  parallel_for(groups * slices, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t item = begin; item < end; ++item) {
+      int64_t first = item / slices * group, last = std::min(first + group, row_panels_);
+      int64_t p = item % slices * slice;
+      for (int64_t panel = first; panel < last; ++panel) {
+        pack_left_panel(panel, p, std::min(p + slice, product_.k));
       }
     }
   });
+}
+
+// Panels of one block of the depth lie together.
+template <class T>
+void Driver<T>::pack_left_panel(int64_t panel, int64_t p, int64_t p_end) {
+  int64_t row = row_of(panel);
+  for (int64_t block = 0; block < depth_blocks_; ++block) {
+    int64_t block_begin = depth_of(block), block_end = depth_of(block + 1);
+    int64_t begin = std::max(p, block_begin), depth = std::min(p_end, block_end) - begin;
+    if (depth <= 0) continue;
+    T* to = packed_left_ + left_step_ * (row_panels_ * block_begin +
+                                         panel * (block_end - block_begin) + begin - block_begin);
+    kernels_.pack(!left_transposed_, left_at(row, begin), left_ld_, row_of(panel + 1) - row, depth,
+                  to, left_step_, kernels_.width);
+  }
 }
 
 template <class T>
@@ -284,9 +304,11 @@ void Driver<T>::run_tile(int64_t row_panel, int64_t column_panel, int64_t block)
   if (pack_left_) {
     tile.a = packed_left_ + left_step_ * (row_panels_ * p + row_panel * depth);
     tile.a_step = left_step_;
+    tile.a_ahead = kAhead * left_step_;
   } else {
     tile.a = left_at(row, p);
     tile.a_step = left_ld_;
+    tile.a_ahead = tile_rows;
     if (!left_transposed_) layout = TileLayout::Rows;
   }
   if (packs_column(column_panel)) {

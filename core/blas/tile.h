@@ -23,6 +23,7 @@ template <class T>
 struct Tile {
   const T* a;
   int64_t a_step;
+  int64_t a_ahead;  // a hint (not for Rows): a[p * a_step + a_ahead] will be needed soon
   const T* b;
   int64_t b_step;
   int64_t b_ahead;           // a hint (not for Table): b[p * b_step + b_ahead] will be needed soon

@@ -156,6 +156,7 @@ struct Sums {
       if constexpr (layout == TileLayout::Table) {
         step(b + t.b_offsets[p], b, left);
       } else {
+        __builtin_prefetch(a + t.a_ahead);
         step(b, later, left);
         b += t.b_step;
         later += t.b_step;
