@@ -70,7 +70,9 @@ class iinfo:
 
 def result_type(tensor1: Any, tensor2: Any) -> dtype:
     """Returns the dtype of an operation on two operands (tensors or numbers)."""
-    empty = [x[:0].reshape(-1) if isinstance(x, Tensor) and x.dim() else x for x in (tensor1, tensor2)]
+    empty = [
+        x[:0].reshape(-1) if isinstance(x, Tensor) and x.dim() else x for x in (tensor1, tensor2)
+    ]
     if not any(isinstance(x, Tensor) for x in empty):
         raise TypeError("result_type: at least one operand must be a Tensor")
     result: dtype = (empty[0] + empty[1]).dtype

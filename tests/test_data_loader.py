@@ -1,6 +1,7 @@
 """DataLoader: in this process and with workers, and what happens when something goes wrong."""
 
 import gc
+import multiprocessing
 import os
 import random
 import signal
@@ -23,6 +24,7 @@ from flambeau.utils.data import (
     get_worker_info,
     random_split,
 )
+from flambeau.utils.data._transport import BatchReceiver, BatchSender, unpickle_batch
 
 WORKERS = [0, 1, 3]
 
@@ -318,6 +320,46 @@ def test_nothing_stays_open() -> None:
     before = open_files()
     batches = [b for _ in range(3) for b in DataLoader(Images(), 4, num_workers=2)]
     assert open_files() == before and len(batches) == 15
+
+
+def test_shared_memory_is_used_again() -> None:
+    ours, theirs = multiprocessing.Pipe()
+    sender, receiver = BatchSender(theirs), BatchReceiver(ours)
+
+    def hand_over(value: int):
+        batch = [torch.full((300, 300), float(value)), np.full((200, 200), value)]
+        sender.send(("label", value), batch)
+        label, body, contents = receiver.receive()
+        assert label == ("label", value)
+        return unpickle_batch(body, contents)
+
+    for value in range(20):
+        hand_over(value)
+    assert sender._made == 2
+    kept = [hand_over(value) for value in range(5)]
+    assert sender._made == 10
+    for value, (tensor, array) in enumerate(kept):
+        assert tensor[17, 5].item() == value and array[199, 199] == value
+    # A view keeps the memory of its batch.
+    corner = kept[3][0][:2, :2]
+    del kept, tensor, array
+    hand_over(9)
+    assert sender._made == 10 and corner.sum().item() == 12
+    for value in range(20):
+        hand_over(value)
+    assert len(sender._slots) <= 12 and corner.sum().item() == 12
+
+
+def test_collated_batches_need_no_copy() -> None:
+    ours, theirs = multiprocessing.Pipe()
+    sender, receiver = BatchSender(theirs), BatchReceiver(ours)
+    batch = sender.empty((100, 300), torch.float32, 120_000)
+    batch.fill_(3.0)
+    sender.send((), {"whole": batch, "part": batch[:50]})
+    received = unpickle_batch(*receiver.receive()[1:])
+    batch[99, 0] = 4.0
+    assert received["whole"][99, 0].item() == 4.0 and received["part"].sum().item() == 45_000
+    assert sender.empty((2,), torch.float32, 8) is None
 
 
 SCRIPT = """

@@ -136,9 +136,7 @@ class Function:
     @classmethod
     def _backward_with(cls, ctx: FunctionCtx, outputs: Iterable[Any]) -> Callable[..., Any]:
         rule = cls.backward if cls.backward is not Function.backward else cls.vjp
-        likes = [
-            (x.shape, x.dtype, x.device) if isinstance(x, Tensor) else None for x in outputs
-        ]
+        likes = [(x.shape, x.dtype, x.device) if isinstance(x, Tensor) else None for x in outputs]
 
         def backward(*grads: Tensor | None) -> Any:
             if ctx._materialize:

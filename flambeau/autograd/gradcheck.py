@@ -41,7 +41,9 @@ def _numerical(
             values[i] = at - eps
             below = [y.clone() for y in _outputs(function, copies)]
             values[i] = at
-            rows.append([((a - b) / (2 * eps)).reshape(-1) for a, b in zip(above, below, strict=True)])
+            rows.append(
+                [((a - b) / (2 * eps)).reshape(-1) for a, b in zip(above, below, strict=True)]
+            )
     if not rows:
         return []
     return [flambeau.stack(list(column)) for column in zip(*rows, strict=True)]

@@ -85,9 +85,7 @@ def ravel(input: Tensor) -> Tensor:
 
 
 @composite(method=True)
-def movedim(
-    input: Tensor, source: int | Sequence[int], destination: int | Sequence[int]
-) -> Tensor:
+def movedim(input: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
     """Moves dimensions to other positions; the others keep their order. A view."""
     count = input.dim()
     pairs = [[v] if isinstance(v, int) else list(v) for v in (source, destination)]

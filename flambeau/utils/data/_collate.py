@@ -150,11 +150,16 @@ def _collate_numpy(batch: Any) -> Any:
 
 def _stack(tensors: list[Tensor]) -> Tensor:
     """Stacks tensors; in a worker, where they can be handed over without another copy."""
-    first = tensors[0]
-    empty = _worker_info.empty_for_batch
-    if empty is not None and all(t.dtype == first.dtype and not t.requires_grad for t in tensors):
-        shape = (len(tensors), *first.shape)
-        out = empty(shape, first.dtype, len(tensors) * first.numel() * first.element_size())
+    first, empty = tensors[0], _worker_info.empty_for_batch
+    if empty is not None and all(_are_alike(tensor, first) for tensor in tensors):
+        count = len(tensors)
+        out = empty((count, *first.shape), first.dtype, count * first.numel() * first.itemsize)
         if out is not None:
-            return flambeau.stack(tensors, 0, out=out)
+            for position, tensor in enumerate(tensors):
+                out[position] = tensor
+            return out
     return flambeau.stack(tensors, 0)
+
+
+def _are_alike(one: Tensor, other: Tensor) -> bool:
+    return one.dtype == other.dtype and one.shape == other.shape and not one.requires_grad

@@ -88,15 +88,12 @@ class BatchSender:
             Exception: whatever pickling raises; then nothing has been sent.
         """
         stream = io.BytesIO()
-        pickler = _BatchPickler(stream, self._lent)
-        try:
-            pickler.dump(batch)
-        finally:
-            self._lent = {}
+        apart, self._lent = _SetApart(self._lent), {}
+        _BatchPickler(stream, apart).dump(batch)
         places: list[bytearray | tuple[int, int]] = []
         used: list[_Slot] = []
         held: list[Tensor] = []
-        for buffer, slot in pickler.buffers:
+        for buffer, slot in apart.buffers:
             content = buffer.raw()
             if slot is None:
                 if content.nbytes <= _INLINE_BYTES:
@@ -182,18 +179,35 @@ def unpickle_batch(body: bytes, contents: list[Any]) -> Any:
     return pickle.loads(body, buffers=contents)
 
 
-class _BatchPickler(pickle.Pickler):
-    """Sets the bytes of tensors and arrays apart, each with the slot it lies in, if any."""
+class _SetApart:
+    """The bytes that a pickle leaves out, each with the slot it lies in, if any."""
 
-    def __init__(self, stream: io.BytesIO, lent: dict[int, _Slot]) -> None:
-        super().__init__(stream, 5, buffer_callback=self._set_apart)
+    def __init__(self, lent: dict[int, _Slot]) -> None:
         self._lent = lent
-        self._slot: _Slot | None = None
+        self._next: _Slot | None = None
         self.buffers: list[tuple[pickle.PickleBuffer, _Slot | None]] = []
 
-    def _set_apart(self, buffer: pickle.PickleBuffer) -> None:
-        self.buffers.append((buffer, self._slot))
-        self._slot = None
+    def content_of(self, tensor: Tensor) -> pickle.PickleBuffer:
+        """Returns a tensor's bytes, which must be the next buffer that is set apart."""
+        if tensor.is_contiguous():
+            self._next = self._lent.pop(tensor.data_ptr(), None)
+        return pickle.PickleBuffer(tensor_bytes(tensor))
+
+    def add(self, buffer: pickle.PickleBuffer) -> None:
+        self.buffers.append((buffer, self._next))
+        self._next = None
+
+
+class _BatchPickler(pickle.Pickler):
+    """Sets the bytes of tensors and arrays apart.
+
+    What it sets apart it keeps in another object: a pickler that calls itself back would be a
+    cycle, and its slots would not be free before the garbage collector ran.
+    """
+
+    def __init__(self, stream: io.BytesIO, apart: _SetApart) -> None:
+        super().__init__(stream, 5, buffer_callback=apart.add)
+        self._apart = apart
 
     def reducer_override(self, value: Any) -> Any:
         if type(value) is not flambeau.Tensor:
@@ -203,9 +217,7 @@ class _BatchPickler(pickle.Pickler):
                 "DataLoader: a worker's batch must not carry a gradient graph, got a tensor with "
                 f"grad_fn {value.grad_fn.name()}; call .detach() on it in the dataset"
             )
-        # Its content is the next buffer to be set apart.
-        self._slot = self._lent.pop(value.data_ptr(), None) if value.is_contiguous() else None
-        content = pickle.PickleBuffer(tensor_bytes(value))
+        content = self._apart.content_of(value)
         return _rebuild_tensor, (content, str(value.dtype), tuple(value.shape), value.requires_grad)
 
 
