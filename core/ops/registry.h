@@ -142,10 +142,23 @@ FLAMBEAU_ARGUMENT(std::optional<std::string>, OptionalString,
 FLAMBEAU_ARGUMENT(Generator*, Generator, a.generator)
 #undef FLAMBEAU_ARGUMENT
 
+// The type of a result as Python's type checkers know it.
+template <class T>
+constexpr const char* python_type() {
+  if constexpr (std::is_void_v<T>) return "None";
+  if constexpr (std::is_same_v<T, TensorRef>) return "Tensor";
+  if constexpr (std::is_same_v<T, TensorList>) return "tuple[Tensor, ...]";
+  if constexpr (std::is_same_v<T, bool>) return "bool";
+  if constexpr (std::is_same_v<T, int64_t>) return "int";
+  if constexpr (std::is_same_v<T, double>) return "float";
+  return "Any";
+}
+
 template <auto function, class Signature>
 struct Invoke;
 template <auto function, class Returned, class... Parameters>
 struct Invoke<function, Returned (*)(Parameters...)> {
+  static constexpr const char* returns = python_type<Returned>();
   static const std::vector<Kind>& kinds() {
     static const std::vector<Kind> list{ArgumentOf<std::remove_cvref_t<Parameters>>::kind...};
     return list;
@@ -187,6 +200,7 @@ struct Operator {
   std::vector<Kind> kinds;
   Result (*call)(Argument*) = nullptr;
   uint32_t forms = kUsual;
+  const char* returns = "Tensor";  // for type checkers
   // Set for elementwise operators, which are called with their operands directly (`call` is null).
   const Pointwise* pointwise = nullptr;
 };
@@ -197,11 +211,12 @@ bool add_operator(Operator op);
 
 #define FLAMBEAU_JOIN_(a, b) a##b
 #define FLAMBEAU_JOIN(a, b) FLAMBEAU_JOIN_(a, b)
-#define OPERATOR_FORMS(function_name, public_name, signature, forms, doc)               \
-  static const bool FLAMBEAU_JOIN(registered_, __COUNTER__) = ::flambeau::add_operator( \
-      {public_name, signature, doc,                                                     \
-       ::flambeau::detail::Invoke<&function_name, decltype(&function_name)>::kinds(),   \
-       &::flambeau::detail::Invoke<&function_name, decltype(&function_name)>::call, (forms)})
+#define OPERATOR_FORMS(function_name, public_name, signature, forms, doc)                    \
+  static const bool FLAMBEAU_JOIN(registered_, __COUNTER__) = ::flambeau::add_operator(      \
+      {public_name, signature, doc,                                                          \
+       ::flambeau::detail::Invoke<&function_name, decltype(&function_name)>::kinds(),        \
+       &::flambeau::detail::Invoke<&function_name, decltype(&function_name)>::call, (forms), \
+       ::flambeau::detail::Invoke<&function_name, decltype(&function_name)>::returns})
 #define OPERATOR(function_name, signature, doc) \
   OPERATOR_FORMS(function_name, #function_name, signature, ::flambeau::kUsual, doc)
 

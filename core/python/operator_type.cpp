@@ -545,6 +545,21 @@ PyObject* operator_get_forms(PyObject* self, void*) {
   return PyLong_FromUnsignedLong(as_operator(self)->overloads->front().op->forms);
 }
 
+// [(signature, kinds of the arguments, type of the result)]; "?" after a kind accepts None.
+PyObject* operator_get_overloads(PyObject* self, void*) {
+  return guarded([&]() -> PyObject* {
+    nb::list result;
+    for (const Overload& overload : *as_operator(self)->overloads) {
+      nb::list kinds;
+      for (Kind kind : overload.op->kinds) {
+        kinds.append(text(wanted(kind), accepts_none(kind) ? "?" : ""));
+      }
+      result.append(nb::make_tuple(overload.op->signature, nb::tuple(kinds), overload.op->returns));
+    }
+    return result.release().ptr();
+  });
+}
+
 PyGetSetDef operator_properties[] = {
     {"__name__", operator_get_name, nullptr, nullptr, nullptr},
     {"__qualname__", operator_get_name, nullptr, nullptr, nullptr},
@@ -554,6 +569,8 @@ PyGetSetDef operator_properties[] = {
     {"in_place", operator_get_in_place, nullptr, "Whether it writes into its first argument.",
      nullptr},
     {"forms", operator_get_forms, nullptr, "The derived forms as a bit set.", nullptr},
+    {"overloads", operator_get_overloads, nullptr,
+     "Signature, kinds of the arguments and result type of each overload.", nullptr},
     {nullptr, nullptr, nullptr, nullptr, nullptr}};
 PyMethodDef operator_methods[] = {{"__reduce__", operator_reduce, METH_NOARGS, nullptr},
                                   {nullptr, nullptr, 0, nullptr}};
