@@ -129,9 +129,9 @@ class Adam(Optimizer):
             adam_update(
                 batch.parameters,
                 batch.gradients,
-                batch.states["exp_avg"],
-                batch.states["exp_avg_sq"],
-                batch.states.get("max_exp_avg_sq"),
+                batch.column("exp_avg"),
+                batch.column("exp_avg_sq"),
+                batch.column("max_exp_avg_sq"),
                 step_size=lr / (1 - beta1**step),
                 beta2=beta2,
                 gain1=1 - beta1,
@@ -252,8 +252,8 @@ class Adamax(Optimizer):
             adamax_update(
                 batch.parameters,
                 batch.gradients,
-                batch.states["exp_avg"],
-                batch.states["exp_inf"],
+                batch.column("exp_avg"),
+                batch.column("exp_inf"),
                 step_size=as_number(group["lr"]) / (1 - beta1**step),
                 beta2=beta2,
                 gain1=1 - beta1,
@@ -356,13 +356,13 @@ class NAdam(Optimizer):
         for batch in self._batches(group):
             step = self._count_step(batch)
             mu, mu_next = momentum(step), momentum(step + 1)
-            product = batch.numbers["mu_product"] * mu
+            product = batch.number("mu_product") * mu
             self._set_number(batch, "mu_product", product)
             nadam_update(
                 batch.parameters,
                 batch.gradients,
-                batch.states["exp_avg"],
-                batch.states["exp_avg_sq"],
+                batch.column("exp_avg"),
+                batch.column("exp_avg_sq"),
                 step_g=lr * (1.0 - mu) / (1.0 - product),
                 step_m=lr * mu_next / (1.0 - product * mu_next),
                 beta2=beta2,
@@ -460,8 +460,8 @@ class RAdam(Optimizer):
             radam_update(
                 batch.parameters,
                 batch.gradients,
-                batch.states["exp_avg"],
-                batch.states["exp_avg_sq"],
+                batch.column("exp_avg"),
+                batch.column("exp_avg_sq"),
                 step_size=lr / (1 - beta1**step),
                 beta2=beta2,
                 gain1=1 - beta1,

@@ -88,7 +88,7 @@ class Adagrad(Optimizer):
             adagrad_update(
                 batch.parameters,
                 batch.gradients,
-                batch.states["sum"],
+                batch.column("sum"),
                 lr=as_number(group["lr"]) / (1 + (step - 1) * group["lr_decay"]),
                 eps=group["eps"],
                 weight_decay=group["weight_decay"],
@@ -191,9 +191,9 @@ class RMSprop(Optimizer):
             rmsprop_update(
                 batch.parameters,
                 batch.gradients,
-                batch.states["square_avg"],
-                batch.states.get("grad_avg"),
-                batch.states.get("momentum_buffer"),
+                batch.column("square_avg"),
+                batch.column("grad_avg"),
+                batch.column("momentum_buffer"),
                 lr=as_number(group["lr"]),
                 alpha=group["alpha"],
                 gain=1 - group["alpha"],
@@ -283,8 +283,8 @@ class Adadelta(Optimizer):
             adadelta_update(
                 batch.parameters,
                 batch.gradients,
-                batch.states["square_avg"],
-                batch.states["acc_delta"],
+                batch.column("square_avg"),
+                batch.column("acc_delta"),
                 lr=as_number(group["lr"]),
                 rho=group["rho"],
                 gain=1 - group["rho"],
@@ -369,8 +369,8 @@ class Rprop(Optimizer):
             rprop_update(
                 batch.parameters,
                 batch.gradients,
-                batch.states["prev"],
-                batch.states["step_size"],
+                batch.column("prev"),
+                batch.column("step_size"),
                 shrink=shrink,
                 grow=grow,
                 smallest=smallest,

@@ -36,11 +36,17 @@ class Batch(NamedTuple):
     """Parameters that have taken equally many steps, with their gradients and states."""
 
     is_new: bool  # this is their first step
-    numbers: dict[str, float]  # the state that is one number: step, ...
     parameters: list[Tensor]
     gradients: list[Tensor]
-    states: dict[str, list[Any]]  # one column per name
     rows: list[dict[str, Any]]  # the state of each parameter
+
+    def number(self, name: str) -> float:
+        """A number of the state, the same for all."""
+        return float(self.rows[0][name])
+
+    def column(self, name: str) -> list[Any] | None:
+        """A tensor of the state of every parameter, or None if it is not kept."""
+        return [row[name] for row in self.rows] if name in self.rows[0] else None
 
 
 class Optimizer:
@@ -156,14 +162,16 @@ class Optimizer:
             What the closure returned, or None.
         """
         self._opt_called = True
-        self._run_hooks(STEP_PRE, (closure,), {})
+        if self._hooks:
+            self._run_hooks(STEP_PRE, (closure,), {})
         loss = None
         if closure is not None:
             with fl.enable_grad():
                 loss = closure()
         for group in self.param_groups:
             self._update_group(group)
-        self._run_hooks(STEP_POST, (closure,), {})
+        if self._hooks:
+            self._run_hooks(STEP_POST, (closure,), {})
         return loss
 
     def _update_group(self, group: Group) -> None:
@@ -175,33 +183,30 @@ class Optimizer:
 
     def _batches(self, group: Group) -> Iterator[Batch]:
         """The group's parameters with gradients; those with equal numbers together."""
-        batches: dict[tuple[Any, ...], Batch] = {}
+        batches: dict[Any, Batch] = {}
+        number_keys, states = self.number_keys, self.state
         for parameter in group["params"]:
             gradient = parameter.grad
             if gradient is None:
                 continue
-            row = self.state.get(parameter)
+            row = states.get(parameter)
             is_new = row is None
             if row is None:
                 row = self._new_state(parameter, group)
                 if row:
-                    self.state[parameter] = row
-            key = (is_new, *(row[name] for name in self.number_keys))
+                    states[parameter] = row
+            key = (is_new, *[row[name] for name in number_keys])
             batch = batches.get(key)
             if batch is None:
-                numbers = dict(zip(self.number_keys, key[1:], strict=True))
-                columns: dict[str, list[Any]] = {name: [] for name in row if name not in numbers}
-                batch = batches[key] = Batch(is_new, numbers, [], [], columns, [])
+                batch = batches[key] = Batch(is_new, [], [], [])
             batch.parameters.append(parameter)
             batch.gradients.append(gradient)
             batch.rows.append(row)
-            for name, column in batch.states.items():
-                column.append(row[name])
         yield from batches.values()
 
     def _count_step(self, batch: Batch) -> float:
         """Advance the step count of a batch and return it."""
-        step = batch.numbers["step"] + 1.0
+        step = batch.number("step") + 1.0
         self._set_number(batch, "step", step)
         return step
 

@@ -98,7 +98,7 @@ class SGD(Optimizer):
             sgd_update(
                 batch.parameters,
                 batch.gradients,
-                batch.states.get("momentum_buffer"),
+                batch.column("momentum_buffer"),
                 lr=as_number(group["lr"]),
                 weight_decay=as_number(group["weight_decay"]),
                 momentum=momentum,
@@ -178,13 +178,13 @@ class ASGD(Optimizer):
         lr, lambd = as_number(group["lr"]), group["lambd"]
         for batch in self._batches(group):
             step = self._count_step(batch)
-            eta = batch.numbers["eta"]
+            eta = batch.number("eta")
             asgd_update(
                 batch.parameters,
                 batch.gradients,
-                batch.states["ax"],
+                batch.column("ax"),
                 eta=eta,
-                mu=batch.numbers["mu"],
+                mu=batch.number("mu"),
                 shrink=1 - lambd * eta,
                 weight_decay=group["weight_decay"],
                 maximize=group["maximize"],
