@@ -43,7 +43,9 @@ const Pointwise& pointwise_of(const Call& call) {
 
 // The type to compute in, after the rules for Bool and for integers.
 DType compute_type(const Pointwise& op, DType common) {
-  if (op.promotion == Promotion::Floating && !is_floating(common)) return default_dtype();
+  bool floats =
+      op.promotion == Promotion::Floating || op.promotion == Promotion::CompareFloating;
+  if (floats && !is_floating(common)) return default_dtype();
   if (op.promotion == Promotion::Integral && is_floating(common)) {
     fail(ErrorKind::NotImplemented, op.name, ": expected integer or bool operands, got torch.",
          dtype_name(common), " (\"", op.name,
@@ -75,13 +77,24 @@ void infer_pointwise(Call& call) {
     }
     first = false;
   }
-  DType dtype = op.promotion == Promotion::Compare ? DType::Bool : call.attributes.dtype;
+  DType dtype = op.yields_bool() ? DType::Bool : call.attributes.dtype;
   call.output_count = static_cast<int>(op.program->outputs.size());
   for (int j = 0; j < call.output_count; ++j) {
     bool row = op.program->values[op.program->outputs[j]].extent == Extent::Row;
     call.expect(j, shape, dtype);
-    if (row && !shape.empty()) call.specs[j].shape.back() = 1;
+    int64_t axis = call.attributes.ints.empty() ? shape.size() - 1 : call.attributes.ints[0];
+    if (row && !shape.empty()) call.specs[j].shape[axis] = 1;
   }
+}
+
+// The same tensor with one axis moved to the end.
+TensorRef axis_last(const Tensor& tensor, int64_t axis) {
+  Dims shape = tensor.shape(), strides = tensor.strides();
+  shape.erase(axis);
+  strides.erase(axis);
+  shape.push_back(tensor.size(axis));
+  strides.push_back(tensor.stride(axis));
+  return Tensor::view(tensor.storage(), shape, strides, tensor.offset(), tensor.dtype());
 }
 
 void run_pointwise(Call& call) {
@@ -103,21 +116,29 @@ void run_pointwise(Call& call) {
     any |= outputs[j]->numel() > 0;
   }
   if (!any) return;
+  TensorList views;  // of operands and results whose rows are not the last axis
+  if (!call.attributes.ints.empty()) {
+    auto moved = [&](const Tensor* tensor) {
+      views.push_back(axis_last(*tensor, call.attributes.ints[0]));
+      return views.back().get();
+    };
+    for (ProgramInput& input : inputs) {
+      if (input.tensor) input.tensor = moved(input.tensor);
+    }
+    for (int j = 0; j < call.output_count; ++j) outputs[j] = moved(outputs[j]);
+  }
   run_program(program, precision_of(call.attributes.dtype),
               {inputs.data(), static_cast<size_t>(inputs.size())},
               {outputs, static_cast<size_t>(call.output_count)});
 }
 
 std::string camel_case(const std::string& name) {
+  // A letter after a digit is upper case, too: log1p becomes Log1P.
   std::string result;
   bool upper = true;
   for (char c : name) {
-    if (c == '_') {
-      upper = true;
-    } else {
-      result += upper ? static_cast<char>(std::toupper(c)) : c;
-      upper = false;
-    }
+    if (c != '_') result += upper ? static_cast<char>(std::toupper(c)) : c;
+    upper = c == '_' || std::isdigit(c);
   }
   return result;
 }
@@ -161,7 +182,7 @@ Pointwise::Pointwise(std::string name, ProgramRef program_, Promotion promotion_
   Primitive::grad_name = grad_name_text.c_str();
   infer = &infer_pointwise;
   run = &run_pointwise;
-  if (promotion != Promotion::Compare && promotion != Promotion::Integral) {
+  if (!yields_bool() && promotion != Promotion::Integral) {
     gradient = &pointwise_gradient;
     saves = &pointwise_saves;
   }
@@ -169,7 +190,7 @@ Pointwise::Pointwise(std::string name, ProgramRef program_, Promotion promotion_
           kMaxOutputs, " results, got ", program->outputs.size());
   for (const Value& value : program->values) cost += cost_of(value.instruction);
   Instruction instruction = only_instruction(*program);
-  if (instruction == Instruction::Count || promotion == Promotion::Compare) return;
+  if (instruction == Instruction::Count || yields_bool()) return;
   for (DType dtype : {DType::Float32, DType::Float64, DType::Int64}) {
     bool fits = dtype == DType::Int64
                     ? promotion == Promotion::Common || promotion == Promotion::Integral
@@ -278,6 +299,12 @@ struct Prepared {
     for (int i = 0; i < op.operand_count; ++i) {
       inputs[i] = operands[i].tensor;
       if (inputs[i]) attributes.flag |= 1 << i;
+    }
+    for (size_t i = op.operand_count; i < operands.size(); ++i) {
+      if (operands[i].tensor) {
+        fail(ErrorKind::Type, op.name, ": argument ", i + 1, " must be a number, got a tensor of shape ",
+             operands[i].tensor->shape(), "; pass its .item()");
+      }
     }
     put_numbers(attributes, operands);
   }
@@ -445,8 +472,23 @@ TensorRef pointwise(const Pointwise& op, std::span<const Operand> operands) {
   return apply_prepared(prepared);
 }
 
-TensorList pointwise_outputs(const Pointwise& op, std::span<const Operand> operands) {
+static void set_axis(Prepared& prepared, int64_t axis) {
+  int64_t last = -1;
+  for (int i = 0; i < prepared.op.operand_count; ++i) {
+    if (prepared.inputs[i]) last = std::max(last, prepared.inputs[i]->dim() - 1);
+  }
+  if (prepared.op.program->has_rows && axis >= 0 && axis < last) prepared.attributes.ints = {axis};
+}
+
+TensorRef pointwise_rows(const Pointwise& op, std::span<const Operand> operands, int64_t axis) {
   Prepared prepared(op, operands);
+  set_axis(prepared, axis);
+  return apply_prepared(prepared);
+}
+
+TensorList pointwise_outputs(const Pointwise& op, std::span<const Operand> operands, int64_t axis) {
+  Prepared prepared(op, operands);
+  set_axis(prepared, axis);
   Call call{prepared.op, prepared.inputs, std::move(prepared.attributes), {}, {}, 1, {}};
   apply(call);
   TensorList results;

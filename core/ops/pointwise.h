@@ -4,7 +4,8 @@
 // Note [Calls of pointwise operators]: Call.inputs are the operands, null where one is a number.
 // Attributes.scalars are the numbers in order: those among the operands, then the parameters (all
 // of them in Attributes.object when there are more than four). Attributes.dtype is the type that
-// is computed in, bit i of Attributes.flag says that operand i is a tensor.
+// is computed in, bit i of Attributes.flag says that operand i is a tensor. Attributes.ints is the
+// axis of the rows where it is not the last.
 #pragma once
 
 #include <atomic>
@@ -21,11 +22,12 @@ namespace flambeau {
 // Which type the operands are computed in and the result has. The common type is PyTorch's
 // promotion over the promoting operands: tensors with dimensions, then 0-d tensors, then numbers.
 enum class Promotion : uint8_t {
-  Common,    // add: result of the common type
-  Floating,  // sin: integers become the default floating type
-  Compare,   // eq: computed in the common type, result Bool
-  Integral,  // bitwise_and: common type, which must not be floating
-  First,     // the first tensor's type, whatever the others are
+  Common,           // add: result of the common type
+  Floating,         // sin: integers become the default floating type
+  Compare,          // eq: computed in the common type, result Bool
+  CompareFloating,  // isclose: computed in a floating type, result Bool
+  Integral,         // bitwise_and: common type, which must not be floating
+  First,            // the first tensor's type, whatever the others are
 };
 
 // A tensor or a number, implicitly made from either.
@@ -58,7 +60,9 @@ struct Pointwise : Primitive {
   Pointwise(std::string name, ProgramRef program, Promotion promotion, int operand_count,
             std::string grad_name = {});
   ~Pointwise();
-  int parameter_count() const { return program->input_count - operand_count; }
+  bool yields_bool() const {
+    return promotion == Promotion::Compare || promotion == Promotion::CompareFloating;
+  }
   const BackwardPlan& backward(uint32_t needs) const;
 
  private:
@@ -75,8 +79,11 @@ TensorRef pointwise(const Pointwise& op, std::span<const Operand> operands);
 inline TensorRef pointwise(const Pointwise& op, std::initializer_list<Operand> operands) {
   return pointwise(op, std::span<const Operand>(operands.begin(), operands.size()));
 }
+// A row operator along another axis than the last, which is what its rows are.
+TensorRef pointwise_rows(const Pointwise& op, std::span<const Operand> operands, int64_t axis);
 // All outputs of a program with several.
-TensorList pointwise_outputs(const Pointwise& op, std::span<const Operand> operands);
+TensorList pointwise_outputs(const Pointwise& op, std::span<const Operand> operands,
+                             int64_t axis = -1);
 // Writes into operand 0, which must be a tensor (`x.add_(y)`); returns it.
 TensorRef pointwise_in_place(const Pointwise& op, std::span<const Operand> operands);
 // Writes into `out` (`torch.add(x, y, out=out)`), giving it the result's shape; returns it.

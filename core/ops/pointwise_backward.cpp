@@ -207,6 +207,8 @@ void pointwise_gradient(Gradient& gradient) {
         return numbers[read.index];
     }
   };
+  const Dims& axes = gradient.attributes().ints;
+  const int64_t axis = axes.empty() ? -1 : axes[0];
   for (const BackwardPlan::Piece& piece : plan.pieces) {
     std::vector<Operand> operands;
     operands.reserve(piece.reads.size());
@@ -219,9 +221,10 @@ void pointwise_gradient(Gradient& gradient) {
     if (!piece.op) {
       gradient.set(piece.targets[0], std::move(operands[0].tensor));
     } else if (piece.targets.size() == 1) {
-      gradient.set(piece.targets[0], pointwise(*piece.op, operands));
+      gradient.set(piece.targets[0], axis < 0 ? pointwise(*piece.op, operands)
+                                              : pointwise_rows(*piece.op, operands, axis));
     } else {
-      TensorList results = pointwise_outputs(*piece.op, operands);
+      TensorList results = pointwise_outputs(*piece.op, operands, axis);
       for (size_t k = 0; k < results.size(); ++k) {
         gradient.set(piece.targets[k], std::move(results[k]));
       }

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <deque>
+#include <deque>
 #include <optional>
 #include <string>
 #include <vector>

@@ -15,5 +15,6 @@ NB_MODULE(_core, module) {
   bind_shared_memory(module);
   module.def("thread_count", &flambeau::thread_count);
   module.def("set_thread_count", &flambeau::set_thread_count);
+  bind_program(module);
   bind_operators(module);
 }

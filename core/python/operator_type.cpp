@@ -277,6 +277,16 @@ PyObject* find_out(const OperatorObject& op, const Given& given) {
   return nullptr;
 }
 
+// In a formula that is being traced.
+PyObject* symbolic_call(const Pointwise& op, const Overload& overload, PyObject** slots) {
+  PyObject* operands[kMaxOperands];
+  size_t count = overload.parameters.size();
+  for (size_t i = 0; i < count; ++i) {
+    operands[i] = slots[i] ? slots[i] : overload.parameters[i].default_value.get();
+  }
+  return call_symbolic(op, {operands, count});
+}
+
 // Elementwise: operands are tensors or numbers, all of them.
 PyObject* call_pointwise(OperatorObject& op, const Overload& overload, PyObject** slots,
                          PyObject* out, std::string& error) {
@@ -287,6 +297,7 @@ PyObject* call_pointwise(OperatorObject& op, const Overload& overload, PyObject*
     if (is_tensor(object)) {
       operands[i].tensor = unwrap(object);
     } else if (!as_scalar(object, operands[i].scalar)) {
+      if (is_symbol(object)) return symbolic_call(*overload.op->pointwise, overload, slots);
       error = mismatch(overload, i, object);
       return nullptr;
     }
@@ -506,7 +517,10 @@ void add_overload(PyObject* object, const Operator& op) {
   overload.op = &op;
   parse_signature(op, overload);
   target.accepts_out = target.accepts_out || ((op.forms & kOut) && !target.in_place);
-  target.overloads->push_back(std::move(overload));
+  // Elementwise forms are tried first: they are the cheap and usual ones.
+  auto at = target.overloads->end();
+  while (op.pointwise && at != target.overloads->begin() && !at[-1].op->pointwise) --at;
+  target.overloads->insert(at, std::move(overload));
 }
 
 PyObject* bind_method(PyObject* self, PyObject* instance, PyObject*) {
@@ -604,6 +618,12 @@ PyObject* extend(std::map<std::string, PyObject*, std::less<>>& space, const std
 }
 
 }  // namespace
+
+PyObject* standalone_operator(Operator op) {
+  PyObject* object = new_operator(op.name, false);
+  add_overload(object, *new Operator(std::move(op)));  // lives as long as the process
+  return object;
+}
 
 PyObject* operator_named(const char* name) {
   auto at = functions().find(std::string_view(name));

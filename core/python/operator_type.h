@@ -33,6 +33,12 @@ struct OperatorObject {
 // The value of a default as written in a signature: None, True, False, a number or 'text'.
 Owned evaluate_default(const std::string& expression);
 bool as_generator(PyObject* object, Generator*& result);
+// A callable for an operator that is in no namespace (a user's formula).
+PyObject* standalone_operator(Operator op);
+
+// Formulas call operators with symbols (bind_program.cpp).
+bool is_symbol(PyObject* object);
+PyObject* call_symbolic(const Pointwise& op, std::span<PyObject* const> operands);
 // Gives an out= tensor the result's shape.
 void resize_out(const TensorRef& target, const Dims& shape);
 
