@@ -11,6 +11,11 @@ Number = Any
 _FORMS = FUNCTION | IN_PLACE | OUT
 
 
+def _between(x: Number, low: Number, high: Number) -> Number:
+    # Unlike clamp, the bounds pass no gradient.
+    return scalar.select(scalar.le(x, low), low, scalar.select(scalar.ge(x, high), high, x))
+
+
 @elementwise(promotion="common", forms=EVERYWHERE, refuses_bool="convert it with .float()")
 def relu(input: Number) -> Number:
     """max(input, 0); the gradient at 0 is 0."""
@@ -21,11 +26,6 @@ def relu(input: Number) -> Number:
 def relu6(input: Number) -> Number:
     """min(max(input, 0), 6)."""
     return _between(input, 0, 6)
-
-
-def _between(x: Number, low: Number, high: Number) -> Number:
-    # Unlike clamp, the bounds pass no gradient.
-    return scalar.select(scalar.le(x, low), low, scalar.select(scalar.ge(x, high), high, x))
 
 
 @elementwise(promotion="common", forms=_FORMS)

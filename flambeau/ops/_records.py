@@ -75,8 +75,18 @@ def describe(formula: Callable[..., Any]) -> tuple[int, int, str]:
 
 
 def trace(formula: Callable[..., Any], operands: int, parameters: int) -> Any:
-    """Returns the program of a formula; errors name the formula."""
-    return _core.program.trace(formula, "e" * operands + "u" * parameters)
+    """Returns the program of a formula."""
+    extents = "e" * operands + "u" * parameters
+    code = formula.__code__
+    if not code.co_kwonlyargcount:
+        return _core.program.trace(formula, extents)
+    count = code.co_argcount
+    names = code.co_varnames[count : count + code.co_kwonlyargcount]
+
+    def with_names(*symbols: Any) -> Any:
+        return formula(*symbols[:count], **dict(zip(names, symbols[count:], strict=True)))
+
+    return _core.program.trace(with_names, extents)
 
 
 def _trace_derivative(
