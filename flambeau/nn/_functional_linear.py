@@ -160,7 +160,7 @@ def embedding_bag(
 # --- distances ------------------------------------------------------------------------------
 
 
-@composite(method=False)
+@composite()
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """x1 . x2 / (|x1| |x2|) along `dim`; norms are at least eps."""
     length1 = x1.norm(2, dim, keepdim=True).clamp(min=eps)

@@ -110,7 +110,7 @@ def _source_places(mode: str, size: int, left: int, right: int) -> list[int] | N
 # --- pixels and channels --------------------------------------------------------------------
 
 
-@composite(method=True)
+@composite()
 def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     """(..., C r^2, H, W) to (..., C, H r, W r) (Shi et al., 2016)."""
     r = upscale_factor
@@ -125,7 +125,7 @@ def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     return parts.reshape(*lead, c, height * r, width * r)
 
 
-@composite(method=True)
+@composite()
 def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     """(..., C, H r, W r) to (..., C r^2, H, W), the inverse of pixel_shuffle."""
     r = downscale_factor
@@ -139,7 +139,7 @@ def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     return parts.reshape(*lead, c * r * r, height // r, width // r)
 
 
-@composite(method=True)
+@composite()
 def channel_shuffle(input: Tensor, groups: int) -> Tensor:
     """Interleave the groups of channels of (N, C, ...) (Zhang et al., 2017)."""
     n, c = input.shape[:2]

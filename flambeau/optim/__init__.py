@@ -11,6 +11,6 @@ from ._adaptive import Adagrad as Adagrad
 from ._adaptive import RMSprop as RMSprop
 from ._adaptive import Rprop as Rprop
 from ._lbfgs import LBFGS as LBFGS
-from ._optimizer import Optimizer as Optimizer
 from ._sgd import ASGD as ASGD
 from ._sgd import SGD as SGD
+from .optimizer import Optimizer as Optimizer

@@ -7,8 +7,8 @@ from typing import Any
 
 from flambeau import Tensor
 
-from ._optimizer import Group, Optimizer, as_number, check_betas, check_lr, require, zeros_like
 from ._update import fused_update, maximum, sqrt
+from .optimizer import Group, Optimizer, as_number, check_betas, check_lr, require, zeros_like
 
 
 def decayed(p: Any, g: Any, weight_decay: float, shrink: float, decoupled: bool) -> tuple[Any, Any]:

@@ -7,8 +7,8 @@ from typing import Any
 import flambeau as fl
 from flambeau import Tensor
 
-from ._optimizer import Group, Optimizer, as_number, check_lr, require, zeros_like
 from ._update import clamp, fused_update, sign, sqrt, where
+from .optimizer import Group, Optimizer, as_number, check_lr, require, zeros_like
 
 
 @fused_update

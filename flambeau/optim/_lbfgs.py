@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import flambeau as fl
 from flambeau import Tensor
 
-from ._optimizer import Closure, Optimizer, as_number, check_lr
+from .optimizer import Closure, Optimizer, as_number, check_lr
 
 
 class LBFGS(Optimizer):

@@ -7,7 +7,7 @@ from typing import Any
 
 from flambeau import Tensor
 
-from ._optimizer import Group, Optimizer
+from .optimizer import Group, Optimizer
 
 
 class LRScheduler:

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ._optimizer import Optimizer
 from ._schedule_base import LRScheduler, per_group
+from .optimizer import Optimizer
 
 
 class _FunctionLR(LRScheduler):

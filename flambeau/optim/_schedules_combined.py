@@ -7,8 +7,8 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
-from ._optimizer import Optimizer
 from ._schedule_base import LRScheduler, per_group
+from .optimizer import Optimizer
 
 
 class SequentialLR(LRScheduler):

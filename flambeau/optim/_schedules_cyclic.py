@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from ._optimizer import Optimizer
 from ._schedule_base import LRScheduler, per_group
+from .optimizer import Optimizer
 
 
 def _momentum_key(optimizer: Optimizer) -> str:

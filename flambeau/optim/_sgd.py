@@ -6,8 +6,8 @@ from typing import Any
 
 from flambeau import Tensor
 
-from ._optimizer import Group, Optimizer, as_number, check_lr, require, to_float32, zeros_like
 from ._update import fused_update
+from .optimizer import Group, Optimizer, as_number, check_lr, require, to_float32, zeros_like
 
 
 @fused_update

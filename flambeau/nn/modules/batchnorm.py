@@ -12,7 +12,7 @@ from ._affine import add_affine, reset_affine
 from .module import Module
 
 
-class _ChannelNorm(Module):
+class _NormBase(Module):
     """The base of batch and instance normalisation: running statistics per channel."""
 
     _version = 2
@@ -93,7 +93,7 @@ class _ChannelNorm(Module):
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *lists)
 
 
-class _BatchNorm(_ChannelNorm):
+class _BatchNorm(_NormBase):
     def __init__(
         self,
         num_features: int,

@@ -18,7 +18,7 @@ from .module import Module
 _PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
-class _Conv(Module):
+class _ConvNd(Module):
     """What all convolutions share: arguments, weights and repr.
 
     Args:
@@ -146,7 +146,7 @@ def _check_arguments(
         raise ValueError(f"convolution: padding_mode must be in {_PADDING_MODES}, got {mode!r}")
 
 
-class Conv1d(_Conv):
+class Conv1d(_ConvNd):
     """Convolution of (N, C, L) or (C, L) with kernels (out, C / groups, K).
 
     Arguments as Conv2d's, with one axis.
@@ -156,7 +156,7 @@ class Conv1d(_Conv):
     function = F.conv1d
 
 
-class Conv2d(_Conv):
+class Conv2d(_ConvNd):
     """Convolution of (N, C, H, W) or (C, H, W) with kernels (out, C / groups, KH, KW).
 
     Args:
@@ -179,14 +179,14 @@ class Conv2d(_Conv):
     function = F.conv2d
 
 
-class Conv3d(_Conv):
+class Conv3d(_ConvNd):
     """Convolution of (N, C, D, H, W) or (C, D, H, W); arguments as Conv2d's."""
 
     axes = 3
     function = F.conv3d
 
 
-class _ConvTranspose(_Conv):
+class _ConvTransposeNd(_ConvNd):
     """The gradient of a convolution with respect to its input, as a layer."""
 
     transposed = True
@@ -263,14 +263,14 @@ class _ConvTranspose(_Conv):
         return tuple(extra)
 
 
-class ConvTranspose1d(_ConvTranspose):
+class ConvTranspose1d(_ConvTransposeNd):
     """Transposed convolution of (N, C, L); arguments as ConvTranspose2d's, with one axis."""
 
     axes = 1
     function = F.conv_transpose1d
 
 
-class ConvTranspose2d(_ConvTranspose):
+class ConvTranspose2d(_ConvTransposeNd):
     """Transposed convolution of (N, C, H, W) with kernels (C, out / groups, KH, KW).
 
     Args:
@@ -288,7 +288,7 @@ class ConvTranspose2d(_ConvTranspose):
     function = F.conv_transpose2d
 
 
-class ConvTranspose3d(_ConvTranspose):
+class ConvTranspose3d(_ConvTransposeNd):
     """Transposed convolution of (N, C, D, H, W); arguments as ConvTranspose2d's."""
 
     axes = 3

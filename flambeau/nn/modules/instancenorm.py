@@ -7,10 +7,10 @@ from typing import Any
 from flambeau import Tensor
 
 from .. import functional as F
-from .batchnorm import _ChannelNorm
+from .batchnorm import _NormBase
 
 
-class _InstanceNorm(_ChannelNorm):
+class _InstanceNorm(_NormBase):
     def __init__(
         self,
         num_features: int,
