@@ -50,20 +50,6 @@ def silu(input: Tensor, inplace: bool = False) -> Tensor:
     return fl.silu_(input) if inplace else fl.silu(input)
 
 
-def gelu(input: Tensor, approximate: str = "none") -> Tensor:
-    """x * Phi(x), Phi being the normal distribution (Hendrycks and Gimpel, 2016).
-
-    Args:
-        input: any shape, floating point.
-        approximate: "none", or "tanh" for the approximation by tanh.
-    """
-    if approximate == "none":
-        return fl.gelu(input)
-    if approximate == "tanh":
-        return fl._gelu_tanh(input)
-    raise RuntimeError(f"gelu: approximate argument must be either none or tanh, got {approximate}")
-
-
 def mish(input: Tensor, inplace: bool = False) -> Tensor:
     """x * tanh(softplus(x)) (Misra, 2019)."""
     return fl.mish_(input) if inplace else fl.mish(input)

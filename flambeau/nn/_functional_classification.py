@@ -84,13 +84,13 @@ def _class_loss(
             f"nll_loss: one weight per class is required for an input of {tuple(input.shape)}, "
             f"got {tuple(weight.shape)}"
         )
-    kept = target != ignore_index
-    classes = target.long().where(kept, 0)
+    ignored = target == ignore_index
+    classes = target.long().masked_fill(ignored, 0)
     picked = _gather_classes("nll_loss", input, classes, min(input.dim() - 1, 1))
-    loss = (-picked).where(kept, 0.0)
+    loss = (-picked).masked_fill(ignored, 0.0)
     if weight is None:
-        return loss, kept
-    share = weight[classes].where(kept, 0.0)
+        return loss, ignored.logical_not()
+    share = weight[classes].masked_fill(ignored, 0.0)
     return loss * share, share
 
 
@@ -134,8 +134,8 @@ def cross_entropy(
     log_p = fl.log_softmax(input, class_dim)
     loss, share = _class_loss(log_p, target, weight, ignore_index)
     if label_smoothing > 0.0:
-        kept = target != ignore_index
-        uniform = -_weigh_classes(log_p, weight).sum(class_dim).where(kept, 0.0)
+        uniform = -_weigh_classes(log_p, weight).sum(class_dim)
+        uniform = uniform.masked_fill(target == ignore_index, 0.0)
         rest = label_smoothing / input.shape[class_dim]
         loss = (1.0 - label_smoothing) * loss + rest * uniform
     return loss.sum() / share.sum() if reduction == "mean" else reduce_loss(loss, reduction)
@@ -363,7 +363,7 @@ def multilabel_margin_loss(
             f"{tuple(input.shape)} and {tuple(target.shape)}"
         )
     counts = (target >= 0).long().cumprod(-1).bool()  # labels end at the first -1
-    labels = target.where(counts, 0)
+    labels = target.masked_fill(counts.logical_not(), 0)
     ones = counts.to(input.dtype)
     is_label = fl.zeros_like(input, requires_grad=False).scatter_add(-1, labels, ones) > 0
     gap = 1 - (input.gather(-1, labels).unsqueeze(-1) - input.unsqueeze(-2))  # (..., label, class)

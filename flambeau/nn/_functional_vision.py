@@ -183,10 +183,13 @@ def unfold(
             f"unfold: no window of {kh} x {kw} fits into the input of {tuple(input.shape)}"
         )
     padded = constant_pad_nd(input, [pw, pw, ph, ph], 0.0)
-    rows = padded.unfold(2, dh * (kh - 1) + 1, sh)[..., ::dh]
-    windows = rows.unfold(3, dw * (kw - 1) + 1, sw)[..., ::dw]  # (N, C, oh, ow, kh, kw)
-    columns = windows.permute(0, 1, 4, 5, 2, 3)
-    return columns.reshape(input.shape[0], input.shape[1] * kh * kw, -1)
+    n, c = padded.shape[:2]
+    oh, ow = _window_counts(input.shape[2:], geometry)
+    by_n, by_c, by_h, by_w = padded.stride()
+    windows = padded.as_strided(
+        (n, c, kh, kw, oh, ow), (by_n, by_c, by_h * dh, by_w * dw, by_h * sh, by_w * sw)
+    )
+    return windows.reshape(n, c * kh * kw, oh * ow)
 
 
 @composite(grad_name="Col2ImBackward0")

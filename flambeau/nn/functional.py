@@ -4,6 +4,7 @@ from typing import Any
 
 from flambeau import _core
 from flambeau import elu_ as elu_
+from flambeau import gelu as gelu
 from flambeau import hardshrink as hardshrink
 from flambeau import hardtanh_ as hardtanh_
 from flambeau import leaky_relu_ as leaky_relu_
@@ -26,7 +27,6 @@ from ._functional_activation import dropout2d as dropout2d
 from ._functional_activation import dropout3d as dropout3d
 from ._functional_activation import elu as elu
 from ._functional_activation import feature_alpha_dropout as feature_alpha_dropout
-from ._functional_activation import gelu as gelu
 from ._functional_activation import glu as glu
 from ._functional_activation import gumbel_softmax as gumbel_softmax
 from ._functional_activation import hardsigmoid as hardsigmoid
