@@ -33,9 +33,10 @@ struct ConvolutionKernels {
   // Reads up to 64 bytes too much.
   void (*gather_runs)(const T* from, const int64_t* offsets, int64_t count, const TileRun* runs,
                       int64_t run_count, T* to, int64_t pitch);
-  // to[r][i] = from[r][i * step], then zeros up to the next row and up to 64 bytes beyond.
+  // to[r][i] = from[r][i * step] with zeros up to the next row, `tail` of them after the last one
+  // and up to 64 bytes beyond.
   void (*gather)(T* to, int64_t to_pitch, const T* from, int64_t from_pitch, int64_t rows,
-                 int64_t count, int64_t step);
+                 int64_t count, int64_t step, int64_t tail);
   // Transposes `height` rows of a weight into the panel layout: a[k][r] = row r at k.
   void (*pack)(int height, int valid, const T* weight, int64_t row_stride, int64_t channel_stride,
                int64_t channels, const int64_t* taps, int64_t tap_count, T* a);

@@ -248,7 +248,11 @@ void gather_runs_of(const T* from, const int64_t* offsets, int64_t count, const 
 
 template <class T>
 void gather(T* to, int64_t to_pitch, const T* from, int64_t from_pitch, int64_t rows, int64_t count,
-            int64_t step) {
+            int64_t step, int64_t tail) {
+  if (step == 1 && to_pitch == count && from_pitch == count) {
+    count *= rows;
+    rows = 1;
+  }
   for (int64_t r = 0; r < rows; ++r, to += to_pitch, from += from_pitch) {
     if (step == 1) {
       copy_row(to, from, count);
@@ -257,7 +261,8 @@ void gather(T* to, int64_t to_pitch, const T* from, int64_t from_pitch, int64_t 
     } else {
       for (int64_t i = 0; i < count; ++i) to[i] = from[i * step];
     }
-    for (int64_t i = count; i < to_pitch; i += kLanes<T>) store(to + i, Vector<T>{});
+    int64_t end = r + 1 < rows ? to_pitch : count + tail;
+    for (int64_t i = count; i < end; i += kLanes<T>) store(to + i, Vector<T>{});
   }
 }
 

@@ -243,21 +243,24 @@ static void fill_plane(const ShiftedView& view, const T* x, const int64_t plane[
                                                         : axis[1].length * axis[2].length);
   }
   auto gather = convolution_kernels<T>().gather;
-  T* const end = to + view.plane_size;
-  T* zeros = to;  // from here on nothing has been written
-  for (int64_t image = 0; image < images && count[2] > 0; ++image, x += image_stride) {
-    const T* slice = x;
-    for (int64_t i0 = begin[0]; i0 < begin[0] + count[0]; ++i0) {
-      int64_t row = (image * axis[0].pitch + i0) * axis[1].pitch + begin[1];
-      T* first = to + row * axis[2].pitch + begin[2];
-      std::fill(zeros, first, T(0));
-      gather(first, axis[2].pitch, slice, axis[1].stride * axis[2].length, count[1], count[2],
-             axis[2].stride);
-      zeros = first + count[1] * axis[2].pitch;
-      slice += axis[0].stride * axis[1].length * axis[2].length;
-    }
+  int64_t slices = count[1] > 0 && count[2] > 0 ? images * count[0] : 0;
+  auto position = [&](int64_t slice) {
+    int64_t row = slice / count[0] * axis[0].pitch + begin[0] + slice % count[0];
+    return (row * axis[1].pitch + begin[1]) * axis[2].pitch + begin[2];
+  };
+  // What a store of zeros writes too much; the plane has more slack than that.
+  int64_t end = view.plane_size - 64 / static_cast<int64_t>(sizeof(T));
+  int64_t at = slices > 0 ? position(0) : view.plane_size;
+  std::fill(to, to + at, T(0));
+  int64_t last_row = (count[1] - 1) * axis[2].pitch + count[2];
+  for (int64_t slice = 0; slice < slices; ++slice) {
+    const T* from = x + slice / count[0] * image_stride +
+                    slice % count[0] * axis[0].stride * axis[1].length * axis[2].length;
+    int64_t next = slice + 1 < slices ? position(slice + 1) : end;
+    gather(to + at, axis[2].pitch, from, axis[1].stride * axis[2].length, count[1], count[2],
+           axis[2].stride, next - at - last_row);
+    at = next;
   }
-  if (zeros < end) std::fill(zeros, end, T(0));
 }
 
 template <class T>

@@ -14,11 +14,11 @@ namespace flambeau {
 namespace {
 
 // Positions of a block, in bytes.
-constexpr int64_t kBlockBytes = 4096;
+constexpr int64_t kBlockBytes = 3072;
 // Columns of the weight that one work item computes.
 constexpr int64_t kBlockColumns = 48;
 // Work items worth having, however many threads there are: results must not depend on those.
-constexpr int64_t kItems = 32;
+constexpr int64_t kItems = 16;
 
 template <class T>
 struct DotProducts {
@@ -37,8 +37,9 @@ struct DotProducts {
   int64_t splits() const { return (columns() + kBlockColumns - 1) / kBlockColumns; }
   int64_t chunks() const;
 
-  // Adds the products of the images in the scratch to sums, [chunks][groups][rows][columns].
-  void run(const T* x, const T* g, int64_t chunk_count, T* sums) const;
+  // Adds the products of the images in the scratch to w, and those of all chunks of positions but
+  // the first to `extra`, [chunk_count - 1] matrices like w.
+  void run(const T* x, const T* g, int64_t chunk_count, T* w, T* extra) const;
 
  private:
   void block(int64_t index, const T* x, const T* g, int64_t first_column, int64_t last_column,
@@ -81,7 +82,7 @@ void DotProducts<T>::block(int64_t index, const T* x, const T* g, int64_t first_
                         map.sources.count(index), gathered, map.width);
     for (int64_t j = 0; j < last_column - first_column; ++j) {
       gathered_offsets[j] = j * map.width;
-      std::fill(gathered + j * map.width + valid, gathered + j * map.width + count, T(0));
+      for (int64_t i = valid; i < count; ++i) gathered[j * map.width + i] = T(0);
     }
     b = gathered;
     b_offsets = gathered_offsets;
@@ -101,7 +102,7 @@ void DotProducts<T>::block(int64_t index, const T* x, const T* g, int64_t first_
 }
 
 template <class T>
-void DotProducts<T>::run(const T* x, const T* g, int64_t chunk_count, T* sums) const {
+void DotProducts<T>::run(const T* x, const T* g, int64_t chunk_count, T* w, T* extra) const {
   int64_t channels = geometry.in_channels / geometry.groups, blocks = map.tiles();
   int64_t group_count = geometry.groups, split_count = splits();
   int64_t work = rows() * std::min(columns(), kBlockColumns) * map.positions / chunk_count;
@@ -111,11 +112,12 @@ void DotProducts<T>::run(const T* x, const T* g, int64_t chunk_count, T* sums) c
       int64_t split = item % split_count, group = item / split_count % group_count;
       int64_t chunk = item / (split_count * group_count);
       int64_t last = blocks * (chunk + 1) / chunk_count;
+      T* sums = chunk == 0 ? w : extra + (chunk - 1) * size();
       for (int64_t index = blocks * chunk / chunk_count; index < last; ++index) {
         block(index, x + group * channels * inputs.planes * inputs.plane_size,
               g + group * rows() * gradients.plane_size, split * kBlockColumns,
               std::min((split + 1) * kBlockColumns, columns()), gathered.data(),
-              sums + chunk * size() + group * rows() * columns());
+              sums + group * rows() * columns());
       }
     }
   };
@@ -132,8 +134,8 @@ void convolution_weight_gradient(const ConvolutionGeometry& geometry, const T* x
   std::fill(w, w + size, T(0));
   if (size == 0 || geometry.batch == 0) return;
   Scratch<T> x_scratch(products.inputs.scratch_size());
-  Scratch<T> g_scratch(products.gradients.scratch_size()), sums(chunks * size);
-  std::fill(sums.data(), sums.data() + chunks * size, T(0));
+  Scratch<T> g_scratch(products.gradients.scratch_size()), extra((chunks - 1) * size);
+  std::fill(extra.data(), extra.data() + (chunks - 1) * size, T(0));
   for (int64_t image = 0; image < geometry.batch; image += group) {
     int64_t images = std::min(group, geometry.batch - image);
     if (image == 0 || images < group) {
@@ -146,10 +148,9 @@ void convolution_weight_gradient(const ConvolutionGeometry& geometry, const T* x
     fill_scratch(products.gradients,
                  g + image * geometry.out_channels * products.gradients.source_size(), images,
                  g_scratch.data());
-    products.run(x_scratch.data(), g_scratch.data(), chunks, sums.data());
+    products.run(x_scratch.data(), g_scratch.data(), chunks, w, extra.data());
   }
-  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-    const T* from = sums.data() + chunk * size;
+  for (const T* from = extra.data(); from < extra.data() + (chunks - 1) * size; from += size) {
     for (int64_t i = 0; i < size; ++i) w[i] += from[i];
   }
 }
