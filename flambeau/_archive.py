@@ -159,7 +159,7 @@ class ArchiveReader:
         if entry.header_offset < 0 or len(header) != _LOCAL.size or header[:4] != b"PK\3\4":
             raise self.damage(f"entry {name} is not where it should be")
         name_length, extra_length = _LOCAL.unpack(header)[-2:]
-        start = int(entry.header_offset) + _LOCAL.size + name_length + extra_length
+        start: int = entry.header_offset + _LOCAL.size + name_length + extra_length
         if entry.compress_type != zipfile.ZIP_STORED:
             return None
         if start + entry.file_size > self._length:

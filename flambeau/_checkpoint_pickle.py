@@ -6,7 +6,7 @@ import io
 import pickle
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import flambeau
 from flambeau._buffers import storage_tensor, tensor_bytes
@@ -42,16 +42,21 @@ class _StorageReference(NamedTuple):
     dtype: str
     key: str
     location: str
-    count: int
+    elements: int
 
 
 class CheckpointPickler(pickle._Pickler):
     """Pickles an object and collects the storages of its tensors.
 
-    The one written in Python, since the one in C can only name classes that it can import.
+    The pickler written in Python: the one in C can only name what it can import.
     """
 
-    dispatch = dict(pickle._Pickler.dispatch)
+    write: Callable[[bytes], None]
+    memoize: Callable[[Any], None]
+    save: Callable[..., None]
+    save_reduce: Callable[..., None]
+
+    dispatch: ClassVar[Any] = dict(pickle._Pickler.dispatch)
 
     def __init__(self, protocol: int) -> None:
         self._stream = io.BytesIO()
@@ -75,7 +80,7 @@ class CheckpointPickler(pickle._Pickler):
 
     def _save_reference(self, value: _StorageReference) -> None:
         kind = _Name("torch", _CLASS_OF_DTYPE[value.dtype])
-        identifier = ("storage", self._shared(kind), value.key, value.location, value.count)
+        identifier = ("storage", self._shared(kind), value.key, value.location, value.elements)
         self.save(identifier, save_persistent_id=False)
         self.write(pickle.BINPERSID)
 
@@ -100,14 +105,14 @@ class CheckpointPickler(pickle._Pickler):
         count = storage.nbytes() // data.element_size()
         dtype = str(data.dtype).removeprefix("torch.")
         reference = _StorageReference(dtype, key, str(data.device), count)
-        arguments = (
+        arguments: tuple[Any, ...] = (
             *(reference, data.storage_offset(), tuple(data.shape), tuple(data.stride())),
             *(tensor.requires_grad, OrderedDict()),
         )
         self._reduce(tensor, _Name("torch._utils", "_rebuild_tensor_v2"), arguments)
 
     def _save_parameter(self, parameter: Any) -> None:
-        arguments = (parameter.data, parameter.requires_grad, OrderedDict())
+        arguments: tuple[Any, ...] = (parameter.data, parameter.requires_grad, OrderedDict())
         self._reduce(parameter, _Name("torch._utils", "_rebuild_parameter"), arguments)
 
     def _save_shape(self, shape: Any) -> None:
@@ -204,6 +209,7 @@ class _Function:
     """A function that a pickle may call, but cannot change."""
 
     __slots__ = ("_function",)
+    _function: Callable[..., Any]
 
     def __init__(self, function: Callable[..., Any]) -> None:
         object.__setattr__(self, "_function", function)

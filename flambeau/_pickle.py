@@ -49,7 +49,8 @@ def deepcopy_tensor(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
         RuntimeError: the tensor is the result of a recorded operation.
     """
     if id(tensor) in memo:
-        return memo[id(tensor)]  # type: ignore[no-any-return]
+        found: Tensor = memo[id(tensor)]
+        return found
     _check_leaf(tensor, "deepcopy")
     data = tensor.detach()
     storages = memo.setdefault(id(_STORAGES), {})

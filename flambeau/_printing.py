@@ -206,9 +206,9 @@ def _facts(tensor: Tensor) -> list[str]:
         facts.append(f"device='{tensor.device}'")
     if (empty and tensor.dim() != 1) or (not empty and _options["edgeitems"] == 0):
         facts.append(f"size={tuple(tensor.shape)}")
-    assumed = (flambeau.get_default_dtype(),)
+    assumed = [flambeau.get_default_dtype()]
     if not empty:
-        assumed += (flambeau.int64, flambeau.bool)
+        assumed += [flambeau.int64, flambeau.bool]
     if tensor.dtype not in assumed:
         facts.append(f"dtype={tensor.dtype}")
     if tensor.grad_fn is not None:

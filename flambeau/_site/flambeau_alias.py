@@ -50,7 +50,7 @@ class TorchAlias:
 def install() -> None:
     """Lets this process import Flambeau under the name torch."""
     if not any(isinstance(finder, TorchAlias) for finder in sys.meta_path):
-        sys.meta_path.insert(0, TorchAlias())  # type: ignore[arg-type]
+        sys.meta_path.insert(0, TorchAlias())
 
 
 def _real_name(name: str) -> str:

@@ -5,7 +5,7 @@ import importlib.util
 import os
 import sys
 
-import flambeau_alias
+import flambeau_alias  # type: ignore[import-not-found]  # it lies beside this file
 
 flambeau_alias.install()
 

@@ -105,7 +105,7 @@ def _rebuild_mapping(like: Any, values: dict[Any, Any]) -> Any:
             mapping = copy.copy(like)
             mapping.update(values)
             return mapping
-        return type(like)(values)  # type: ignore[call-arg]
+        return type(like)(values)
     except TypeError:
         return values
 
@@ -119,7 +119,7 @@ def _rebuild_sequence(like: Any, values: list[Any]) -> Any:
             for position, value in enumerate(values):
                 sequence[position] = value
             return sequence
-        return type(like)(values)  # type: ignore[call-arg]
+        return type(like)(values)
     except TypeError:
         return values
 

@@ -118,6 +118,8 @@ class WorkerPool:
             self._abort()
             raise RuntimeError(f"DataLoader timed out after {self._timeout} seconds")
         # A dead worker's last answers come before its death.
+        event: int
+        worker: int
         event, worker = min(key.data for key, _ in ready)
         if event == _DEATH:
             raise self._death(worker)

@@ -53,6 +53,11 @@ class _Slot:
     def lend(self, nbytes: int) -> Tensor:
         return _core.lend(self.memory, _CONTENT, nbytes, _WORKER)
 
+    def announce(self, connection: Connection) -> None:
+        assert self.descriptor is not None
+        reduction.send_handle(connection, self.descriptor, None)
+        self.close()
+
     def close(self) -> None:
         if self.descriptor is not None:
             os.close(self.descriptor)
@@ -112,8 +117,7 @@ class BatchSender:
             slot.view[_LOADER] = 1
         self._connection.send_bytes(pickle.dumps(message, 5))
         for slot in new:
-            reduction.send_handle(self._connection, slot.descriptor, None)
-            slot.close()
+            slot.announce(self._connection)
 
     def _free_slot(self, nbytes: int) -> _Slot:
         """Returns the smallest free slot that is large enough, but not much too large."""

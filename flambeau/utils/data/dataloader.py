@@ -128,7 +128,8 @@ class DataLoader(Generic[T_co]):
     @property
     def multiprocessing_context(self) -> BaseContext | None:
         """How workers are started: set it to a context, the name of a start method, or None."""
-        return self._context
+        context: BaseContext | None = self._context
+        return context
 
     @multiprocessing_context.setter
     def multiprocessing_context(self, context: str | BaseContext | None) -> None:

@@ -74,7 +74,8 @@ class TensorDataset(Dataset["tuple[Tensor, ...]"]):
         return tuple(tensor[index] for tensor in self.tensors)
 
     def __len__(self) -> int:
-        return self.tensors[0].shape[0]
+        length: int = self.tensors[0].shape[0]
+        return length
 
 
 class StackDataset(Dataset[Any]):
