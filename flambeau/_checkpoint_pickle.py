@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import sys
 from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, NamedTuple
@@ -63,6 +64,9 @@ class CheckpointPickler(pickle._Pickler):
         super().__init__(self._stream, protocol)
         self._keys: dict[int, tuple[str, Any]] = {}  # address -> key, a tensor that uses it
         self._names: dict[_Name, _Name] = {}
+        # Where nothing imported nn there is no parameter to save.
+        if nn := sys.modules.get("flambeau.nn"):
+            self.dispatch[nn.Parameter] = CheckpointPickler._save_parameter
 
     def dumps(self, value: Any) -> bytes:
         """Returns the pickle of `value`."""
@@ -128,7 +132,6 @@ class CheckpointPickler(pickle._Pickler):
     dispatch[_Name] = _save_name
     dispatch[_StorageReference] = _save_reference
     dispatch[flambeau.Tensor] = _save_tensor
-    dispatch[flambeau.nn.Parameter] = _save_parameter
     dispatch[flambeau.Size] = _save_shape
     dispatch[flambeau.device] = _save_device
     dispatch[flambeau.dtype] = _save_dtype
