@@ -249,6 +249,8 @@ PyObject* method_resize(PyObject* self, PyObject* args) {
 
 #define ATTRIBUTE(name, get, doc) {name, get, nullptr, doc, nullptr}
 PyGetSetDef tensor_properties[] = {
+    {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, "The user's own attributes.",
+     nullptr},
     ATTRIBUTE("shape", get_shape, "The lengths of the dimensions as a torch.Size."),
     ATTRIBUTE("dtype", get_dtype, "The type of the elements."),
     ATTRIBUTE("device", get_device, "Where the memory lives."),
