@@ -54,31 +54,31 @@ def scaled_dot_product_attention(
     if scale is None:
         scale = 1 / math.sqrt(query.shape[-1])
     scores = fl.matmul(query * scale, key.transpose(-2, -1))
+    alive = None
     if is_causal:
-        length, source = scores.shape[-2:]
-        hidden = fl.ones(length, source, dtype=fl.bool, device=query.device).triu(1)
-        weights = softmax(scores.masked_fill(hidden, -math.inf), -1)
-    elif attn_mask is None:
-        weights = softmax(scores, -1)
-    elif attn_mask.dtype == fl.bool:
-        weights = _safe_softmax(scores.masked_fill(attn_mask.logical_not(), -math.inf))
-    else:
-        weights = _safe_softmax(scores + attn_mask)
+        hidden = fl.ones(scores.shape[-2:], dtype=fl.bool, device=query.device).triu(1)
+        scores = scores + _additive(hidden, scores.dtype, "attn_mask")
+    elif attn_mask is not None:
+        hidden = attn_mask.logical_not() if attn_mask.dtype == fl.bool else attn_mask
+        bias, alive = _without_empty_rows(_additive(hidden, scores.dtype, "attn_mask"))
+        scores = scores + bias
+    weights = softmax(scores, -1)
+    if alive is not None:
+        weights = weights * alive
     if dropout_p > 0.0:
         weights = fl.dropout(weights, dropout_p, True)
     return fl.matmul(weights, value)
 
 
-def _safe_softmax(scores: Tensor) -> Tensor:
-    """Softmax over the last dimension; a row that is masked completely gives zeros, not NaN."""
-    empty = (scores == -math.inf).all(-1, keepdim=True)
-    return softmax(scores.masked_fill(empty, 0.0), -1).masked_fill(empty, 0.0)
+def _without_empty_rows(bias: Tensor) -> tuple[Tensor, Tensor]:
+    """A query that may see nothing gets zeros, not NaN: its row of the mask is dropped here, and
+    its weights are multiplied by the second result, which is 0 for it and 1 for the others."""
+    empty = (bias == -math.inf).all(-1, keepdim=True)
+    return bias.masked_fill(empty, 0.0), empty.logical_not().to(bias.dtype)
 
 
-def _additive(mask: Tensor | None, dtype: Any, name: str) -> Tensor | None:
+def _additive(mask: Tensor, dtype: Any, name: str) -> Tensor:
     """A mask as numbers to add; in a boolean one True means: masked out."""
-    if mask is None:
-        return None
     if mask.dtype == fl.bool:
         return fl.zeros_like(mask, dtype=dtype).masked_fill(mask, -math.inf)
     if not mask.is_floating_point():
@@ -175,8 +175,10 @@ def multi_head_attention_forward(
         )
     if is_causal and attn_mask is None:
         raise RuntimeError("multi_head_attention: is_causal needs the causal attn_mask as well")
-    attn_mask = _additive(attn_mask, query.dtype, "attn_mask")
-    key_padding_mask = _additive(key_padding_mask, query.dtype, "key_padding_mask")
+    if attn_mask is not None:
+        attn_mask = _additive(attn_mask, query.dtype, "attn_mask")
+    if key_padding_mask is not None:
+        key_padding_mask = _additive(key_padding_mask, query.dtype, "key_padding_mask")
     projection = in_proj_weight
     if use_separate_proj_weight:
         projection = (q_proj_weight, k_proj_weight, v_proj_weight)

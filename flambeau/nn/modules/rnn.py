@@ -102,7 +102,7 @@ def _run_direction(
         is_live: (L, N, 1), False past the end of a sequence, where the state stays; or None.
     """
     w_ih, w_hh, b_ih, b_hh, w_hr = weights
-    mapped = F.linear(input, w_ih, b_ih)
+    mapped = F.linear(input, w_ih, b_ih).unbind(0)
     outputs: list[Any] = [None] * input.shape[0]
     order = range(input.shape[0])
     for t in reversed(order) if is_reverse else order:
