@@ -1,32 +1,34 @@
-"""Operators: the records of elementwise formulas, and the composites written over operators."""
+"""Operators: the records, and the composites written over them.
+
+The core's own operators (C++, `core/ops`), the elementwise records and the composites of this
+folder together are the public functions of `flambeau` and the methods of `Tensor`.
+"""
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from flambeau import _core
+from flambeau.ops._composite import composites
+from flambeau.ops._records import pointwise, registry
 
-from . import _activation as _activation
-from . import _arithmetic as _arithmetic
-from . import _comparison as _comparison
-from . import _mathematics as _mathematics
-from ._records import Record as Record
-from ._records import pointwise as pointwise
-from ._records import registry as registry
+__all__ = ["composites", "pointwise", "public_functions", "registry"]
 
-globals().update(_core.functions)
-
-
-def _where(self: Any, condition: Any, other: Any) -> Any:
-    """self where condition is true, else other."""
-    return _core.functions["where"](condition, self, other)
+# In the order of definition: formulas of later files call those of earlier ones.
+_FORMULAS = ("_arithmetic", "_comparison", "_mathematics", "_activation")
+_COMPOSITES = ("_shape", "_compare")
 
 
 def public_functions() -> dict[str, Any]:
-    """Returns every public function by name; attaches those that are methods to Tensor."""
-    _core.Tensor.where = _where
-    return dict(_core.functions)
-
-
-def __getattr__(name: str) -> Any:
-    raise AttributeError(f"flambeau.ops has no operator named '{name}'")
+    """Returns every public function by name; gives Tensor those that are methods."""
+    for name in _FORMULAS:
+        importlib.import_module("flambeau.ops." + name)
+    functions = dict(_core.functions)
+    for name in _COMPOSITES:
+        importlib.import_module("flambeau.ops." + name)
+    for record in composites.values():
+        functions[record.name] = record.function
+        if record.method:
+            setattr(_core.Tensor, record.name, record.function)
+    return functions
