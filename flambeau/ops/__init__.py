@@ -17,7 +17,7 @@ __all__ = ["composites", "pointwise", "public_functions", "registry"]
 
 # In the order of definition: formulas of later files call those of earlier ones.
 _FORMULAS = ("_arithmetic", "_comparison", "_mathematics", "_activation")
-_COMPOSITES = ("_shape", "_compare")
+_COMPOSITES = ("_shape", "_compare", "_products")
 
 
 def public_functions() -> dict[str, Any]:
