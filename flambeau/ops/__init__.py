@@ -11,13 +11,18 @@ from typing import Any
 
 from flambeau import _core
 from flambeau.ops._composite import composites
-from flambeau.ops._records import pointwise, registry
-
-__all__ = ["composites", "pointwise", "public_functions", "registry"]
+from flambeau.ops._records import Record as Record
+from flambeau.ops._records import pointwise as pointwise
+from flambeau.ops._records import registry as registry
 
 # In the order of definition: formulas of later files call those of earlier ones.
 _FORMULAS = ("_arithmetic", "_comparison", "_mathematics", "_activation")
 _COMPOSITES = ("_shape", "_compare", "_products")
+
+
+def _where(self: Any, condition: Any, other: Any) -> Any:
+    """self where condition is true, else other."""
+    return _core.functions["where"](condition, self, other)
 
 
 def public_functions() -> dict[str, Any]:
@@ -25,10 +30,16 @@ def public_functions() -> dict[str, Any]:
     for name in _FORMULAS:
         importlib.import_module("flambeau.ops." + name)
     functions = dict(_core.functions)
+    globals().update(functions)
     for name in _COMPOSITES:
         importlib.import_module("flambeau.ops." + name)
     for record in composites.values():
         functions[record.name] = record.function
         if record.method:
             setattr(_core.Tensor, record.name, record.function)
+    _core.Tensor.where = _where
     return functions
+
+
+def __getattr__(name: str) -> Any:
+    raise AttributeError(f"flambeau.ops has no operator named '{name}'")
