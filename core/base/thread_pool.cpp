@@ -12,9 +12,7 @@
 #include <climits>
 #include <exception>
 #include <mutex>
-#include <thread>
 #include <utility>
-#include <vector>
 
 #include "base/error.h"
 #include "base/system.h"
@@ -55,7 +53,6 @@ class Pool {
   // Makes sure that `count` workers exist, as far as the system lets us; returns how many do.
   int grow(int count);
   bool try_lock() { return mutex_.try_lock(); }
-  void lock() { mutex_.lock(); }
   void unlock() { mutex_.unlock(); }
   // Runs body(0) ... body(parts - 1) on the caller and up to `helpers` workers; needs the lock.
   void run(int parts, int helpers, FunctionRef<void(int64_t)> body);
@@ -243,24 +240,6 @@ void parallel_for(int64_t count, int64_t grain, FunctionRef<void(int64_t, int64_
   parts = (count + length - 1) / length;
   workers.run(static_cast<int>(parts), std::min(helpers, threads - 1),
               [&](int64_t part) { body(part * length, std::min(count, (part + 1) * length)); });
-}
-
-void run_concurrently(int jobs, FunctionRef<void(int)> job) {
-  if (jobs == 1) return job(0);
-  if (!inside_loop) {
-    Pool& workers = pool();
-    std::lock_guard guard(workers);
-    int helpers = workers.grow(jobs - 1);
-    if (helpers >= jobs - 1) {
-      workers.run(jobs, helpers, [&](int64_t part) { job(static_cast<int>(part)); });
-      return;
-    }
-  }
-  // Inside a loop the pool's threads are taken: rare, so threads of its own will do.
-  std::vector<std::thread> threads;
-  for (int i = 1; i < jobs; ++i) threads.emplace_back([&job, i] { job(i); });
-  job(0);
-  for (std::thread& thread : threads) thread.join();
 }
 
 }  // namespace flambeau

@@ -38,9 +38,6 @@ void set_thread_count(int count);
 // let results depend on them.
 void parallel_for(int64_t count, int64_t grain, FunctionRef<void(int64_t, int64_t)> body);
 
-// Calls job(0) ... job(jobs - 1), all at the same time, so that they may wait for one another.
-void run_concurrently(int jobs, FunctionRef<void(int)> job);
-
 // Grain for elementwise work that costs about as much as an add (memory bound).
 inline constexpr int64_t kGrain = 32768;
 
