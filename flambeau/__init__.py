@@ -6,10 +6,20 @@
 from __future__ import annotations
 
 import importlib as _importlib
+import os as _os
 from typing import Any as _Any
 
-from flambeau import _core
-from flambeau._core import (
+# OpenBLAS starts threads when it is loaded, unless told otherwise; ours is the only pool.
+_threads = _os.environ.get("OPENBLAS_NUM_THREADS")
+_os.environ["OPENBLAS_NUM_THREADS"] = "1"
+from flambeau import _core  # noqa: E402
+
+if _threads is None:
+    del _os.environ["OPENBLAS_NUM_THREADS"]
+else:
+    _os.environ["OPENBLAS_NUM_THREADS"] = _threads
+
+from flambeau._core import (  # noqa: E402
     Generator,
     Tensor,
     bfloat16,
