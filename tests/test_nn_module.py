@@ -1,7 +1,9 @@
 """Module: registration, state_dict, hooks, containers, conversion."""
 
 import copy
+import gc
 import pickle
+import weakref
 from collections import OrderedDict
 
 import pytest
@@ -450,6 +452,19 @@ def test_parameter():
     assert nn.Parameter().numel() == 0
     with pytest.raises(RuntimeError):
         nn.Parameter(torch.zeros(2, dtype=torch.int64))
+
+
+def test_a_module_is_freed_at_once():
+    net = Net()
+    net.register_forward_hook(lambda m, args, out: None)
+    net(torch.ones(1, 3)).sum().backward()
+    alive = weakref.ref(net)
+    gc.disable()
+    try:
+        del net
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 def test_missing_forward():

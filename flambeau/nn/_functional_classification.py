@@ -119,7 +119,7 @@ def cross_entropy(
         IndexError: a class is not in [0, C).
 
     Example:
-        >>> F.cross_entropy(torch.zeros(2, 4), torch.tensor([0, 3]))
+        >>> torch.nn.functional.cross_entropy(torch.zeros(2, 4), torch.tensor([0, 3]))
         tensor(1.3863)
     """
     reduction = reduction_name(size_average, reduce, reduction)

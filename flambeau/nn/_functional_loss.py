@@ -183,10 +183,12 @@ def _entropy_derivative(x: Number, y: Number, out: Number, g: Number) -> tuple[N
     return g * by_x, g * (fl.log1p(-x) - fl.log(x))
 
 
-@pointwise(derivative=_entropy_derivative)
-def binary_entropy(x: Number, y: Number) -> Number:
-    """-(y log(x) + (1 - y) log(1 - x)), the logarithms limited to -100."""
+def _entropy(x: Number, y: Number) -> Number:
     return (y - 1) * fl.maximum(fl.log1p(-x), -100.0) - y * fl.maximum(fl.log(x), -100.0)
+
+
+# -(y log(x) + (1 - y) log(1 - x)), the logarithms limited to -100.
+binary_entropy = pointwise(_entropy, derivative=_entropy_derivative)
 
 
 @composite(grad_name="BinaryCrossEntropyBackward0")

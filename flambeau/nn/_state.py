@@ -65,7 +65,7 @@ class Stateful(Members, Hooked):
             A dictionary of tensors that share memory with the module.
 
         Example:
-            >>> list(nn.Linear(2, 1).state_dict())
+            >>> list(torch.nn.Linear(2, 1).state_dict())
             ['weight', 'bias']
         """
         if args:  # the older order of arguments, still used by scripts

@@ -17,7 +17,7 @@ class Parameter(Tensor):
         requires_grad: whether gradients are collected in `.grad`.
 
     Example:
-        >>> weight = nn.Parameter(torch.zeros(2, 3))
+        >>> weight = torch.nn.Parameter(torch.zeros(2, 3))
         >>> weight.requires_grad
         True
     """

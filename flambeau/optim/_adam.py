@@ -73,7 +73,10 @@ class Adam(Optimizer):
         decoupled_weight_decay: shrink the parameters directly, as AdamW does.
 
     Example:
+        >>> model = torch.nn.Linear(2, 1)
         >>> optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+        >>> model(torch.ones(4, 2)).sum().backward()
+        >>> optimizer.step()
     """
 
     def __init__(
@@ -482,6 +485,5 @@ def _rectification(beta2: float, step: float) -> float | None:
     length: float = longest - 2 * step * beta2**step / (1 - beta2**step)
     if length <= 5.0:
         return None
-    return math.sqrt(
-        (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
-    )
+    square: float = (length - 4) * (length - 2) * longest
+    return math.sqrt(square / ((longest - 4) * (longest - 2) * length))

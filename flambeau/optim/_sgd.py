@@ -49,10 +49,12 @@ class SGD(Optimizer):
         maximize: go uphill.
 
     Example:
-        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-        >>> optimizer.zero_grad()
-        >>> loss_fn(model(x), y).backward()
+        >>> weight = torch.tensor([1.0], requires_grad=True)
+        >>> optimizer = torch.optim.SGD([weight], lr=0.1, momentum=0.9)
+        >>> (weight**2).sum().backward()
         >>> optimizer.step()
+        >>> weight
+        tensor([0.8000], requires_grad=True)
     """
 
     number_keys = ()

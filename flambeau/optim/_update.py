@@ -39,9 +39,12 @@ def fused_update(formula: Formula) -> Callable[..., None]:
 
     Example:
         >>> @fused_update
-        ... def sgd(p, g, *, lr):
+        ... def descend(p, g, *, lr):
         ...     return (p - lr * g,)
-        >>> sgd([weight], [gradient], lr=0.1)
+        >>> weight, gradient = torch.tensor([1.0]), torch.tensor([2.0])
+        >>> descend([weight], [gradient], lr=0.1)
+        >>> weight
+        tensor([0.8000])
     """
 
     def update(*columns: Column, **settings: Any) -> None:

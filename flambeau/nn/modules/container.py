@@ -66,7 +66,7 @@ class Sequential(_Numbered):
         *args: modules, or one OrderedDict of named modules.
 
     Example:
-        >>> net = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 1))
+        >>> net = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.ReLU(), torch.nn.Linear(8, 1))
         >>> net(torch.zeros(3, 2)).shape
         torch.Size([3, 1])
     """

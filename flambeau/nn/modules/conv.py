@@ -171,7 +171,7 @@ class Conv2d(_ConvNd):
         H becomes floor((H + 2 padding - dilation (kernel_size - 1) - 1) / stride) + 1.
 
     Example:
-        >>> nn.Conv2d(3, 8, 3, padding=1)(torch.zeros(1, 3, 32, 32)).shape
+        >>> torch.nn.Conv2d(3, 8, 3, padding=1)(torch.zeros(1, 3, 32, 32)).shape
         torch.Size([1, 8, 32, 32])
     """
 

@@ -36,7 +36,7 @@ class Linear(Module):
         (..., in_features) to (..., out_features).
 
     Example:
-        >>> nn.Linear(20, 30)(torch.randn(128, 20)).shape
+        >>> torch.nn.Linear(20, 30)(torch.randn(128, 20)).shape
         torch.Size([128, 30])
     """
 

@@ -24,11 +24,11 @@ class Module(Stateful):
     assigned to attributes are registered: `parameters()`, `state_dict()`, `to()` find them.
 
     Example:
-        >>> class Net(nn.Module):
+        >>> class Net(torch.nn.Module):
         ...     def __init__(self):
         ...         super().__init__()
-        ...         self.hidden = nn.Linear(2, 8)
-        ...         self.out = nn.Linear(8, 1)
+        ...         self.hidden = torch.nn.Linear(2, 8)
+        ...         self.out = torch.nn.Linear(8, 1)
         ...
         ...     def forward(self, x):
         ...         return self.out(self.hidden(x).relu())

@@ -53,7 +53,7 @@ class PackedSequence(_Packed):
     @property
     def is_cuda(self) -> bool:
         """Whether the data are on a GPU."""
-        return self.data.is_cuda
+        return bool(self.data.is_cuda)
 
 
 def _lengths_tensor(lengths: Any) -> Tensor:
