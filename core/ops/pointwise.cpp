@@ -190,10 +190,10 @@ Pointwise::Pointwise(std::string name, ProgramRef program_, Promotion promotion_
           kMaxOutputs, " results, got ", program->outputs.size());
   for (const Value& value : program->values) cost += cost_of(value.instruction);
   Instruction instruction = only_instruction(*program);
-  if (instruction == Instruction::Count || yields_bool()) return;
+  if (instruction == Instruction::Count || promotion == Promotion::CompareFloating) return;
   for (DType dtype : {DType::Float32, DType::Float64, DType::Int64}) {
     bool fits = dtype == DType::Int64
-                    ? promotion == Promotion::Common || promotion == Promotion::Integral
+                    ? promotion != Promotion::Floating && promotion != Promotion::First
                     : promotion != Promotion::Integral;
     if (fits) direct[static_cast<int>(dtype)] = kernel_of(instruction, precision_of(dtype));
   }
@@ -325,16 +325,21 @@ struct Prepared {
 
 // Runs one instruction on contiguous memory, by several threads where that pays.
 void run_direct(const Pointwise& op, Kernel kernel, char* out, const char* a, const char* b,
-                uint32_t scalars, int64_t count, int64_t size) {
-  if (count <= 1024) {
-    kernel(out, a, b, nullptr, count, scalars);
-    return;
-  }
-  int64_t grain = std::max<int64_t>(1024, 4 * kGrain / (op.cost + 2));
-  parallel_for(count, grain, [&](int64_t begin, int64_t end) {
-    kernel(out + begin * size, scalars & 1 ? a : a + begin * size,
-           scalars & 2 ? b : b + begin * size, nullptr, end - begin, scalars);
-  });
+                uint32_t scalars, int64_t count, DType dtype) {
+  const int64_t size = item_size(dtype);
+  const bool test = op.yields_bool();
+  auto run = [&](int64_t begin, int64_t end) {
+    const char* x = scalars & 1 ? a : a + begin * size;
+    const char* y = scalars & 2 || !b ? b : b + begin * size;
+    if (test) {
+      Precision precision = precision_of(dtype);
+      run_test(kernel, precision, reinterpret_cast<bool*>(out) + begin, x, y, end - begin, scalars);
+    } else {
+      kernel(out + begin * size, x, y, nullptr, end - begin, scalars);
+    }
+  };
+  if (count <= 1024) return run(0, count);
+  parallel_for(count, std::max<int64_t>(1024, 4 * kGrain / (op.cost + 2)), run);
 }
 
 Kernel direct_kernel(const Pointwise& op, const Tensor& tensor) {
@@ -348,14 +353,14 @@ Kernel direct_kernel(const Pointwise& op, const Tensor& tensor) {
                                      TensorRef overwritten = {}) {
   Call call{op, inputs, {}, {}, {}, 1, std::move(overwritten)};
   call.attributes.scalars[0] = number;
-  call.attributes.dtype = out->dtype();
+  call.attributes.dtype = (inputs[0] ? inputs[0] : inputs[1])->dtype();
   for (size_t i = 0; i < inputs.size(); ++i) call.attributes.flag |= inputs[i] ? 1 << i : 0;
   call.outputs[0] = out;
   recorder.record(call, in_place);
 }
 
-bool recording(bool requires_grad) {
-  return __builtin_expect(mode.tracing || (requires_grad && mode.grad), false);
+bool recording(const Pointwise& op, bool requires_grad) {
+  return __builtin_expect(mode.tracing || (requires_grad && mode.grad && op.gradient), false);
 }
 
 // A number that a direct kernel reads in the tensor's own type; false if it would promote.
@@ -376,8 +381,8 @@ struct DirectNumber {
   }
 };
 
-TensorRef empty_like(const Tensor& model) {
-  auto out = Tensor::empty(model.shape(), model.dtype());
+TensorRef empty_like(const Pointwise& op, const Tensor& model) {
+  auto out = Tensor::empty(model.shape(), op.yields_bool() ? DType::Bool : model.dtype());
   if (__builtin_expect(mode.inference, false)) out->set_inference(true);
   return out;
 }
@@ -397,10 +402,10 @@ TensorRef unary(const Pointwise& op, const TensorRef& a) {
     Prepared prepared(op, operands);
     return apply_prepared(prepared);
   }
-  auto out = empty_like(*a);
+  auto out = empty_like(op, *a);
   run_direct(op, kernel, out->data<char>(), a->data<char>(), nullptr, 0, a->numel(),
-             item_size(a->dtype()));
-  if (recording(a->requires_grad())) record_direct(op, {&a, 1}, {}, out, false);
+             a->dtype());
+  if (recording(op, a->requires_grad())) record_direct(op, {&a, 1}, {}, out, false);
   return out;
 }
 
@@ -415,10 +420,10 @@ TensorRef binary(const Pointwise& op, const TensorRef& a, const TensorRef& b) {
     Prepared prepared(op, operands);
     return apply_prepared(prepared);
   }
-  auto out = empty_like(*a);
+  auto out = empty_like(op, *a);
   run_direct(op, kernel, out->data<char>(), a->data<char>(), b->data<char>(), 0, a->numel(),
-             item_size(a->dtype()));
-  if (recording(a->requires_grad() | b->requires_grad())) {
+             a->dtype());
+  if (recording(op, a->requires_grad() | b->requires_grad())) {
     const TensorRef inputs[] = {a, b};
     record_direct(op, inputs, {}, out, false);
   }
@@ -433,10 +438,10 @@ TensorRef binary(const Pointwise& op, const TensorRef& a, Scalar b) {
     Prepared prepared(op, operands);
     return apply_prepared(prepared);
   }
-  auto out = empty_like(*a);
+  auto out = empty_like(op, *a);
   run_direct(op, kernel, out->data<char>(), a->data<char>(), number.bytes, 2, a->numel(),
-             item_size(a->dtype()));
-  if (recording(a->requires_grad())) {
+             a->dtype());
+  if (recording(op, a->requires_grad())) {
     const TensorRef inputs[] = {a, nullptr};
     record_direct(op, inputs, b, out, false);
   }
@@ -451,10 +456,10 @@ TensorRef binary(const Pointwise& op, Scalar a, const TensorRef& b) {
     Prepared prepared(op, operands);
     return apply_prepared(prepared);
   }
-  auto out = empty_like(*b);
+  auto out = empty_like(op, *b);
   run_direct(op, kernel, out->data<char>(), number.bytes, b->data<char>(), 1, b->numel(),
-             item_size(b->dtype()));
-  if (recording(b->requires_grad())) {
+             b->dtype());
+  if (recording(op, b->requires_grad())) {
     const TensorRef inputs[] = {nullptr, b};
     record_direct(op, inputs, a, out, false);
   }
@@ -546,7 +551,9 @@ void check_result(const Pointwise& op, const OutputSpec& spec, const Tensor& tar
 // The direct path of `x += y` and `x *= 2`: same type, same shape, nothing to record.
 static bool direct_in_place(const Pointwise& op, std::span<const Operand> operands) {
   const Tensor& target = *operands[0].tensor;
-  if (operands.size() != 2 || op.operand_count != 2 || mode.tracing) return false;
+  if (operands.size() != 2 || op.operand_count != 2 || mode.tracing || op.yields_bool()) {
+    return false;
+  }
   Kernel kernel = direct_kernel(op, target);
   if (!kernel) return false;
   const char* b;
@@ -569,7 +576,7 @@ static bool direct_in_place(const Pointwise& op, std::span<const Operand> operan
   recorder.check_in_place(call, *operands[0].tensor);
   char* data = target.data<char>();
   run_direct(op, kernel, data, data, b, operands[1].tensor ? 0 : 2, target.numel(),
-             item_size(target.dtype()));
+             target.dtype());
   target.storage()->bump_version();
   return true;
 }

@@ -47,4 +47,21 @@ class Access {
   Dims strides_;       // in elements
 };
 
+// The accesses of a run; no heap for the usual few.
+class AccessList {
+ public:
+  explicit AccessList(size_t count) : count_(count), more_(count > kFew ? count : 0) {}
+  size_t size() const { return count_; }
+  Access& operator[](size_t i) { return count_ > kFew ? more_[i] : few_[i]; }
+  const Access& operator[](size_t i) const { return count_ > kFew ? more_[i] : few_[i]; }
+  Access* begin() { return count_ > kFew ? more_.data() : few_; }
+  Access* end() { return begin() + count_; }
+
+ private:
+  static constexpr size_t kFew = 4;
+  size_t count_;
+  Access few_[kFew];
+  std::vector<Access> more_;
+};
+
 }  // namespace flambeau

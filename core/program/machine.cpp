@@ -14,7 +14,7 @@
 #include "program/access.h"
 #include "program/builder.h"
 #include "program/machine.h"
-#include "program/plan.h"
+#include "program/recipe.h"
 
 namespace flambeau {
 
@@ -30,14 +30,25 @@ static Load fill_of(Precision precision) {
   return FLAMBEAU_CHOOSE(transfer_kernels)->loads[p][static_cast<int>(own[p])];
 }
 
-static const InstructionKernels& kernels_of(Precision precision) {
-  static const InstructionKernels* const tables[] = {
-      FLAMBEAU_CHOOSE(float_kernels), FLAMBEAU_CHOOSE(double_kernels), FLAMBEAU_CHOOSE(int_kernels)};
-  return *tables[static_cast<int>(precision)];
-}
-
 Kernel kernel_of(Instruction instruction, Precision precision) {
   return kernels_of(precision).kernels[static_cast<int>(instruction)];
+}
+
+void run_test(Kernel kernel, Precision precision, bool* out, const void* a, const void* b,
+              int64_t count, uint32_t scalars) {
+  constexpr int64_t kChunk = 512;
+  alignas(64) char results[8 * kChunk];
+  const int64_t size = precision == Precision::Float32 ? 4 : 8;
+  const Store store =
+      FLAMBEAU_CHOOSE(transfer_kernels)->stores[static_cast<int>(precision)][0];  // Bool
+  for (int64_t i = 0; i < count; i += kChunk) {
+    const int64_t length = std::min(kChunk, count - i);
+    auto at = [&](const void* operand, uint32_t bit) {
+      return static_cast<const char*>(operand) + (scalars & bit ? 0 : i * size);
+    };
+    kernel(results, at(a, 1), b ? at(b, 2) : nullptr, nullptr, length, scalars);
+    store(out + i, 1, results, length);
+  }
 }
 
 void raise_zero_division() {
@@ -68,25 +79,6 @@ constexpr int64_t kPadding = 64;
 // Tensors beyond this are not in the second-level cache: the next block is fetched early.
 constexpr int64_t kPrefetchBytes = 1 << 20;
 
-struct Step {
-  enum class Kind : uint8_t {
-    Elements,    // an instruction on elements
-    Rows,        // on one number per row
-    Reduce,      // from elements to rows
-    Spread,      // from rows to elements
-    Fill,        // one number to elements
-    FillRows,    // one number to rows
-    Store,       // to an output
-    StoreRows,
-  } kind;
-  uint32_t scalars = 0;  // bit i: operand i is one number
-  Kernel kernel = nullptr;
-  RowKernel reduce = nullptr;
-  // Slots: a value, or count + a value for its filled or spread form. `to` of a store: output.
-  int32_t to = 0;
-  int32_t operands[3] = {0, 0, 0};
-};
-
 // Everything about one run that all threads share.
 class Run {
  public:
@@ -100,24 +92,15 @@ class Run {
   void execute_blocks(int64_t begin, int64_t end) const;
   int64_t block() const { return block_; }
   int64_t grain() const;
-  bool all_direct() const;
 
  private:
   bool is_row(int32_t v) const { return program_.values[v].extent == Extent::Row; }
-  // One number in this run; known from the program, or because its operands are.
-  bool is_uniform(int32_t v) const { return uniform_[v]; }
-  char* number(int32_t v) { return numbers_.data() + 8 * v; }
-  const char* number(int32_t v) const { return numbers_.data() + 8 * v; }
+  bool is_uniform(int32_t v) const { return recipe_->uniform[v]; }
   void set_shape(std::span<const ProgramInput> inputs, std::span<Tensor* const> outputs);
   void set_inputs(std::span<const ProgramInput> inputs);
+  void set_numbers(std::span<const ProgramInput> inputs);
   void set_outputs(std::span<Tensor* const> outputs);
-  void set_number(int32_t v, Scalar number);
-  void add_steps();
-  void add_compute(int32_t v);
-  void add_stores(int32_t v);
-  int32_t element_operand(int32_t v, uint32_t bit, uint32_t* scalars);
-  int32_t filled(int32_t v, Step::Kind kind);
-  void push(Step::Kind kind, int32_t to, int32_t operand);
+  bool all_direct() const;
   void set_pointers(const void** pointers, char* memory) const;
   void run_block(int64_t first, int64_t rows, const void** pointers) const;
   int64_t register_bytes() const { return capacity_ * size_ + kPadding; }
@@ -129,6 +112,7 @@ class Run {
 
   const Program& program_;
   const Plan& plan_;
+  const Recipe* recipe_ = nullptr;
   const Precision precision_;
   const int64_t size_;   // of one number
   const int32_t count_;  // of values
@@ -137,12 +121,9 @@ class Run {
   int64_t block_ = kBlock;         // elements, or rows
   int64_t blocks_ = 0;
   int64_t capacity_ = kBlock;  // numbers in a block register
-  SmallVector<bool, 64> uniform_;
-  SmallVector<char, 256> numbers_;  // of uniform values, eight bytes each
-  SmallVector<Step, 16> steps_;
-  SmallVector<int32_t, 8> done_;          // slots that are filled or spread already
-  std::vector<Access> inputs_, outputs_;  // inputs by position in plan_.inputs
-  SmallVector<bool, 8> placed_;           // output j is computed where it belongs
+  SmallVector<uint64_t, 48> numbers_;  // of uniform values, by value
+  AccessList inputs_, outputs_;        // inputs by position in plan_.inputs
+  SmallVector<bool, 8> placed_;        // output j is computed where it belongs
 };
 
 Run::Run(const Program& program, Precision precision, std::span<const ProgramInput> inputs,
@@ -152,12 +133,19 @@ Run::Run(const Program& program, Precision precision, std::span<const ProgramInp
       precision_(precision),
       size_(precision == Precision::Float32 ? 4 : 8),
       count_(static_cast<int32_t>(program.values.size())),
-      uniform_(count_, false),
-      numbers_(8 * count_) {
+      inputs_(plan_.inputs.size()),
+      outputs_(outputs.size()) {
   set_shape(inputs, outputs);
   set_inputs(inputs);
+  set_numbers(inputs);
   set_outputs(outputs);
-  add_steps();
+  if (program_.has_rows) return;
+  // One instruction on direct operands passes through no register: blocks may be long.
+  if (recipe_->steps.size() == 2 && outputs_.size() == 1 && placed_[0] && all_direct()) {
+    capacity_ = 0;
+    block_ = kLongBlock;
+  }
+  blocks_ = (length_ + block_ - 1) / block_;
 }
 
 // The broadcast shape of everything that is one number per element.
@@ -174,7 +162,7 @@ void Run::set_shape(std::span<const ProgramInput> inputs, std::span<Tensor* cons
     whole |= program_.values[program_.outputs[j]].extent != Extent::Row;
     include(outputs[j]->shape());
   }
-  if (!whole || outputs.empty()) {
+  if (!whole) {
     for (const ProgramInput& input : inputs) {
       if (input.tensor) include(input.tensor->shape());
     }
@@ -182,7 +170,6 @@ void Run::set_shape(std::span<const ProgramInput> inputs, std::span<Tensor* cons
   if (!program_.has_rows) {
     length_ = 1;
     for (int64_t size : shape_) length_ *= size;
-    blocks_ = 0;
     return;
   }
   if (shape_.empty()) shape_.push_back(1);
@@ -196,50 +183,57 @@ void Run::set_shape(std::span<const ProgramInput> inputs, std::span<Tensor* cons
   blocks_ = (rows_ + block_ - 1) / block_;
 }
 
-void Run::set_number(int32_t v, Scalar value) {
-  if (precision_ == Precision::Float32) {
-    auto single = static_cast<float>(value.to_double());
-    std::memcpy(number(v), &single, 4);
-  } else if (precision_ == Precision::Float64) {
-    double full = value.to_double();
-    std::memcpy(number(v), &full, 8);
-  } else {
-    int64_t whole = value.to_int();
-    std::memcpy(number(v), &whole, 8);
-  }
-}
-
 void Run::set_inputs(std::span<const ProgramInput> inputs) {
   int64_t bytes = 0;
-  inputs_.resize(plan_.inputs.size());
+  uint64_t numbers = 0;  // bit i: input i is one number in this run
+  const bool empty = program_.has_rows ? rows_ * length_ == 0 : length_ == 0;
   for (size_t i = 0; i < plan_.inputs.size(); ++i) {
-    int32_t v = plan_.inputs[i];
-    const Value& value = program_.values[v];
-    const ProgramInput& input = inputs[value.index];
-    if (!input.tensor) {
-      uniform_[v] = true;
-      set_number(v, input.scalar);
+    const Value& value = program_.values[plan_.inputs[i]];
+    const Tensor* tensor = inputs[value.index].tensor;
+    if (!tensor) {
+      require(i < 64 || value.extent == Extent::Uniform, "program: too many inputs");
+      numbers |= i < 64 ? uint64_t{1} << i : 0;
       continue;
     }
     bool row = value.extent == Extent::Row;
-    inputs_[i] = Access(*input.tensor, row ? row_shape_ : shape_, row, precision_);
-    if (inputs_[i].constant() && (rows_ | length_)) {
-      uniform_[v] = true;
-      const void* found = inputs_[i].read(0, 1, number(v));
-      if (found != number(v)) std::memcpy(number(v), found, size_);
-    } else if (!row) {
-      bytes += std::max(rows_, int64_t{1}) * length_ * size_;
+    inputs_[i] = Access(*tensor, row ? row_shape_ : shape_, row, precision_);
+    if (inputs_[i].constant() && !empty && i < 64) numbers |= uint64_t{1} << i;
+    if (!row) bytes += std::max(rows_, int64_t{1}) * length_ * size_;
+  }
+  if (bytes > kPrefetchBytes) {
+    for (size_t i = 0; i < inputs_.size(); ++i) inputs_[i].set_prefetch(true);
+  }
+  recipe_ = &recipe_of(program_, precision_, numbers, program_.has_rows && block_ == 1);
+}
+
+// Everything that is one number per run: constants, parameters, and what follows from them.
+void Run::set_numbers(std::span<const ProgramInput> inputs) {
+  numbers_.assign(recipe_->constants.data(), recipe_->constants.data() + count_);
+  for (size_t i = 0; i < plan_.inputs.size(); ++i) {
+    int32_t v = plan_.inputs[i];
+    if (!is_uniform(v)) continue;
+    const ProgramInput& input = inputs[program_.values[v].index];
+    if (!input.tensor) {
+      numbers_[v] = number_bits(precision_, input.scalar);
+    } else {
+      const void* found = inputs_[i].read(0, 1, &numbers_[v]);
+      if (found != &numbers_[v]) std::memcpy(&numbers_[v], found, size_);
     }
   }
-  for (Access& access : inputs_) access.set_prefetch(bytes > kPrefetchBytes);
+  for (int32_t v : recipe_->row_counts) numbers_[v] = number_bits(precision_, Scalar(length_));
+  for (const Step& step : recipe_->once) {
+    step.kernel(&numbers_[step.to], &numbers_[step.operands[0]], &numbers_[step.operands[1]],
+                &numbers_[step.operands[2]], 1, 0);
+  }
 }
 
 void Run::set_outputs(std::span<Tensor* const> outputs) {
-  outputs_.resize(outputs.size());
+  placed_.resize(static_cast<int64_t>(outputs.size()), false);
   for (size_t j = 0; j < outputs.size(); ++j) {
     int32_t v = program_.outputs[j];
-    bool row = program_.values[v].extent == Extent::Row;
+    bool row = is_row(v);
     outputs_[j] = Access(*outputs[j], row ? row_shape_ : shape_, row, precision_);
+    placed_[j] = recipe_->placeable[j] && outputs_[j].direct();
     // An input in the same memory that is read after this output is written needs a copy.
     for (size_t i = 0; i < inputs_.size(); ++i) {
       int32_t input = plan_.inputs[i];
@@ -250,114 +244,9 @@ void Run::set_outputs(std::span<Tensor* const> outputs) {
   }
 }
 
-void Run::push(Step::Kind kind, int32_t to, int32_t operand) {
-  Step step{kind};
-  step.to = to;
-  step.operands[0] = operand;
-  steps_.push_back(step);
-}
-
-// The slot of a value's filled or spread form, made when first asked for.
-int32_t Run::filled(int32_t v, Step::Kind kind) {
-  int32_t slot = v + count_;
-  if (std::find(done_.begin(), done_.end(), slot) == done_.end()) {
-    push(kind, slot, v);
-    done_.push_back(slot);
-  }
-  return slot;
-}
-
-// How a step over elements names an operand: one number, a spread row, or a block.
-int32_t Run::element_operand(int32_t v, uint32_t bit, uint32_t* scalars) {
-  if (is_uniform(v) || (is_row(v) && block_ == 1)) {
-    *scalars |= bit;
-    return v;
-  }
-  return is_row(v) ? filled(v, Step::Kind::Spread) : v;
-}
-
-void Run::add_compute(int32_t v) {
-  const Value& value = program_.values[v];
-  const InstructionKernels& kernels = kernels_of(precision_);
-  const int arity = arity_of(value.instruction);
-  Step step{Step::Kind::Elements};
-  step.to = v;
-  if (kind_of(value.instruction) == InstructionKind::Row) {
-    int32_t operand = value.operands[0];
-    step.kind = Step::Kind::Reduce;
-    step.reduce = kernels.rows[static_cast<int>(value.instruction) -
-                               static_cast<int>(Instruction::row_sum)];
-    step.operands[0] = is_uniform(operand) ? filled(operand, Step::Kind::Fill) : operand;
-    steps_.push_back(step);
-    return;
-  }
-  step.kernel = kernels.kernels[static_cast<int>(value.instruction)];
-  require(step.kernel, name_of(value.instruction), ": not defined for ",
-          precision_ == Precision::Int64 ? "integers; convert them with .float()"
-                                         : "floating numbers; convert them to an integer type");
-  bool uniform = true;
-  for (int i = 0; i < arity; ++i) uniform = uniform && is_uniform(value.operands[i]);
-  if (uniform) {
-    uniform_[v] = true;
-    const void* operands[3] = {};
-    for (int i = 0; i < arity; ++i) operands[i] = number(value.operands[i]);
-    step.kernel(number(v), operands[0], operands[1], operands[2], 1, 0);
-    return;
-  }
-  if (is_row(v)) step.kind = Step::Kind::Rows;
-  for (int i = 0; i < arity; ++i) {
-    int32_t operand = value.operands[i];
-    if (step.kind == Step::Kind::Elements) {
-      step.operands[i] = element_operand(operand, 1u << i, &step.scalars);
-    } else {
-      step.operands[i] = operand;
-      step.scalars |= is_uniform(operand) ? 1u << i : 0;
-    }
-  }
-  steps_.push_back(step);
-}
-
-void Run::add_stores(int32_t v) {
-  bool placed = is_uniform(v) || program_.values[v].instruction == Instruction::Input;
-  for (size_t j = 0; j < outputs_.size(); ++j) {
-    if (program_.outputs[j] != v) continue;
-    if (!placed && outputs_[j].direct()) {
-      placed_[j] = placed = true;
-      continue;
-    }
-    int32_t from = v;
-    if (is_uniform(v)) from = filled(v, is_row(v) ? Step::Kind::FillRows : Step::Kind::Fill);
-    push(is_row(v) ? Step::Kind::StoreRows : Step::Kind::Store, static_cast<int32_t>(j), from);
-  }
-}
-
-void Run::add_steps() {
-  placed_.resize(outputs_.size(), false);
-  for (int32_t v = 0; v < count_; ++v) {
-    const Value& value = program_.values[v];
-    if (value.instruction == Instruction::Constant) {
-      uniform_[v] = true;
-      set_number(v, Scalar(value.constant));
-    } else if (value.instruction == Instruction::row_count) {
-      uniform_[v] = true;
-      set_number(v, Scalar(length_));
-    } else if (value.instruction != Instruction::Input) {
-      add_compute(v);
-    }
-    add_stores(v);
-  }
-  if (program_.has_rows) return;
-  // One instruction on direct operands passes through no register: blocks may be long.
-  if (steps_.size() == 1 && all_direct()) capacity_ = 0, block_ = kLongBlock;
-  blocks_ = (length_ + block_ - 1) / block_;
-}
-
 bool Run::all_direct() const {
   for (size_t i = 0; i < inputs_.size(); ++i) {
     if (!is_uniform(plan_.inputs[i]) && !inputs_[i].direct()) return false;
-  }
-  for (const Access& output : outputs_) {
-    if (!output.direct()) return false;
   }
   return true;
 }
@@ -389,7 +278,7 @@ void Run::set_pointers(const void** pointers, char* memory) const {
     int32_t own = plan_.registers[v], spare = plan_.register_count;
     const char* place = block(own < 0 ? spare : own);
     if (is_row(v)) place = rows + own * row_register_bytes();
-    pointers[v] = is_uniform(v) ? number(v) : place;
+    pointers[v] = is_uniform(v) ? reinterpret_cast<const char*>(&numbers_[v]) : place;
     bool spread = is_row(v) && !is_uniform(v) && plan_.expanded[v] >= 0;
     pointers[v + count_] = spread ? block(plan_.expanded[v]) : place;
   }
@@ -403,8 +292,10 @@ void Run::run_block(int64_t first, int64_t rows, const void** pointers) const {
     int32_t v = program_.outputs[j];
     if (placed_[j]) pointers[v] = outputs_[j].place(is_row(v) ? first : begin);
   }
-  for (const Step& step : steps_) {
-    void* to = const_cast<void*>(pointers[step.to]);
+  for (const Step& step : recipe_->steps) {
+    const bool store = step.kind >= Step::Kind::Store;
+    if (store && placed_[step.to]) continue;
+    void* to = store ? nullptr : const_cast<void*>(pointers[step.to]);
     const void *a = pointers[step.operands[0]], *b = pointers[step.operands[1]],
                *c = pointers[step.operands[2]];
     switch (step.kind) {

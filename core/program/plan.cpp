@@ -1,6 +1,9 @@
 #include "program/plan.h"
 
+#include <utility>
+
 #include "program/builder.h"
+#include "program/recipe.h"
 
 namespace flambeau {
 
@@ -74,6 +77,30 @@ Plan::Plan(const Program& program) {
     ends[v].clear();
   }
   register_count = file.count();
+}
+
+Plan::~Plan() {
+  const Recipe* recipe = recipes.load();
+  while (recipe) delete std::exchange(recipe, recipe->next);
+}
+
+// There are few ways of calling a program: at most two per input and precision are common.
+const Recipe& recipe_of(const Program& program, Precision precision, uint64_t numbers,
+                        bool single_row) {
+  const Plan& plan = plan_of(program);
+  const Recipe* first = plan.recipes.load(std::memory_order_acquire);
+  for (const Recipe* recipe = first; recipe; recipe = recipe->next) {
+    if (recipe->precision == precision && recipe->numbers == numbers &&
+        recipe->single_row == single_row) {
+      return *recipe;
+    }
+  }
+  auto* fresh = new Recipe(program, precision, numbers, single_row);
+  fresh->next = first;
+  // Losing a race leaves an equal recipe in the list twice, which does no harm.
+  while (!plan.recipes.compare_exchange_weak(fresh->next, fresh)) {
+  }
+  return *fresh;
 }
 
 Program::~Program() { delete plan_.load(); }

@@ -5,9 +5,12 @@
 
 namespace flambeau {
 
+class Recipe;
+
 class Plan {
  public:
   explicit Plan(const Program& program);
+  ~Plan();
 
   int register_count = 0;          // blocks of elements
   int row_value_count = 0;         // values of one number per row
@@ -16,9 +19,13 @@ class Plan {
   std::vector<int32_t> last_use;   // by value: the last value that reads it, or itself
   std::vector<int32_t> inputs;     // values that are inputs
   int cost = 0;                    // of one element, in additions
+  mutable std::atomic<const Recipe*> recipes{nullptr};  // a list; see recipe_of
 };
 
 // Made at the first call; belongs to the program.
 const Plan& plan_of(const Program& program);
+// Likewise, by precision, which inputs are numbers, and whether blocks are single rows.
+const Recipe& recipe_of(const Program& program, Precision precision, uint64_t numbers,
+                        bool single_row);
 
 }  // namespace flambeau

@@ -100,5 +100,8 @@ using Kernel = void (*)(void* out, const void* a, const void* b, const void* c, 
                         uint32_t scalars);
 Kernel kernel_of(Instruction instruction, Precision precision);
 int arity_of(Instruction instruction);
+// The direct path of a comparison: stores the kernel's ones and zeros as bools.
+void run_test(Kernel kernel, Precision precision, bool* out, const void* a, const void* b,
+              int64_t count, uint32_t scalars);
 
 }  // namespace flambeau
