@@ -15,7 +15,9 @@ import pytest
 import flambeau as fl
 from flambeau import _core
 
-scalar: Any = type("Scalar", (), {k: staticmethod(v) for k, v in _core.program.instructions.items()})
+scalar: Any = type(
+    "Scalar", (), {k: staticmethod(v) for k, v in _core.program.instructions.items()}
+)
 
 trace = _core.program.trace
 
@@ -195,8 +197,18 @@ def test_strides_and_broadcasts() -> None:
 
 @pytest.mark.parametrize(
     "dtype",
-    [fl.bool, fl.uint8, fl.int8, fl.int16, fl.int32, fl.int64, fl.float16, fl.bfloat16, fl.float32,
-     fl.float64],
+    [
+        fl.bool,
+        fl.uint8,
+        fl.int8,
+        fl.int16,
+        fl.int32,
+        fl.int64,
+        fl.float16,
+        fl.bfloat16,
+        fl.float32,
+        fl.float64,
+    ],
 )
 def test_loads_and_stores_of_every_dtype(dtype: Any) -> None:
     program = trace(lambda x: x * 1.0 + 0 * x, "e")
@@ -254,6 +266,10 @@ print("ok")
 def test_special_values_on_every_instruction_set(isa: str) -> None:
     environment = {**os.environ, "FLAMBEAU_ISA": isa}
     done = subprocess.run(
-        [sys.executable, "-c", SPECIAL], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", SPECIAL],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.stdout == "ok\n", done.stderr

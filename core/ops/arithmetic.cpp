@@ -4,15 +4,15 @@
 
 namespace flambeau {
 
-#define FLAMBEAU_UNARY(name)                                    \
-  TensorRef name(const TensorRef& x) {                          \
-    static const auto& op = pointwise_of(Instruction::name);    \
-    return unary(op, x);                                        \
+#define FLAMBEAU_UNARY(name)                                 \
+  TensorRef name(const TensorRef& x) {                       \
+    static const auto& op = pointwise_of(Instruction::name); \
+    return unary(op, x);                                     \
   }
-#define FLAMBEAU_BINARY(name)                                   \
-  TensorRef name(const Operand& a, const Operand& b) {          \
-    static const auto& op = pointwise_of(Instruction::name);    \
-    return pointwise(op, {a, b});                               \
+#define FLAMBEAU_BINARY(name)                                \
+  TensorRef name(const Operand& a, const Operand& b) {       \
+    static const auto& op = pointwise_of(Instruction::name); \
+    return pointwise(op, {a, b});                            \
   }
 FLAMBEAU_BINARY(add)
 FLAMBEAU_BINARY(sub)

@@ -37,11 +37,11 @@ static TensorRef clamp_optional(const TensorRef& input, const std::optional<Boun
   return result;
 }
 
-#define FLAMBEAU_CLAMP(name)                                                            \
-  OPERATOR_FORMS(clamp_optional<Scalar>, name, "input, min=None, max=None",             \
-                 kUsual | kInPlace, "input limited to [min, max]; None is no limit."); \
-  OPERATOR_FORMS(clamp_optional<TensorRef>, name, "input, min=None, max=None",          \
-                 kUsual | kInPlace, "input limited to [min, max]; None is no limit.")
+#define FLAMBEAU_CLAMP(name)                                                                      \
+  OPERATOR_FORMS(clamp_optional<Scalar>, name, "input, min=None, max=None", kUsual | kInPlace,    \
+                 "input limited to [min, max]; None is no limit.");                               \
+  OPERATOR_FORMS(clamp_optional<TensorRef>, name, "input, min=None, max=None", kUsual | kInPlace, \
+                 "input limited to [min, max]; None is no limit.")
 FLAMBEAU_CLAMP("clamp");
 FLAMBEAU_CLAMP("clip");
 
@@ -80,10 +80,14 @@ OPERATOR_FORMS(round_decimals, "round", "input, *, decimals", kUsual | kInPlace,
 
 static double largest(DType dtype) {
   switch (dtype) {
-    case DType::Float16: return 65504.0;
-    case DType::BFloat16: return 3.3895313892515355e38;
-    case DType::Float32: return std::numeric_limits<float>::max();
-    default: return std::numeric_limits<double>::max();
+    case DType::Float16:
+      return 65504.0;
+    case DType::BFloat16:
+      return 3.3895313892515355e38;
+    case DType::Float32:
+      return std::numeric_limits<float>::max();
+    default:
+      return std::numeric_limits<double>::max();
   }
 }
 

@@ -16,16 +16,16 @@ static void check_row(std::span<const TensorList> lists, size_t k) {
 
 void foreach_program(const Program& program, std::span<const TensorList> lists,
                      std::span<const Scalar> numbers, std::span<const int> targets) {
-  require(!lists.empty() && lists.size() + numbers.size() ==
-                                static_cast<size_t>(program.input_count),
-          "foreach: the program takes ", program.input_count, " inputs, got ", lists.size(),
-          " lists and ", numbers.size(), " numbers");
+  require(
+      !lists.empty() && lists.size() + numbers.size() == static_cast<size_t>(program.input_count),
+      "foreach: the program takes ", program.input_count, " inputs, got ", lists.size(),
+      " lists and ", numbers.size(), " numbers");
   require(targets.size() == program.outputs.size(), "foreach: the program has ",
           program.outputs.size(), " outputs, got ", targets.size(), " targets");
   const size_t count = lists[0].size();
   for (const TensorList& list : lists) {
-    require(list.size() == count, "foreach: lists of equal length are needed, got ", count,
-            " and ", list.size());
+    require(list.size() == count, "foreach: lists of equal length are needed, got ", count, " and ",
+            list.size());
   }
   for (size_t k = 0; k < count; ++k) check_row(lists, k);
   // Runs of tensors of one precision go together.

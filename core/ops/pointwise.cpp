@@ -43,8 +43,7 @@ const Pointwise& pointwise_of(const Call& call) {
 
 // The type to compute in, after the rules for Bool and for integers.
 DType compute_type(const Pointwise& op, DType common) {
-  bool floats =
-      op.promotion == Promotion::Floating || op.promotion == Promotion::CompareFloating;
+  bool floats = op.promotion == Promotion::Floating || op.promotion == Promotion::CompareFloating;
   if (floats && !is_floating(common)) return default_dtype();
   if (op.promotion == Promotion::Integral && is_floating(common)) {
     fail(ErrorKind::NotImplemented, op.name, ": expected integer or bool operands, got torch.",
@@ -208,17 +207,16 @@ const Pointwise& pointwise_of(Instruction instruction) {
   static std::mutex mutex;
   auto& slot = table[static_cast<int>(instruction)];
   if (const Pointwise* found = slot.load(std::memory_order_acquire)) return *found;
-  static constexpr Promotion kRule[] = {Promotion::Common,  Promotion::Floating,
+  static constexpr Promotion kRule[] = {Promotion::Common,   Promotion::Floating,
                                         Promotion::Integral, Promotion::Compare,
-                                        Promotion::Common,  Promotion::Common};
+                                        Promotion::Common,   Promotion::Common};
   Builder builder;
   int arity = arity_of(instruction);
   int32_t operands[3] = {-1, -1, -1};
   for (int i = 0; i < arity; ++i) operands[i] = builder.input(i);
   int32_t result = builder.apply(instruction, operands[0], operands[1], operands[2]);
-  auto op = std::make_unique<Pointwise>(
-      name_of(instruction), builder.finish(arity, {&result, 1}),
-      kRule[static_cast<int>(kind_of(instruction))], arity);
+  auto op = std::make_unique<Pointwise>(name_of(instruction), builder.finish(arity, {&result, 1}),
+                                        kRule[static_cast<int>(kind_of(instruction))], arity);
   if (instruction == Instruction::sub) {
     op->bool_refusal = "use the ^ operator or logical_xor() instead";
   }
@@ -302,8 +300,9 @@ struct Prepared {
     }
     for (size_t i = op.operand_count; i < operands.size(); ++i) {
       if (operands[i].tensor) {
-        fail(ErrorKind::Type, op.name, ": argument ", i + 1, " must be a number, got a tensor of shape ",
-             operands[i].tensor->shape(), "; pass its .item()");
+        fail(ErrorKind::Type, op.name, ": argument ", i + 1,
+             " must be a number, got a tensor of shape ", operands[i].tensor->shape(),
+             "; pass its .item()");
       }
     }
     put_numbers(attributes, operands);
@@ -403,8 +402,7 @@ TensorRef unary(const Pointwise& op, const TensorRef& a) {
     return apply_prepared(prepared);
   }
   auto out = empty_like(op, *a);
-  run_direct(op, kernel, out->data<char>(), a->data<char>(), nullptr, 0, a->numel(),
-             a->dtype());
+  run_direct(op, kernel, out->data<char>(), a->data<char>(), nullptr, 0, a->numel(), a->dtype());
   if (recording(op, a->requires_grad())) record_direct(op, {&a, 1}, {}, out, false);
   return out;
 }
@@ -542,7 +540,8 @@ void check_result(const Pointwise& op, const OutputSpec& spec, const Tensor& tar
           " without the underscore");
   require(can_cast(spec.dtype, target.dtype()), op.name, ": result type torch.",
           dtype_name(spec.dtype), " can't be cast to the desired output type torch.",
-          dtype_name(target.dtype()), "; convert the tensor first or use the form that returns "
+          dtype_name(target.dtype()),
+          "; convert the tensor first or use the form that returns "
           "a new one");
 }
 
@@ -575,8 +574,7 @@ static bool direct_in_place(const Pointwise& op, std::span<const Operand> operan
   Call call{op, {&operands[0].tensor, 1}, {}, {}, {}, 1, {}};
   recorder.check_in_place(call, *operands[0].tensor);
   char* data = target.data<char>();
-  run_direct(op, kernel, data, data, b, operands[1].tensor ? 0 : 2, target.numel(),
-             target.dtype());
+  run_direct(op, kernel, data, data, b, operands[1].tensor ? 0 : 2, target.numel(), target.dtype());
   target.storage()->bump_version();
   return true;
 }

@@ -197,8 +197,7 @@ Returns:
 static TensorRef layer_norm_call(const TensorRef& input, const Dims& normalized_shape,
                                  const std::optional<TensorRef>& weight,
                                  const std::optional<TensorRef>& bias, double eps) {
-  return layer_norm(input, normalized_shape, weight.value_or(nullptr), bias.value_or(nullptr),
-                    eps);
+  return layer_norm(input, normalized_shape, weight.value_or(nullptr), bias.value_or(nullptr), eps);
 }
 OPERATOR_FORMS(layer_norm_call, "layer_norm",
                "input, normalized_shape, weight=None, bias=None, eps=1e-05", kFunction,

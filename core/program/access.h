@@ -24,9 +24,7 @@ class Access {
   // `count` numbers from position `begin`: in place where possible, else gathered in `scratch`.
   const void* read(int64_t begin, int64_t count, void* scratch) const;
   // Where results for these positions can be computed directly; null: store() them afterwards.
-  void* place(int64_t begin) const {
-    return direct() ? base_ + begin * item_size_ : nullptr;
-  }
+  void* place(int64_t begin) const { return direct() ? base_ + begin * item_size_ : nullptr; }
   void store(int64_t begin, int64_t count, const void* values) const;
 
  private:

@@ -58,7 +58,8 @@ size_t Builder::KeyHash::operator()(const Key& key) const {
 
 int32_t Builder::add(const Value& value) {
   Key key{};
-  key.words[0] = static_cast<uint64_t>(value.instruction) | static_cast<uint64_t>(value.extent) << 8 |
+  key.words[0] = static_cast<uint64_t>(value.instruction) |
+                 static_cast<uint64_t>(value.extent) << 8 |
                  static_cast<uint64_t>(static_cast<uint32_t>(value.index)) << 32;
   key.words[1] = static_cast<uint32_t>(value.operands[0]) |
                  static_cast<uint64_t>(static_cast<uint32_t>(value.operands[1])) << 32;

@@ -102,8 +102,8 @@ class Differentiator {
 
   // Adds a contribution of the user of `operand`; a row value collects those of its elements.
   void contribute(const Value& user, int32_t operand, const Symbol& contribution) {
-    bool collects = user.extent == Extent::Element &&
-                    program_.values[operand].extent == Extent::Row;
+    bool collects =
+        user.extent == Extent::Element && program_.values[operand].extent == Extent::Row;
     accumulate(operand, collects ? row_sum(contribution) : contribution);
   }
 
@@ -134,11 +134,11 @@ void Differentiator::propagate(size_t v) {
   const Value& value = program_.values[v];
   const Symbol g(builder_, adjoints_[v]);
   [[maybe_unused]] const Symbol a = forward(value.operands[0]), b = forward(value.operands[1]),
-               c = forward(value.operands[2]), out = result(v);
+                                c = forward(value.operands[2]), out = result(v);
   auto wants = [&](int i) { return active_[value.operands[i]]; };
 #define FLAMBEAU_IS_NONE(...) (std::string_view(#__VA_ARGS__) == "none")
-#define FLAMBEAU_BY(i, ...)                                        \
-  if constexpr (!FLAMBEAU_IS_NONE(__VA_ARGS__)) {                  \
+#define FLAMBEAU_BY(i, ...)                                            \
+  if constexpr (!FLAMBEAU_IS_NONE(__VA_ARGS__)) {                      \
     if (wants(i)) contribute(value, value.operands[i], (__VA_ARGS__)); \
   }
 #define FLAMBEAU_BY_0(...)

@@ -3,12 +3,12 @@
 
 #include "program/mathematics.h"
 
-#define FLAMBEAU_ANY(name, expression)                                             \
-  struct name##_op {                                                               \
-    template <class T>                                                             \
-    FLAMBEAU_SCALAR T call(T a, [[maybe_unused]] T b, [[maybe_unused]] T c) {      \
-      return T(expression);                                                        \
-    }                                                                              \
+#define FLAMBEAU_ANY(name, expression)                                        \
+  struct name##_op {                                                          \
+    template <class T>                                                        \
+    FLAMBEAU_SCALAR T call(T a, [[maybe_unused]] T b, [[maybe_unused]] T c) { \
+      return T(expression);                                                   \
+    }                                                                         \
   };
 #define FLAMBEAU_Any FLAMBEAU_ANY
 #define FLAMBEAU_Real FLAMBEAU_ANY
@@ -49,9 +49,12 @@ static void run(void* out_pointer, const void* a_pointer, const void* b_pointer,
   if (Before<Op>::run(out, a, b, count, scalars)) return;
   constexpr int kUnused = kArity == 1 ? 6 : kArity == 2 ? 4 : 0;
   switch (scalars) {
-    case 0: return loop<Op, kUnused>(out, a, b, c, count);
-    case 1: return loop<Op, kUnused | 1>(out, a, b, c, count);
-    default: break;
+    case 0:
+      return loop<Op, kUnused>(out, a, b, c, count);
+    case 1:
+      return loop<Op, kUnused | 1>(out, a, b, c, count);
+    default:
+      break;
   }
   if constexpr (kArity > 1) {
     if (scalars == 2) return loop<Op, kUnused | 2>(out, a, b, c, count);
@@ -74,8 +77,7 @@ struct cube_op {
 };
 template <>
 struct Before<pow_op> {
-  static bool run(Number* out, const Number* a, const Number* b, int64_t count,
-                  uint32_t scalars) {
+  static bool run(Number* out, const Number* a, const Number* b, int64_t count, uint32_t scalars) {
     if (scalars != 2) return false;
     const Number exponent = *b;
     if (exponent == 2) return loop<square_op, 6>(out, a, a, a, count), true;

@@ -12,10 +12,9 @@ constexpr Number kHighest = __builtin_inf(), kLowest = -__builtin_inf();
 #include "program/row_loops.h"
 }  // namespace
 
-const InstructionKernels double_kernels = {
-    {FLAMBEAU_INSTRUCTION_TABLE
+const InstructionKernels double_kernels = {{FLAMBEAU_INSTRUCTION_TABLE
 #include "program/instructions.def"
-    },
-    {&row_sum, &row_extreme<1>, &row_extreme<-1>}};
+                                           },
+                                           {&row_sum, &row_extreme<1>, &row_extreme<-1>}};
 
 }  // namespace flambeau::FLAMBEAU_ISA

@@ -42,10 +42,9 @@ struct Before<cos_op> {
 #include "program/row_loops.h"
 }  // namespace
 
-const InstructionKernels float_kernels = {
-    {FLAMBEAU_INSTRUCTION_TABLE
+const InstructionKernels float_kernels = {{FLAMBEAU_INSTRUCTION_TABLE
 #include "program/instructions.def"
-    },
-    {&row_sum, &row_extreme<1>, &row_extreme<-1>}};
+                                          },
+                                          {&row_sum, &row_extreme<1>, &row_extreme<-1>}};
 
 }  // namespace flambeau::FLAMBEAU_ISA

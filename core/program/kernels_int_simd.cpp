@@ -29,10 +29,9 @@ struct Before<fmod_op> : RefuseZero {};
 #include "program/row_loops.h"
 }  // namespace
 
-const InstructionKernels int_kernels = {
-    {FLAMBEAU_INSTRUCTION_TABLE
+const InstructionKernels int_kernels = {{FLAMBEAU_INSTRUCTION_TABLE
 #include "program/instructions.def"
-    },
-    {&row_sum, &row_extreme<1>, &row_extreme<-1>}};
+                                        },
+                                        {&row_sum, &row_extreme<1>, &row_extreme<-1>}};
 
 }  // namespace flambeau::FLAMBEAU_ISA

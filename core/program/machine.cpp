@@ -6,6 +6,8 @@
 // value of one number per row is an operand of one number when a block is one row, and is spread
 // over the row's elements otherwise. Inputs of the precision's own type are read where they are,
 // outputs written where they belong; everything else goes through loads and stores.
+#include "program/machine.h"
+
 #include <cstring>
 #include <memory>
 
@@ -13,7 +15,6 @@
 #include "base/thread_pool.h"
 #include "program/access.h"
 #include "program/builder.h"
-#include "program/machine.h"
 #include "program/recipe.h"
 
 namespace flambeau {
@@ -120,7 +121,7 @@ class Run {
   int64_t rows_ = 0, length_ = 0;  // of row programs; otherwise length_ = elements
   int64_t block_ = kBlock;         // elements, or rows
   int64_t blocks_ = 0;
-  int64_t capacity_ = kBlock;  // numbers in a block register
+  int64_t capacity_ = kBlock;          // numbers in a block register
   SmallVector<uint64_t, 48> numbers_;  // of uniform values, by value
   AccessList inputs_, outputs_;        // inputs by position in plan_.inputs
   SmallVector<bool, 8> placed_;        // output j is computed where it belongs
@@ -417,7 +418,8 @@ void run_foreach(const Program& program, Precision precision, std::span<const Fo
   std::unique_ptr<Run> run;
   for (size_t k = 0; k < count; ++k) {
     if (!program.has_rows && conforms(inputs, outputs, k)) {
-      if (!run) run = std::make_unique<Run>(program, precision, inputs_at(inputs, k), outputs_at(k));
+      if (!run)
+        run = std::make_unique<Run>(program, precision, inputs_at(inputs, k), outputs_at(k));
       members.push_back(k);
       starts.push_back(starts.back() + (outputs[0][k]->numel() + run->block() - 1) / run->block());
     } else {

@@ -269,7 +269,7 @@ FLAMBEAU_SCALAR float cos(float x) { return sine_of(x, 1); }
 FLAMBEAU_SCALAR double sin(double x) { return __builtin_sin(x); }
 FLAMBEAU_SCALAR double cos(double x) { return __builtin_cos(x); }
 
-#define FLAMBEAU_LIBRARY(name)                                          \
+#define FLAMBEAU_LIBRARY(name)                                           \
   FLAMBEAU_SCALAR float name(float x) { return __builtin_##name##f(x); } \
   FLAMBEAU_SCALAR double name(double x) { return __builtin_##name(x); }
 FLAMBEAU_LIBRARY(tan)
@@ -286,8 +286,8 @@ FLAMBEAU_LIBRARY(floor)
 FLAMBEAU_LIBRARY(ceil)
 FLAMBEAU_LIBRARY(trunc)
 #undef FLAMBEAU_LIBRARY
-#define FLAMBEAU_LIBRARY(name)                                                            \
-  FLAMBEAU_SCALAR float name(float x, float y) { return __builtin_##name##f(x, y); }      \
+#define FLAMBEAU_LIBRARY(name)                                                       \
+  FLAMBEAU_SCALAR float name(float x, float y) { return __builtin_##name##f(x, y); } \
   FLAMBEAU_SCALAR double name(double x, double y) { return __builtin_##name(x, y); }
 FLAMBEAU_LIBRARY(atan2)
 FLAMBEAU_LIBRARY(hypot)

@@ -23,8 +23,9 @@ uint64_t number_bits(Precision precision, Scalar value) {
 }
 
 const InstructionKernels& kernels_of(Precision precision) {
-  static const InstructionKernels* const tables[] = {
-      FLAMBEAU_CHOOSE(float_kernels), FLAMBEAU_CHOOSE(double_kernels), FLAMBEAU_CHOOSE(int_kernels)};
+  static const InstructionKernels* const tables[] = {FLAMBEAU_CHOOSE(float_kernels),
+                                                     FLAMBEAU_CHOOSE(double_kernels),
+                                                     FLAMBEAU_CHOOSE(int_kernels)};
   return *tables[static_cast<int>(precision)];
 }
 
@@ -92,8 +93,8 @@ void Recipe::add_compute(int32_t v) {
   if (kind_of(value.instruction) == InstructionKind::Row) {
     int32_t operand = value.operands[0];
     step.kind = Step::Kind::Reduce;
-    step.reduce = kernels.rows[static_cast<int>(value.instruction) -
-                               static_cast<int>(Instruction::row_sum)];
+    step.reduce =
+        kernels.rows[static_cast<int>(value.instruction) - static_cast<int>(Instruction::row_sum)];
     step.operands[0] = uniform[operand] ? filled(operand, Step::Kind::Fill) : operand;
     steps.push_back(step);
     return;

@@ -9,13 +9,13 @@ namespace flambeau {
 
 struct Step {
   enum class Kind : uint8_t {
-    Elements,    // an instruction on elements
-    Rows,        // on one number per row
-    Reduce,      // from elements to rows
-    Spread,      // from rows to elements
-    Fill,        // one number to elements
-    FillRows,    // one number to rows
-    Store,       // to an output, unless it is computed where it belongs
+    Elements,  // an instruction on elements
+    Rows,      // on one number per row
+    Reduce,    // from elements to rows
+    Spread,    // from rows to elements
+    Fill,      // one number to elements
+    FillRows,  // one number to rows
+    Store,     // to an output, unless it is computed where it belongs
     StoreRows,
   } kind;
   uint32_t scalars = 0;  // bit i: operand i is one number
@@ -34,12 +34,12 @@ class Recipe {
   const Precision precision;
   const uint64_t numbers;
   const bool single_row;
-  std::vector<Step> once;             // on numbers, before all blocks
-  std::vector<Step> steps;            // for every block
-  std::vector<char> uniform;          // by value: one number in this run
-  std::vector<uint64_t> constants;    // by value: the bits of constants
-  std::vector<int32_t> row_counts;    // values that are the length of a row
-  std::vector<char> placeable;        // by output: may be computed where it belongs
+  std::vector<Step> once;           // on numbers, before all blocks
+  std::vector<Step> steps;          // for every block
+  std::vector<char> uniform;        // by value: one number in this run
+  std::vector<uint64_t> constants;  // by value: the bits of constants
+  std::vector<int32_t> row_counts;  // values that are the length of a row
+  std::vector<char> placeable;      // by output: may be computed where it belongs
   const Recipe* next = nullptr;
 
  private:

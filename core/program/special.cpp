@@ -12,9 +12,9 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 // B_2k of the Bernoulli numbers, k = 1, 2, ...
-constexpr double kBernoulli[] = {1.0 / 6,  -1.0 / 30,     1.0 / 42, -1.0 / 30,      5.0 / 66,
-                                 -691.0 / 2730, 7.0 / 6, -3617.0 / 510, 43867.0 / 798,
-                                 -174611.0 / 330};
+constexpr double kBernoulli[] = {1.0 / 6,       -1.0 / 30,      1.0 / 42, -1.0 / 30,
+                                 5.0 / 66,      -691.0 / 2730,  7.0 / 6,  -3617.0 / 510,
+                                 43867.0 / 798, -174611.0 / 330};
 
 // Hurwitz zeta(s, q) = sum over k >= 0 of (q + k)^-s, s > 1, by Euler and Maclaurin's formula.
 double hurwitz_zeta(double s, double q) {

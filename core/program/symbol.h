@@ -30,10 +30,8 @@ Symbol apply(Instruction instruction, const Operands&... operands) {
 #define FLAMBEAU_FUNCTION_0(name)
 #define FLAMBEAU_FUNCTION_1(name) \
   inline Symbol name(const Symbol& a) { return apply(Instruction::name, a); }
-#define FLAMBEAU_FUNCTION_2(name)                              \
-  inline Symbol name(const Symbol& a, const Symbol& b) {       \
-    return apply(Instruction::name, a, b);                     \
-  }
+#define FLAMBEAU_FUNCTION_2(name) \
+  inline Symbol name(const Symbol& a, const Symbol& b) { return apply(Instruction::name, a, b); }
 #define FLAMBEAU_FUNCTION_3(name)                                         \
   inline Symbol name(const Symbol& a, const Symbol& b, const Symbol& c) { \
     return apply(Instruction::name, a, b, c);                             \

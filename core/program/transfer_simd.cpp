@@ -58,10 +58,10 @@ void store(void* to_pointer, int64_t step, const void* from_pointer, int64_t cou
 
 }  // namespace
 
-#define FLAMBEAU_LOADS(T)                                                                     \
+#define FLAMBEAU_LOADS(T)                                                                   \
   {load<T, bool>,    load<T, uint8_t>, load<T, int8_t>, load<T, int16_t>, load<T, int32_t>, \
    load<T, int64_t>, load<T, Half>,    load<T, BFloat>, load<T, float>,   load<T, double>}
-#define FLAMBEAU_STORES(T)                                                                         \
+#define FLAMBEAU_STORES(T)                                                                       \
   {store<T, bool>,    store<T, uint8_t>, store<T, int8_t>, store<T, int16_t>, store<T, int32_t>, \
    store<T, int64_t>, store<T, Half>,    store<T, BFloat>, store<T, float>,   store<T, double>}
 

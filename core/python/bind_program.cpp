@@ -56,8 +56,8 @@ int32_t value_in(Tracer& tracer, nb::handle object) {
 TracedSymbol apply_traced(Instruction instruction, std::span<const nb::handle> operands) {
   const int arity = arity_of(instruction);
   if (static_cast<int>(operands.size()) != arity) {
-    fail(ErrorKind::Type, name_of(instruction), "(): takes ", arity, " arguments in a formula, got ",
-         operands.size());
+    fail(ErrorKind::Type, name_of(instruction), "(): takes ", arity,
+         " arguments in a formula, got ", operands.size());
   }
   Ref<Tracer> tracer;
   for (nb::handle operand : operands) {
@@ -121,9 +121,8 @@ void bind_symbol(nb::module_& module) {
   });
   type.def("__int__", [](nb::handle) -> int64_t { refuse("value", "use trunc()"); });
   type.def("__index__", [](nb::handle) -> int64_t { refuse("value", "it cannot be an index"); });
-  type.def("__iter__", [](nb::handle) -> nb::object {
-    refuse("elements", "it stands for one number");
-  });
+  type.def("__iter__",
+           [](nb::handle) -> nb::object { refuse("elements", "it stands for one number"); });
 }
 
 // What a formula became.
@@ -271,7 +270,8 @@ Update trace_update(nb::callable formula, nb::sequence columns, const nb::dict& 
     bool there = !arguments[i].is_none();
     size_t result = i == 0 ? 0 : i - 1;
     if (there && i != 1) {
-      if (result >= nb::len(results)) fail(ErrorKind::Value, "foreach: the formula returns too few");
+      if (result >= nb::len(results))
+        fail(ErrorKind::Value, "foreach: the formula returns too few");
       outputs.push_back(value_in(*tracer, results[result]));
       update.targets.push_back(position);
     }
@@ -311,18 +311,16 @@ void foreach_formula(nb::callable formula, nb::sequence columns, const nb::dict&
 }
 
 Promotion promotion_named(const std::string& name) {
-  static const std::pair<const char*, Promotion> kNames[] = {{"common", Promotion::Common},
-                                                             {"floating", Promotion::Floating},
-                                                             {"compare", Promotion::Compare},
-                                                             {"compare_floating",
-                                                              Promotion::CompareFloating},
-                                                             {"integral", Promotion::Integral},
-                                                             {"first", Promotion::First}};
+  static const std::pair<const char*, Promotion> kNames[] = {
+      {"common", Promotion::Common},     {"floating", Promotion::Floating},
+      {"compare", Promotion::Compare},   {"compare_floating", Promotion::CompareFloating},
+      {"integral", Promotion::Integral}, {"first", Promotion::First}};
   for (auto& [known, promotion] : kNames) {
     if (name == known) return promotion;
   }
-  fail(ErrorKind::Value, "promotion: one of common, floating, compare, compare_floating, integral, ",
-       "first; got ", name);
+  fail(ErrorKind::Value,
+       "promotion: one of common, floating, compare, compare_floating, integral, ", "first; got ",
+       name);
 }
 
 // What Python's records say about an operator (flambeau/ops/_records.py).
@@ -375,8 +373,16 @@ Operator make_operator(PointwiseRecord record) {
 
 PointwiseRecord record_of(const nb::dict& fields) {
   auto text_of = [&](const char* key) { return nb::cast<std::string>(fields[key]); };
-  PointwiseRecord record{text_of("name"), text_of("signature"), text_of("doc"),
-                         text_of("promotion"), text_of("grad_name"), {}, {}, 0, 0, 0,
+  PointwiseRecord record{text_of("name"),
+                         text_of("signature"),
+                         text_of("doc"),
+                         text_of("promotion"),
+                         text_of("grad_name"),
+                         {},
+                         {},
+                         0,
+                         0,
+                         0,
                          text_of("bool_refusal")};
   record.program = nb::cast<TracedProgram&>(fields["program"]).program;
   if (!nb::object(fields["derivative"]).is_none()) {

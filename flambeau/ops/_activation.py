@@ -74,9 +74,7 @@ def softplus(input: Number, beta: Number = 1, threshold: Number = 20) -> Number:
     """log(1 + exp(beta * input)) / beta; input itself where beta * input > threshold."""
     x = input * beta
     bounded = scalar.clamp_max(x, threshold)
-    return scalar.select(
-        scalar.gt(x, threshold), input, scalar.log1p(scalar.exp(bounded)) / beta
-    )
+    return scalar.select(scalar.gt(x, threshold), input, scalar.log1p(scalar.exp(bounded)) / beta)
 
 
 @elementwise(forms=_FORMS)

@@ -200,9 +200,7 @@ def logaddexp(input: Number, other: Number) -> Number:
     """log(exp(input) + exp(other)), safe for large numbers."""
     same = scalar.logical_and(scalar.isinf(input), scalar.eq(input, other))
     gap = scalar.select(same, 0, input - other)
-    return scalar.maximum(input, other) + scalar.log1p(scalar.exp(-scalar.abs(gap))) * (
-        1 - same
-    )
+    return scalar.maximum(input, other) + scalar.log1p(scalar.exp(-scalar.abs(gap))) * (1 - same)
 
 
 @elementwise(forms=FUNCTION | METHOD | OUT)
@@ -211,9 +209,7 @@ def logaddexp2(input: Number, other: Number) -> Number:
     same = scalar.logical_and(scalar.isinf(input), scalar.eq(input, other))
     gap = scalar.select(same, 0, input - other)
     larger = scalar.maximum(input, other)
-    return larger + scalar.log1p(scalar.exp2(-scalar.abs(gap))) * (
-        1.4426950408889634 * (1 - same)
-    )
+    return larger + scalar.log1p(scalar.exp2(-scalar.abs(gap))) * (1.4426950408889634 * (1 - same))
 
 
 @elementwise(domain=(0.5, 3.0))

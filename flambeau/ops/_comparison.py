@@ -169,4 +169,3 @@ def where(condition: Number, input: Number, other: Number) -> Number:
 def masked_fill(input: Number, mask: Number, value: Number) -> Number:
     """value where mask is true, else input."""
     return scalar.select(mask, value, input)
-

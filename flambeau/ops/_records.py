@@ -63,8 +63,7 @@ def describe(formula: Callable[..., Any]) -> tuple[int, int, str]:
     operands = positional - len(defaults)
     pieces = list(code.co_varnames[:operands])
     pieces += [
-        f"{n}={d!r}"
-        for n, d in zip(code.co_varnames[operands:positional], defaults, strict=True)
+        f"{n}={d!r}" for n, d in zip(code.co_varnames[operands:positional], defaults, strict=True)
     ]
     if total > positional:
         pieces.append("*")
@@ -89,9 +88,7 @@ def trace(formula: Callable[..., Any], operands: int, parameters: int) -> Any:
     return _core.program.trace(with_names, extents)
 
 
-def _trace_derivative(
-    derivative: Callable[..., Any] | None, operands: int, parameters: int
-) -> Any:
+def _trace_derivative(derivative: Callable[..., Any] | None, operands: int, parameters: int) -> Any:
     # Its parameters: those of the formula, then the result, then the incoming gradient.
     if derivative is None:
         return None
@@ -140,9 +137,7 @@ def elementwise(
         operands, parameters, signature = describe(formula)
         program = trace(formula, operands, parameters)
         for each in (public, *aliases):
-            record = Record(
-                each, formula, promotion, operands, signature, domain, forms, program
-            )
+            record = Record(each, formula, promotion, operands, signature, domain, forms, program)
             registry.setdefault(each, []).append(record)
             _core.program.register(
                 {
