@@ -24,7 +24,7 @@ def moments(m: Any, v: Any, g: Any, beta2: float, gain1: float, gain2: float) ->
 
     They are settings of their own because 1 - 0.999 has few digits left in float32.
     """
-    return m + gain1 * (g - m), beta2 * v + gain2 * (g * g)
+    return m + gain1 * (g - m), beta2 * v + gain2 * g * g
 
 
 @fused_update
@@ -56,7 +56,7 @@ def adam_update(
     if peak is not None:
         peak = maximum(peak, v)
     scale = sqrt(v if peak is None else peak) / correction2 + eps
-    return p - step_size * (m / scale), m, v, peak
+    return p - step_size * m / scale, m, v, peak
 
 
 class Adam(Optimizer):
@@ -203,7 +203,7 @@ def adamax_update(
     g = (-g if maximize else g) + weight_decay * p
     m = m + gain1 * (g - m)
     u = maximum(beta2 * u, abs(g) + eps)
-    return p - step_size * (m / u), m, u
+    return p - step_size * m / u, m, u
 
 
 class Adamax(Optimizer):
@@ -293,7 +293,7 @@ def nadam_update(
     p, g = decayed(p, -g if maximize else g, weight_decay, shrink, decoupled)
     m, v = moments(m, v, g, beta2, gain1, gain2)
     scale = sqrt(v / correction2) + eps
-    return p - step_g * (g / scale) - step_m * (m / scale), m, v
+    return p - step_g * g / scale - step_m * m / scale, m, v
 
 
 class NAdam(Optimizer):

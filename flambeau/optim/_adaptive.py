@@ -25,7 +25,7 @@ def adagrad_update(
     """total += g^2, p = p - lr g / (sqrt(total) + eps) (Duchi et al., 2011)."""
     g = (-g if maximize else g) + weight_decay * p
     total = total + g * g
-    return p - lr * (g / (sqrt(total) + eps)), total
+    return p - lr * g / (sqrt(total) + eps), total
 
 
 class Adagrad(Optimizer):
@@ -118,7 +118,7 @@ def rmsprop_update(
     `gain` is 1 - alpha.
     """
     g = (-g if maximize else g) + weight_decay * p
-    square = alpha * square + gain * (g * g)
+    square = alpha * square + gain * g * g
     variance = square
     if mean is not None:
         mean = mean + gain * (g - mean)
@@ -223,9 +223,9 @@ def adadelta_update(
     `gain` is 1 - rho.
     """
     g = (-g if maximize else g) + weight_decay * p
-    square = rho * square + gain * (g * g)
+    square = rho * square + gain * g * g
     delta = sqrt(delta_square + eps) / sqrt(square + eps) * g
-    delta_square = rho * delta_square + gain * (delta * delta)
+    delta_square = rho * delta_square + gain * delta * delta
     return p - lr * delta, square, delta_square
 
 
