@@ -566,9 +566,10 @@ PyObject* operator_get_overloads(PyObject* self, void*) {
     for (const Overload& overload : *as_operator(self)->overloads) {
       nb::list kinds;
       for (Kind kind : overload.op->kinds) {
-        kinds.append(text(wanted(kind), accepts_none(kind) ? "?" : ""));
+        kinds.append(nb::str(text(wanted(kind), accepts_none(kind) ? "?" : "").c_str()));
       }
-      result.append(nb::make_tuple(overload.op->signature, nb::tuple(kinds), overload.op->returns));
+      nb::str signature(overload.op->signature.c_str());
+      result.append(nb::make_tuple(signature, nb::tuple(kinds), nb::str(overload.op->returns)));
     }
     return result.release().ptr();
   });
