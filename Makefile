@@ -6,7 +6,7 @@
 #   make bench    our times beside PyTorch's, NumPy's and JAX's
 #   make parity   our values beside PyTorch's
 #   make wheel    dist/flambeau-*.whl
-#   make build, make lint, make clean
+#   make build, make lint, make format, make stubs, make clean
 
 PYTHON ?= python3
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 # Only PyTorch's own index has the build without CUDA.
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
-.PHONY: demo test lint format bench parity wheel build clean
+.PHONY: demo test lint format stubs bench parity wheel build clean
 .DELETE_ON_ERROR:
 
 demo: build $(VENV)/.has-demo
@@ -36,6 +36,9 @@ format: $(VENV)/.has-lint
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	find core -name '*.h' -o -name '*.cpp' | xargs $(BIN)/clang-format -i
+
+stubs: build $(VENV)/.has-lint
+	$(BIN)/python tools/stubs.py
 
 bench: build $(PEER)/.has-bench
 	$(PEER)/bin/python -m benchmarks

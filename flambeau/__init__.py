@@ -12,14 +12,14 @@ from typing import Any as _Any
 # OpenBLAS starts threads when it is loaded, unless told otherwise; ours is the only pool.
 _threads = _os.environ.get("OPENBLAS_NUM_THREADS")
 _os.environ["OPENBLAS_NUM_THREADS"] = "1"
-from flambeau import _core  # noqa: E402
+from flambeau import _core
 
 if _threads is None:
     del _os.environ["OPENBLAS_NUM_THREADS"]
 else:
     _os.environ["OPENBLAS_NUM_THREADS"] = _threads
 
-from flambeau._core import (  # noqa: E402
+from flambeau._core import (
     Generator,
     Tensor,
     bfloat16,

@@ -78,7 +78,7 @@ def as_tensor(data: Any, dtype: dtype | None = None, device: Any = None) -> Tens
     """
     if isinstance(data, Tensor):
         return to(data, dtype=dtype, device=device)
-    if _core.is_array(data) and getattr(data, "ndim", 0) and min(data.strides, default=0) >= 0:
+    if _core.is_array(data) and getattr(data, "ndim", 0) > 0 and min(data.strides, default=0) >= 0:
         return to(from_numpy(data), dtype=dtype, device=device)
     return _copied(data, dtype, device, False)
 

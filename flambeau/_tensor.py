@@ -11,7 +11,7 @@ from flambeau._core import Tensor, device, dtype
 if TYPE_CHECKING:
     from builtins import type as _type
 
-    import numpy
+    import numpy as np
 
 
 def _device_of(value: Any) -> device | None:
@@ -121,7 +121,7 @@ def cuda(self: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor
     return _move(self, _device_of("cuda" if device is None else device))
 
 
-def numpy(self: Tensor, *, force: bool = False) -> numpy.ndarray[Any, Any]:
+def numpy(self: Tensor, *, force: bool = False) -> np.ndarray[Any, Any]:
     """Returns a NumPy array that shares the tensor's memory.
 
     Args:

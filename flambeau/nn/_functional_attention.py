@@ -99,14 +99,15 @@ def _in_projection(
         if query is key and key is value:
             return core.linear(query, weight, bias).chunk(3, -1)
         if key is value:
-            weights = weight.split([features, 2 * features])
-            biases = (None, None) if bias is None else bias.split([features, 2 * features])
-            k, v = core.linear(key, weights[1], biases[1]).chunk(2, -1)
-            return core.linear(query, weights[0], biases[0]), k, v
-        weight = weight.chunk(3)
+            sizes = [features, 2 * features]
+            query_weight, rest_weight = weight.split(sizes)
+            query_bias, rest_bias = (None, None) if bias is None else bias.split(sizes)
+            k, v = core.linear(key, rest_weight, rest_bias).chunk(2, -1)
+            return core.linear(query, query_weight, query_bias), k, v
+    weights = weight.chunk(3) if isinstance(weight, Tensor) else weight
     biases = (None, None, None) if bias is None else bias.chunk(3)
     inputs = (query, key, value)
-    return tuple(core.linear(x, w, b) for x, w, b in zip(inputs, weight, biases, strict=True))
+    return tuple(core.linear(x, w, b) for x, w, b in zip(inputs, weights, biases, strict=True))
 
 
 def _append(input: Tensor, extra: Tensor) -> Tensor:
@@ -179,7 +180,7 @@ def multi_head_attention_forward(
         attn_mask = _additive(attn_mask, query.dtype, "attn_mask")
     if key_padding_mask is not None:
         key_padding_mask = _additive(key_padding_mask, query.dtype, "key_padding_mask")
-    projection = in_proj_weight
+    projection: Any = in_proj_weight
     if use_separate_proj_weight:
         projection = (q_proj_weight, k_proj_weight, v_proj_weight)
     q, k, v = _in_projection(query, key, value, projection, in_proj_bias)

@@ -27,7 +27,8 @@ class Parameter(Tensor):
             data = fl.empty(0)
         return Tensor._make_subclass(cls, data, requires_grad)
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    # mypy forgets the names of keywords of methods with underscores.
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         return "Parameter containing:\n" + super().__repr__()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Parameter:
@@ -59,7 +60,8 @@ class Buffer(Tensor):
     def __deepcopy__(self, memo: dict[int, Any]) -> Buffer:
         if id(self) not in memo:
             copy = type(self)(self.detach().clone(), persistent=self.persistent)
-            memo[id(self)] = copy.requires_grad_(self.requires_grad)
+            copy.requires_grad_(self.requires_grad)
+            memo[id(self)] = copy
         return memo[id(self)]
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
@@ -74,4 +76,6 @@ def _rebuild_parameter(
 
 
 def _rebuild_buffer(data: Tensor, requires_grad: bool, persistent: bool) -> Buffer:
-    return Buffer(data, persistent=persistent).requires_grad_(requires_grad)
+    buffer = Buffer(data, persistent=persistent)
+    buffer.requires_grad_(requires_grad)
+    return buffer

@@ -80,5 +80,5 @@ def corrcoef(input: Tensor) -> Tensor:
 
 @composite()
 def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = None) -> Tensor:
-    """Returns the p-norm distances between all pairs of rows: (..., P, M), (..., R, M) -> (..., P, R)."""
+    """Returns the p-norm distances of all pairs of rows, (..., P, M) and (..., R, M)."""
     return (x1.unsqueeze(-2) - x2.unsqueeze(-3)).norm(p, dim=-1)

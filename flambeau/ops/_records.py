@@ -9,7 +9,7 @@ numbers); those with a default, or after `*`, are numbers that may change from c
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 from flambeau import _core
 
@@ -155,8 +155,7 @@ def elementwise(
                 }
             )
         space = _core.private if forms & PRIVATE else _core.functions
-        operator: Formula = space[public]
-        return operator
+        return cast(Formula, space[public])
 
     return register
 

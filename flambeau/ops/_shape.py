@@ -288,13 +288,17 @@ def column_stack(tensors: Sequence[Tensor]) -> Tensor:
 @composite(method=True)
 def hsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
     """Splits horizontally: vectors along dimension 0, others along dimension 1."""
-    return input.tensor_split(indices_or_sections, 0 if input.dim() == 1 else 1)
+    pieces: tuple[Tensor, ...] = input.tensor_split(
+        indices_or_sections, 0 if input.dim() == 1 else 1
+    )
+    return pieces
 
 
 @composite(method=True)
 def vsplit(input: Tensor, indices_or_sections: Any) -> tuple[Tensor, ...]:
     """Splits along dimension 0."""
-    return input.tensor_split(indices_or_sections, 0)
+    pieces: tuple[Tensor, ...] = input.tensor_split(indices_or_sections, 0)
+    return pieces
 
 
 @composite(method=True)

@@ -75,7 +75,7 @@ class SGD(Optimizer):
     ) -> None:
         check_lr(lr)
         require(momentum >= 0.0, "momentum value", momentum)
-        require(weight_decay >= 0.0, "weight_decay value", weight_decay)
+        require(bool(weight_decay >= 0.0), "weight_decay value", weight_decay)
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
         defaults = {
@@ -158,7 +158,7 @@ class ASGD(Optimizer):
         capturable: bool = False,
     ) -> None:
         check_lr(lr)
-        require(weight_decay >= 0.0, "weight_decay value", weight_decay)
+        require(bool(weight_decay >= 0.0), "weight_decay value", weight_decay)
         defaults = {
             "lr": lr,
             "lambd": lambd,

@@ -127,7 +127,8 @@ def test_grad_names(record):
                 leaf.requires_grad_()
         function = reference(record.name) if module is torch else getattr(fl, record.name)
         out = outcome(function, leaves, keywords(record))
-        shown.append(None if isinstance(out, Exception) or out.grad_fn is None else
-                     out.grad_fn.name())
+        shown.append(
+            None if isinstance(out, Exception) or out.grad_fn is None else out.grad_fn.name()
+        )
     if None not in shown:
         assert shown[1] == shown[0]

@@ -106,7 +106,7 @@ class MultiheadAttention(Module):
         for weight in weights:
             if weight is not None:
                 init.xavier_uniform_(weight)
-        if self.in_proj_bias is not None:
+        if self.in_proj_bias is not None and self.out_proj.bias is not None:
             init.constant_(self.in_proj_bias, 0.0)
             init.constant_(self.out_proj.bias, 0.0)
         for bias in (self.bias_k, self.bias_v):

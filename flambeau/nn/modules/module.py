@@ -107,7 +107,7 @@ class Module(Stateful):
         """Call `fn` on every module below and then on this one; used to initialise."""
         for module in self.children():
             module.apply(fn)
-        fn(self)  # type: ignore[arg-type]
+        fn(self)
         return self
 
     def _apply(self: Self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:

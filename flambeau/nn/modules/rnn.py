@@ -401,6 +401,8 @@ class RNNCellBase(Module):
 
     mode: ClassVar[str]
 
+    weight_ih: Tensor
+    weight_hh: Tensor
     bias_ih: Tensor | None
     bias_hh: Tensor | None
 

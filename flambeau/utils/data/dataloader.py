@@ -156,7 +156,7 @@ class DataLoader(Generic[T_co]):
             iterator = self._parallel_iterator()
         if self.pin_memory and _can_pin():
             return map(functools.partial(map_tensors, lambda tensor: tensor.pin_memory()), iterator)
-        return iterator  # type: ignore[no-any-return]
+        return iterator
 
     def _parallel_iterator(self) -> Any:
         # Imported here: most programs never start a process.
