@@ -33,9 +33,11 @@ def test_page(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("name", MODULES)
 def test_docstrings(name: str) -> None:
     module = importlib.import_module(name)
-    names = {"torch": flambeau, "flambeau": flambeau}
+    names: dict[str, object] = {"torch": flambeau, "flambeau": flambeau}
+    if module is not flambeau:  # where `bool` and `float` are element types
+        names = vars(module) | names
     finder = doctest.DocTestFinder(exclude_empty=True)
-    for example in finder.find(module, extraglobs=names):
+    for example in finder.find(module, globs=names):
         runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
         report: list[str] = []
         failed = runner.run(example, out=report.append).failed

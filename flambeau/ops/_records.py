@@ -126,10 +126,10 @@ def elementwise(
     Returns:
         A decorator that returns the operator, which other formulas may call.
 
-    Example:
-        >>> @elementwise()
-        ... def mish(input):
-        ...     return input * tanh(softplus(input))
+    Example (a name can only be registered once, so this one is not run):
+        @elementwise()
+        def mish(input):
+            return input * tanh(softplus(input))
     """
 
     def register(formula: Formula) -> Formula:
