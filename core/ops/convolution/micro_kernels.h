@@ -22,8 +22,8 @@ struct ConvolutionKernels {
   // when `initial` is null. `a` is packed height by height; reads of b reach the full width.
   void (*product)(int height, int width_vectors, const T* a, const T* b, const int64_t* offsets,
                   int64_t count, const T* initial, T* c, int64_t c_pitch);
-  // c[r][j] += sum over i < count of a[r][i] * b[offsets[j] + i]; count is a multiple of lanes and
-  // columns is at most 3 (6 for heights 1 and 2).
+  // c[r][j] += sum over i < count of a[r][i] * b[offsets[j] + i]; columns is at most 3 (6 for
+  // heights 1 and 2).
   void (*dot)(int height, int columns, const T* a, int64_t a_pitch, const T* b,
               const int64_t* offsets, int64_t count, T* c, int64_t c_pitch);
   // Copies the runs of every row of a tile to the output, `step` elements apart.

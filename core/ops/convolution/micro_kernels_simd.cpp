@@ -98,7 +98,8 @@ void dot(const T* a, int64_t a_pitch, const T* b, const int64_t* offsets, int64_
   Vector<T> sum[Height * Columns] = {};
   const T* column[Columns];
   for (int j = 0; j < Columns; ++j) column[j] = b + offsets[j];
-  for (int64_t i = 0; i < count; i += kLanes<T>) {
+  int64_t i = 0;
+  for (; i + kLanes<T> <= count; i += kLanes<T>) {
     Vector<T> x[Columns];
 #pragma GCC unroll 8
     for (int j = 0; j < Columns; ++j) x[j] = load(column[j] + i);
@@ -106,6 +107,19 @@ void dot(const T* a, int64_t a_pitch, const T* b, const int64_t* offsets, int64_
     for (int r = 0; r < Height; ++r) {
       Vector<T> y = load(a + r * a_pitch + i);
 #pragma GCC unroll 8
+      for (int j = 0; j < Columns; ++j) sum[r * Columns + j] += y * x[j];
+    }
+  }
+  if (i < count) {
+    auto rest = [&](const T* row) {  // filled up with zeros
+      T kept[kLanes<T>] = {};
+      for (int64_t k = 0; i + k < count; ++k) kept[k] = row[i + k];
+      return load(kept);
+    };
+    Vector<T> x[Columns];
+    for (int j = 0; j < Columns; ++j) x[j] = rest(column[j]);
+    for (int r = 0; r < Height; ++r) {
+      Vector<T> y = rest(a + r * a_pitch);
       for (int j = 0; j < Columns; ++j) sum[r * Columns + j] += y * x[j];
     }
   }

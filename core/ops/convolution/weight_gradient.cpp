@@ -15,6 +15,9 @@ namespace {
 
 // Positions of a block, in bytes.
 constexpr int64_t kBlockBytes = 3072;
+// Planes of the output gradient at least so large are not copied but read where they are, if there
+// are so few columns that the copy would cost more than it gains.
+constexpr int64_t kDirectBytes = 2048, kDirectColumns = 64;
 // Columns of the weight that one work item computes.
 constexpr int64_t kBlockColumns = 48;
 // Work items worth having, however many threads there are: results must not depend on those.
@@ -28,7 +31,9 @@ struct DotProducts {
   ViewPhase phase;
   std::vector<int64_t> offsets;  // of the columns of a group: (input channel, tap)
   bool compact;
-  TileMap map;  // of the images in the scratch; a tile is a block
+  bool direct;         // reads the gradients where they are, one image after another
+  int64_t images = 0;  // in the scratch
+  TileMap map;         // of those images, or of each of them if direct; a tile is a block
 
   explicit DotProducts(const ConvolutionGeometry& geometry);
   int64_t rows() const { return geometry.out_channels / geometry.groups; }
@@ -36,6 +41,7 @@ struct DotProducts {
   int64_t size() const { return geometry.out_channels * columns(); }
   int64_t splits() const { return (columns() + kBlockColumns - 1) / kBlockColumns; }
   int64_t chunks() const;
+  int64_t gradient_pitch() const { return direct ? gradients.source_size() : gradients.plane_size; }
 
   // Adds the products of the images in the scratch to w, and those of all chunks of positions but
   // the first to `extra`, [chunk_count - 1] matrices like w.
@@ -52,13 +58,16 @@ DotProducts<T>::DotProducts(const ConvolutionGeometry& geometry)
       kernels(convolution_kernels<T>()),
       inputs(forward_view(geometry, geometry.out_channels, sizeof(T))),
       phase(phases_of(inputs)[0]) {
-  compact = prefers_compact(inputs, phase, (rows() + kernels.rows - 1) / kernels.rows);
-  gradients = aligned_view(geometry, inputs, compact, sizeof(T));
   for (int64_t channel = 0; channel < geometry.in_channels / geometry.groups; ++channel) {
     for (int64_t offset : phase.offsets) {
       offsets.push_back(channel * inputs.planes * inputs.plane_size + offset);
     }
   }
+  compact = prefers_compact(inputs, phase, (rows() + kernels.rows - 1) / kernels.rows);
+  direct = rows() >= 2 * kernels.rows && columns() <= kDirectColumns &&
+           inputs.output_size() * static_cast<int64_t>(sizeof(T)) >= kDirectBytes;
+  compact = compact || direct;
+  gradients = aligned_view(geometry, inputs, compact, sizeof(T));
 }
 
 template <class T>
@@ -72,6 +81,12 @@ int64_t DotProducts<T>::chunks() const {
 template <class T>
 void DotProducts<T>::block(int64_t index, const T* x, const T* g, int64_t first_column,
                            int64_t last_column, T* gathered, T* out) const {
+  if (direct) {
+    int64_t image = index / map.tiles();
+    index %= map.tiles();
+    x += image * inputs.image_pitch();
+    g += image * geometry.out_channels * gradients.source_size();
+  }
   int64_t begin = index * map.width, valid = std::min(map.width, map.positions - begin);
   int64_t count = (valid + kernels.lanes - 1) / kernels.lanes * kernels.lanes;
   const T* b = x + begin;
@@ -93,9 +108,9 @@ void DotProducts<T>::block(int64_t index, const T* x, const T* g, int64_t first_
     int64_t width = height <= 2 ? 6 : 3;
     for (int64_t column = first_column; column < last_column; column += width) {
       kernels.dot(height, static_cast<int>(std::min(width, last_column - column)),
-                  g + row * gradients.plane_size + begin, gradients.plane_size, b,
-                  b_offsets + column - first_column, count, out + row * columns() + column,
-                  columns());
+                  g + row * gradient_pitch() + begin, gradient_pitch(), b,
+                  b_offsets + column - first_column, direct ? valid : count,
+                  out + row * columns() + column, columns());
     }
     row += height;
   }
@@ -103,9 +118,11 @@ void DotProducts<T>::block(int64_t index, const T* x, const T* g, int64_t first_
 
 template <class T>
 void DotProducts<T>::run(const T* x, const T* g, int64_t chunk_count, T* w, T* extra) const {
-  int64_t channels = geometry.in_channels / geometry.groups, blocks = map.tiles();
+  int64_t channels = geometry.in_channels / geometry.groups;
+  int64_t blocks = direct ? images * map.tiles() : map.tiles();
   int64_t group_count = geometry.groups, split_count = splits();
-  int64_t work = rows() * std::min(columns(), kBlockColumns) * map.positions / chunk_count;
+  int64_t work = rows() * std::min(columns(), kBlockColumns) * (direct ? images : 1) *
+                 map.positions / chunk_count;
   auto body = [&](int64_t begin, int64_t end) {
     Scratch<T> gathered(compact ? kBlockColumns * map.width : 0);
     for (int64_t item = begin; item < end; ++item) {
@@ -115,7 +132,7 @@ void DotProducts<T>::run(const T* x, const T* g, int64_t chunk_count, T* w, T* e
       T* sums = chunk == 0 ? w : extra + (chunk - 1) * size();
       for (int64_t index = blocks * chunk / chunk_count; index < last; ++index) {
         block(index, x + group * channels * inputs.planes * inputs.plane_size,
-              g + group * rows() * gradients.plane_size, split * kBlockColumns,
+              g + group * rows() * gradient_pitch(), split * kBlockColumns,
               std::min((split + 1) * kBlockColumns, columns()), gathered.data(),
               sums + group * rows() * columns());
       }
@@ -134,21 +151,25 @@ void convolution_weight_gradient(const ConvolutionGeometry& geometry, const T* x
   std::fill(w, w + size, T(0));
   if (size == 0 || geometry.batch == 0) return;
   Scratch<T> x_scratch(products.inputs.scratch_size());
-  Scratch<T> g_scratch(products.gradients.scratch_size()), extra((chunks - 1) * size);
+  Scratch<T> g_scratch(products.direct ? 0 : products.gradients.scratch_size()),
+      extra((chunks - 1) * size);
   std::fill(extra.data(), extra.data() + (chunks - 1) * size, T(0));
   for (int64_t image = 0; image < geometry.batch; image += group) {
-    int64_t images = std::min(group, geometry.batch - image);
-    if (image == 0 || images < group) {
-      products.map = map_tiles(products.inputs, products.phase, 1, images, kBlockBytes / sizeof(T),
-                               products.compact);
+    products.images = std::min(group, geometry.batch - image);
+    if (image == 0 || products.images < group) {
+      products.map =
+          map_tiles(products.inputs, products.phase, 1, products.direct ? 1 : products.images,
+                    kBlockBytes / sizeof(T), products.compact);
     }
     fill_scratch(products.inputs,
-                 x + image * products.inputs.channels * products.inputs.source_size(), images,
-                 x_scratch.data());
-    fill_scratch(products.gradients,
-                 g + image * geometry.out_channels * products.gradients.source_size(), images,
-                 g_scratch.data());
-    products.run(x_scratch.data(), g_scratch.data(), chunks, w, extra.data());
+                 x + image * products.inputs.channels * products.inputs.source_size(),
+                 products.images, x_scratch.data());
+    const T* from = g + image * geometry.out_channels * products.gradients.source_size();
+    if (!products.direct) {
+      fill_scratch(products.gradients, from, products.images, g_scratch.data());
+      from = g_scratch.data();
+    }
+    products.run(x_scratch.data(), from, chunks, w, extra.data());
   }
   for (const T* from = extra.data(); from < extra.data() + (chunks - 1) * size; from += size) {
     for (int64_t i = 0; i < size; ++i) w[i] += from[i];

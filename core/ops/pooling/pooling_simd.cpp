@@ -207,7 +207,7 @@ inline void inner_row(const Policy& policy, const Rows& rows, const T* plane, in
       policy.template vector<Bytes>(rows, plane, at + o, o);
     }
     policy.template vector<Bytes>(rows, plane, at + end - lanes, end - lanes);
-  } else if constexpr (Bytes > 16) {
+  } else if constexpr (lanes > 2) {
     inner_row<T, Bytes / 2>(policy, rows, plane, at, begin, end);
   } else {
     for (int64_t o = begin; o < end; ++o) {
