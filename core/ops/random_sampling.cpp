@@ -8,8 +8,8 @@
 #include "ops/creation.h"
 #include "ops/pointwise.h"
 #include "ops/random.h"
-#include "program/builder.h"
 #include "ops/views.h"
+#include "program/builder.h"
 #include "random/fill.h"
 #include "tensor/copy.h"
 
@@ -211,8 +211,8 @@ TensorRef multinomial(const TensorRef& input, int64_t num_samples, bool replacem
 const Pointwise& dropout_program() {
   static const Pointwise& op = *[] {
     Builder builder;
-    int32_t mask = builder.apply(Instruction::mul, builder.input(1),
-                                 builder.input(2, Extent::Uniform));
+    int32_t mask =
+        builder.apply(Instruction::mul, builder.input(1), builder.input(2, Extent::Uniform));
     int32_t result = builder.apply(Instruction::mul, builder.input(0), mask);
     return new Pointwise("dropout", builder.finish(3, {&result, 1}), Promotion::Common, 2,
                          "MulBackward0");

@@ -8,7 +8,6 @@
 #pragma once
 
 #include <deque>
-#include <deque>
 #include <optional>
 #include <string>
 #include <vector>

@@ -473,8 +473,8 @@ TensorRef view_dtype(const TensorRef& x, DType dtype) {
     require(x->dim() > 0, "view: self.dim() cannot be 0 to view torch.", dtype_name(x->dtype()),
             " as torch.", dtype_name(dtype), " (different element sizes)");
     require(x->size(-1 + x->dim()) <= 1 || strides.back() == 1, "view: self.stride(-1) must be 1 ",
-            "to view torch.", dtype_name(x->dtype()), " as torch.", dtype_name(dtype),
-            ", but got ", strides.back());
+            "to view torch.", dtype_name(x->dtype()), " as torch.", dtype_name(dtype), ", but got ",
+            strides.back());
     int64_t bytes = shape.back() * from;
     bool fits = bytes % to == 0 && offset % to == 0;
     for (int64_t d = 0; d + 1 < x->dim(); ++d) {

@@ -66,7 +66,8 @@ class Program : public Object {
 using ProgramRef = Ref<Program>;
 
 // The gradient of a program as a program again. Its inputs are those of `reads`, in order (numbers
-// come last); its outputs are the gradients of the inputs in `wanted` (ascending), but for those in `zero`.
+// come last); its outputs are the gradients of the inputs in `wanted` (ascending), but for those in
+// `zero`.
 struct Derivative {
   struct Read {
     enum class Kind : uint8_t { Gradient, Input, Output } kind;

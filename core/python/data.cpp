@@ -346,8 +346,8 @@ int storage_get_buffer(PyObject* self, Py_buffer* view, int flags) {
 }
 
 void bind_storage(nb::module_& module) {
-  static PyType_Slot slots[] = {
-      {Py_bf_getbuffer, reinterpret_cast<void*>(storage_get_buffer)}, {0, nullptr}};
+  static PyType_Slot slots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(storage_get_buffer)},
+                                {0, nullptr}};
   nb::class_<StorageObject>(module, "UntypedStorage", nb::type_slots(slots))
       .def("nbytes", [](StorageObject& self) { return self.storage->bytes(); })
       .def("size", [](StorageObject& self) { return self.storage->bytes(); })
