@@ -45,12 +45,14 @@ def manual_seed(seed: int) -> Generator:
 
 def seed() -> int:
     """Seeds the default generator from the system's entropy and returns the seed."""
-    return default_generator.seed()
+    fresh: int = default_generator.seed()
+    return fresh
 
 
 def initial_seed() -> int:
     """Returns the seed that the default generator started with."""
-    return default_generator.initial_seed()
+    started: int = default_generator.initial_seed()
+    return started
 
 
 def get_rng_state() -> Tensor:
