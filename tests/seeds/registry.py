@@ -5,9 +5,10 @@ A training example takes the element type as well and returns its losses; see No
 
 Note [Rounding]
 Sums in another order differ in the last bit, and training makes such a difference grow. How far
-it grows is measured, not guessed: PyTorch runs each example in float32 and, from the same starting
-values, in float64. The difference of the two, the largest so far at every step, is what rounding
-does; our losses must lie within a few times that of PyTorch's float32 losses.
+it grows is measured, not guessed: PyTorch runs each example in float64 as well, and several times
+in float32 with starting values changed by half a unit in the last place. The largest relative
+difference so far from the plain run is the spread that rounding makes; our losses must lie within
+a few times the spread of PyTorch's.
 """
 
 import contextlib
