@@ -18,7 +18,6 @@ sys.path.insert(0, str(TESTS / "seeds"))
 
 import registry  # noqa: E402
 
-
 RUNS = 4
 
 
