@@ -7,16 +7,35 @@ from typing import Any
 
 from flambeau import Tensor
 
-from ._update import fused_update, maximum, sqrt
-from .optimizer import Group, Optimizer, as_number, check_betas, check_lr, require, zeros_like
+from ._update import fused_update, gradient_to_follow, maximum, sqrt
+from .optimizer import (
+    Group,
+    Optimizer,
+    as_number,
+    check_betas,
+    check_lr,
+    decay_settings,
+    require,
+    zeros_like,
+)
 
 
-def decayed(p: Any, g: Any, weight_decay: float, shrink: float, decoupled: bool) -> tuple[Any, Any]:
+def decayed(
+    p: Any,
+    g: Any,
+    weight_decay: float,
+    shrink: float,
+    decays: bool,
+    decoupled: bool,
+    maximize: bool,
+) -> tuple[Any, Any]:
     """Weight decay: added to the gradient, or decoupled (Loshchilov and Hutter, 2019).
 
     `shrink` is 1 - lr * weight_decay.
     """
-    return (p * shrink, g) if decoupled else (p, g + weight_decay * p)
+    if decays and decoupled:
+        p = p * shrink
+    return p, gradient_to_follow(p, g, weight_decay, decays and not decoupled, maximize)
 
 
 def moments(m: Any, v: Any, g: Any, beta2: float, gain1: float, gain2: float) -> tuple[Any, Any]:
@@ -44,6 +63,7 @@ def adam_update(
     weight_decay: float,
     shrink: float,
     decoupled: bool,
+    decays: bool,
     maximize: bool,
 ) -> tuple[Any, ...]:
     """p = p - step_size m / (sqrt(v) / correction2 + eps) (Kingma and Ba, 2015, algorithm 1).
@@ -51,7 +71,7 @@ def adam_update(
     `step_size` is lr / (1 - beta1^t), `correction2` is sqrt(1 - beta2^t). With amsgrad, `peak`
     is the largest v until now (Reddi et al., 2018).
     """
-    p, g = decayed(p, -g if maximize else g, weight_decay, shrink, decoupled)
+    p, g = decayed(p, g, weight_decay, shrink, decays, decoupled, maximize)
     m, v = moments(m, v, g, beta2, gain1, gain2)
     if peak is not None:
         peak = maximum(peak, v)
@@ -125,7 +145,7 @@ class Adam(Optimizer):
         return state
 
     def _update_group(self, group: Group) -> None:
-        lr, weight_decay = as_number(group["lr"]), group["weight_decay"]
+        lr = as_number(group["lr"])
         beta1, beta2 = (as_number(beta) for beta in group["betas"])
         for batch in self._batches(group):
             step = self._count_step(batch)
@@ -141,10 +161,9 @@ class Adam(Optimizer):
                 gain2=1 - beta2,
                 correction2=math.sqrt(1 - beta2**step),
                 eps=group["eps"],
-                weight_decay=weight_decay,
-                shrink=1 - lr * weight_decay,
+                shrink=1 - lr * as_number(group["weight_decay"]),
                 decoupled=group["decoupled_weight_decay"],
-                maximize=group["maximize"],
+                **decay_settings(group),
             )
 
 
@@ -197,10 +216,11 @@ def adamax_update(
     gain1: float,
     eps: float,
     weight_decay: float,
+    decays: bool,
     maximize: bool,
 ) -> tuple[Any, ...]:
     """u = max(beta2 u, |g|), p = p - step_size m / u (Kingma and Ba, 2015, algorithm 2)."""
-    g = (-g if maximize else g) + weight_decay * p
+    g = gradient_to_follow(p, g, weight_decay, decays, maximize)
     m = m + gain1 * (g - m)
     u = maximum(beta2 * u, abs(g) + eps)
     return p - step_size * m / u, m, u
@@ -261,8 +281,7 @@ class Adamax(Optimizer):
                 beta2=beta2,
                 gain1=1 - beta1,
                 eps=group["eps"],
-                weight_decay=group["weight_decay"],
-                maximize=group["maximize"],
+                **decay_settings(group),
             )
 
 
@@ -283,6 +302,7 @@ def nadam_update(
     weight_decay: float,
     shrink: float,
     decoupled: bool,
+    decays: bool,
     maximize: bool,
 ) -> tuple[Any, ...]:
     """p = p - (step_g g + step_m m) / (sqrt(v / correction2) + eps) (Dozat, 2016).
@@ -290,7 +310,7 @@ def nadam_update(
     `step_g` is lr (1 - mu_t) / (1 - mu_1 ... mu_t), `step_m` is
     lr mu_{t+1} / (1 - mu_1 ... mu_{t+1}), `correction2` is 1 - beta2^t.
     """
-    p, g = decayed(p, -g if maximize else g, weight_decay, shrink, decoupled)
+    p, g = decayed(p, g, weight_decay, shrink, decays, decoupled, maximize)
     m, v = moments(m, v, g, beta2, gain1, gain2)
     scale = sqrt(v / correction2) + eps
     return p - step_g * g / scale - step_m * m / scale, m, v
@@ -350,7 +370,7 @@ class NAdam(Optimizer):
         }
 
     def _update_group(self, group: Group) -> None:
-        lr, weight_decay = as_number(group["lr"]), group["weight_decay"]
+        lr = as_number(group["lr"])
         beta1, beta2 = group["betas"]
 
         def momentum(step: float) -> float:
@@ -373,10 +393,9 @@ class NAdam(Optimizer):
                 gain2=1 - beta2,
                 correction2=1 - beta2**step,
                 eps=group["eps"],
-                weight_decay=weight_decay,
-                shrink=1 - lr * weight_decay,
+                shrink=1 - lr * as_number(group["weight_decay"]),
                 decoupled=group["decoupled_weight_decay"],
-                maximize=group["maximize"],
+                **decay_settings(group),
             )
 
 
@@ -397,13 +416,14 @@ def radam_update(
     shrink: float,
     is_rectified: bool,
     decoupled: bool,
+    decays: bool,
     maximize: bool,
 ) -> tuple[Any, ...]:
     """p = p - step_size m rectifier / (sqrt(v) + eps), or without v early on (Liu et al., 2020).
 
     `step_size` is lr / (1 - beta1^t), `rectifier` is r_t sqrt(1 - beta2^t).
     """
-    p, g = decayed(p, -g if maximize else g, weight_decay, shrink, decoupled)
+    p, g = decayed(p, g, weight_decay, shrink, decays, decoupled, maximize)
     m, v = moments(m, v, g, beta2, gain1, gain2)
     direction = m * (rectifier / (sqrt(v) + eps)) if is_rectified else m
     return p - step_size * direction, m, v
@@ -454,7 +474,7 @@ class RAdam(Optimizer):
         }
 
     def _update_group(self, group: Group) -> None:
-        lr, weight_decay = as_number(group["lr"]), group["weight_decay"]
+        lr = as_number(group["lr"])
         beta1, beta2 = group["betas"]
         for batch in self._batches(group):
             step = self._count_step(batch)
@@ -471,11 +491,10 @@ class RAdam(Optimizer):
                 gain2=1 - beta2,
                 rectifier=(rectification or 0.0) * math.sqrt(correction2),
                 eps=group["eps"],
-                weight_decay=weight_decay,
-                shrink=1 - lr * weight_decay,
+                shrink=1 - lr * as_number(group["weight_decay"]),
                 is_rectified=rectification is not None,
                 decoupled=group["decoupled_weight_decay"],
-                maximize=group["maximize"],
+                **decay_settings(group),
             )
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import flambeau as fl
 from flambeau import Tensor
 
-from ._update import clamp, fused_update, sign, sqrt, where
-from .optimizer import Group, Optimizer, as_number, check_lr, require, zeros_like
+from ._update import clamp, fused_update, gradient_to_follow, sign, sqrt, where
+from .optimizer import Group, Optimizer, as_number, check_lr, decay_settings, require, zeros_like
 
 
 @fused_update
@@ -20,10 +20,11 @@ def adagrad_update(
     lr: float,
     eps: float,
     weight_decay: float,
+    decays: bool,
     maximize: bool,
 ) -> tuple[Any, ...]:
     """total += g^2, p = p - lr g / (sqrt(total) + eps) (Duchi et al., 2011)."""
-    g = (-g if maximize else g) + weight_decay * p
+    g = gradient_to_follow(p, g, weight_decay, decays, maximize)
     total = total + g * g
     return p - lr * g / (sqrt(total) + eps), total
 
@@ -91,8 +92,7 @@ class Adagrad(Optimizer):
                 batch.column("sum"),
                 lr=as_number(group["lr"]) / (1 + (step - 1) * group["lr_decay"]),
                 eps=group["eps"],
-                weight_decay=group["weight_decay"],
-                maximize=group["maximize"],
+                **decay_settings(group),
             )
 
 
@@ -110,6 +110,7 @@ def rmsprop_update(
     eps: float,
     weight_decay: float,
     momentum: float,
+    decays: bool,
     maximize: bool,
 ) -> tuple[Any, ...]:
     """p = p - lr g / (sqrt(running mean of g^2) + eps) (Hinton, lecture 6e).
@@ -117,7 +118,7 @@ def rmsprop_update(
     Centered, the square of the running mean of g is subtracted (Graves, 2013, eq. 38 to 45).
     `gain` is 1 - alpha.
     """
-    g = (-g if maximize else g) + weight_decay * p
+    g = gradient_to_follow(p, g, weight_decay, decays, maximize)
     square = alpha * square + gain * g * g
     variance = square
     if mean is not None:
@@ -198,9 +199,8 @@ class RMSprop(Optimizer):
                 alpha=group["alpha"],
                 gain=1 - group["alpha"],
                 eps=group["eps"],
-                weight_decay=group["weight_decay"],
                 momentum=group["momentum"],
-                maximize=group["maximize"],
+                **decay_settings(group),
             )
 
 
@@ -216,13 +216,14 @@ def adadelta_update(
     gain: float,
     eps: float,
     weight_decay: float,
+    decays: bool,
     maximize: bool,
 ) -> tuple[Any, ...]:
     """p = p - lr g sqrt(mean of delta^2 + eps) / sqrt(mean of g^2 + eps) (Zeiler, 2012).
 
     `gain` is 1 - rho.
     """
-    g = (-g if maximize else g) + weight_decay * p
+    g = gradient_to_follow(p, g, weight_decay, decays, maximize)
     square = rho * square + gain * g * g
     delta = sqrt(delta_square + eps) / sqrt(square + eps) * g
     delta_square = rho * delta_square + gain * delta * delta
@@ -289,8 +290,7 @@ class Adadelta(Optimizer):
                 rho=group["rho"],
                 gain=1 - group["rho"],
                 eps=group["eps"],
-                weight_decay=group["weight_decay"],
-                maximize=group["maximize"],
+                **decay_settings(group),
             )
 
 

@@ -6,8 +6,17 @@ from typing import Any
 
 from flambeau import Tensor
 
-from ._update import fused_update
-from .optimizer import Group, Optimizer, as_number, check_lr, require, to_float32, zeros_like
+from ._update import fused_update, gradient_to_follow
+from .optimizer import (
+    Group,
+    Optimizer,
+    as_number,
+    check_lr,
+    decay_settings,
+    require,
+    to_float32,
+    zeros_like,
+)
 
 
 @fused_update
@@ -22,13 +31,14 @@ def sgd_update(
     keep: float,
     gain: float,
     nesterov: bool,
+    decays: bool,
     maximize: bool,
 ) -> tuple[Any, ...]:
     """b = momentum b + (1 - dampening) g, p = p - lr b (Sutskever et al., 2013).
 
     `keep` and `gain` are momentum and 1 - dampening, at the first step 0 and 1.
     """
-    g = (-g if maximize else g) + weight_decay * p
+    g = gradient_to_follow(p, g, weight_decay, decays, maximize)
     if buffer is None:
         return p - lr * g, None
     buffer = keep * buffer + gain * g
@@ -102,12 +112,11 @@ class SGD(Optimizer):
                 batch.gradients,
                 batch.column("momentum_buffer"),
                 lr=as_number(group["lr"]),
-                weight_decay=as_number(group["weight_decay"]),
                 momentum=momentum,
                 keep=0.0 if batch.is_new else momentum,
                 gain=1.0 if batch.is_new else 1 - group["dampening"],
                 nesterov=group["nesterov"],
-                maximize=group["maximize"],
+                **decay_settings(group),
             )
 
 
@@ -121,10 +130,11 @@ def asgd_update(
     mu: float,
     shrink: float,
     weight_decay: float,
+    decays: bool,
     maximize: bool,
 ) -> tuple[Any, ...]:
     """p = (1 - lambd eta) p - eta g, average += mu (p - average) (Polyak and Juditsky, 1992)."""
-    g = (-g if maximize else g) + weight_decay * p
+    g = gradient_to_follow(p, g, weight_decay, decays, maximize)
     p = p * shrink - eta * g
     return p, average + (p - average) * mu
 
@@ -188,8 +198,7 @@ class ASGD(Optimizer):
                 eta=eta,
                 mu=batch.number("mu"),
                 shrink=1 - lambd * eta,
-                weight_decay=group["weight_decay"],
-                maximize=group["maximize"],
+                **decay_settings(group),
             )
             self._set_number(batch, "eta", lr / (1 + lambd * lr * step) ** group["alpha"])
             self._set_number(batch, "mu", 1 / max(1, step - group["t0"]))

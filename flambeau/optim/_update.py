@@ -29,6 +29,12 @@ sqrt = fl.sqrt
 where = fl.where
 
 
+def gradient_to_follow(p: Any, g: Any, weight_decay: float, decays: bool, maximize: bool) -> Any:
+    """The gradient, turned round to maximize, plus weight_decay * p."""
+    g = -g if maximize else g
+    return g + weight_decay * p if decays else g
+
+
 def fused_update(formula: Formula) -> Callable[..., None]:
     """Make a formula of one element (Note [Update formulas]) an update of columns of tensors.
 

@@ -360,6 +360,16 @@ def zeros_like(parameter: Tensor) -> Tensor:
     return fl.zeros_like(parameter, requires_grad=False)
 
 
+def decay_settings(group: Group) -> dict[str, Any]:
+    """What formulas want to know about weight decay and direction."""
+    weight_decay = as_number(group["weight_decay"])
+    return {
+        "weight_decay": weight_decay,
+        "decays": weight_decay != 0,
+        "maximize": group["maximize"],
+    }
+
+
 def to_float32(value: float) -> float:
     """The number as state_dict() keeps it, so that resuming continues exactly."""
     return float(struct.unpack("f", struct.pack("f", value))[0])
