@@ -75,6 +75,11 @@ void require_matrix(const char* op, const char* argument, const Tensor& x) {
           "; see torch.matmul for other shapes");
 }
 
+// Whether a matrix is the transpose of one that is contiguous, such as weight.T in linear.
+bool lies_transposed(const Tensor& x) {
+  return x.stride(0) == 1 && x.stride(1) == x.size(0) && x.size(0) > 1 && x.size(1) > 1;
+}
+
 void infer_product(Call& call, int first) {
   const Tensor &a = call.input(first), &b = call.input(first + 1);
   const char* name = call.primitive.name;
@@ -82,6 +87,7 @@ void infer_product(Call& call, int first) {
   require_matrix(name, "mat2", b);
   if (a.size(1) != b.size(0)) fail_shapes(name, a, b);
   require_same_dtype(name, a, b);
+  call.attributes.flag = lies_transposed(a) | lies_transposed(b) << 1;
   call.expect(0, {a.size(0), b.size(1)}, a.dtype());
 }
 
@@ -107,11 +113,24 @@ void run_mm(Call& call) {
   });
 }
 
-void mm_gradient(Gradient& gradient) {
-  const TensorRef& g = gradient.g();
-  if (gradient.needs(0)) gradient.set(0, mm(g, transpose_last(gradient.input(1))));
-  if (gradient.needs(1)) gradient.set(1, mm(transpose_last(gradient.input(0)), g));
+// The gradients of the factors `first` and `first + 1` of a product. A factor that lay transposed
+// (attribute flag) gets a gradient that lies transposed: turned back, it is contiguous, as the
+// tensor that it came from, and need not be copied.
+template <TensorRef (*product)(const TensorRef&, const TensorRef&)>
+void factor_gradients(Gradient& gradient, int first, const TensorRef& g) {
+  auto turned = [](const TensorRef& x) { return transpose_last(x); };
+  const int flag = gradient.attributes().flag;
+  if (gradient.needs(first)) {
+    TensorRef b = gradient.input(first + 1);
+    gradient.set(first, flag & 1 ? turned(product(b, turned(g))) : product(g, turned(b)));
+  }
+  if (gradient.needs(first + 1)) {
+    TensorRef a = gradient.input(first);
+    gradient.set(first + 1, flag & 2 ? turned(product(turned(g), a)) : product(turned(a), g));
+  }
 }
+
+void mm_gradient(Gradient& gradient) { factor_gradients<mm>(gradient, 0, gradient.g()); }
 
 const Primitive kMm{.name = "mm",
                     .infer = infer_mm,
@@ -175,8 +194,7 @@ void scaled_product_gradient(Gradient& gradient) {
   if (gradient.needs(0)) gradient.set(0, scaled(gradient.g(), attributes.scalars[0]));
   if (!gradient.needs(1) && !gradient.needs(2)) return;
   TensorRef g = scaled(gradient.g(), attributes.scalars[1]);
-  if (gradient.needs(1)) gradient.set(1, product(g, transpose_last(gradient.input(2))));
-  if (gradient.needs(2)) gradient.set(2, product(transpose_last(gradient.input(1)), g));
+  factor_gradients<product>(gradient, 1, g);
 }
 
 const Primitive kAddmm{.name = "addmm",
@@ -219,11 +237,7 @@ void run_bmm(Call& call) {
   multiply_batch("bmm", call.inputs[0], call.inputs[1], 1, 0, call.output());
 }
 
-void bmm_gradient(Gradient& gradient) {
-  const TensorRef& g = gradient.g();
-  if (gradient.needs(0)) gradient.set(0, bmm(g, transpose_last(gradient.input(1))));
-  if (gradient.needs(1)) gradient.set(1, bmm(transpose_last(gradient.input(0)), g));
-}
+void bmm_gradient(Gradient& gradient) { factor_gradients<bmm>(gradient, 0, gradient.g()); }
 
 const Primitive kBmm{.name = "bmm",
                      .infer = infer_bmm,
