@@ -39,6 +39,7 @@ format: $(VENV)/.has-lint
 
 stubs: build $(VENV)/.has-lint
 	$(BIN)/python tools/stubs.py
+	$(BIN)/python tools/operator_page.py
 
 bench: build $(PEER)/.has-bench
 	$(PEER)/bin/python -m benchmarks
