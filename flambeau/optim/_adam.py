@@ -7,7 +7,7 @@ from typing import Any
 
 from flambeau import Tensor
 
-from ._update import fused_update, gradient_to_follow, maximum, sqrt
+from ._update import fma, fused_update, gradient_to_follow, maximum, sqrt
 from .optimizer import (
     Group,
     Optimizer,
@@ -43,7 +43,7 @@ def moments(m: Any, v: Any, g: Any, beta2: float, gain1: float, gain2: float) ->
 
     They are settings of their own because 1 - 0.999 has few digits left in float32.
     """
-    return m + gain1 * (g - m), beta2 * v + gain2 * g * g
+    return fma(gain1, g - m, m), fma(gain2 * g, g, beta2 * v)
 
 
 @fused_update
@@ -58,7 +58,7 @@ def adam_update(
     beta2: float,
     gain1: float,
     gain2: float,
-    correction2: float,
+    unbias2: float,
     eps: float,
     weight_decay: float,
     shrink: float,
@@ -66,17 +66,17 @@ def adam_update(
     decays: bool,
     maximize: bool,
 ) -> tuple[Any, ...]:
-    """p = p - step_size m / (sqrt(v) / correction2 + eps) (Kingma and Ba, 2015, algorithm 1).
+    """p = p - step_size m / (sqrt(v) unbias2 + eps) (Kingma and Ba, 2015, algorithm 1).
 
-    `step_size` is lr / (1 - beta1^t), `correction2` is sqrt(1 - beta2^t). With amsgrad, `peak`
+    `step_size` is lr / (1 - beta1^t), `unbias2` is 1 / sqrt(1 - beta2^t). With amsgrad, `peak`
     is the largest v until now (Reddi et al., 2018).
     """
     p, g = decayed(p, g, weight_decay, shrink, decays, decoupled, maximize)
     m, v = moments(m, v, g, beta2, gain1, gain2)
     if peak is not None:
         peak = maximum(peak, v)
-    scale = sqrt(v if peak is None else peak) / correction2 + eps
-    return p - step_size * m / scale, m, v, peak
+    scale = fma(sqrt(v if peak is None else peak), unbias2, eps)
+    return fma(-step_size, m / scale, p), m, v, peak
 
 
 class Adam(Optimizer):
@@ -159,7 +159,7 @@ class Adam(Optimizer):
                 beta2=beta2,
                 gain1=1 - beta1,
                 gain2=1 - beta2,
-                correction2=math.sqrt(1 - beta2**step),
+                unbias2=1 / math.sqrt(1 - beta2**step),
                 eps=group["eps"],
                 shrink=1 - lr * as_number(group["weight_decay"]),
                 decoupled=group["decoupled_weight_decay"],

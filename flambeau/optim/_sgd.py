@@ -6,7 +6,7 @@ from typing import Any
 
 from flambeau import Tensor
 
-from ._update import fused_update, gradient_to_follow
+from ._update import fma, fused_update, gradient_to_follow
 from .optimizer import (
     Group,
     Optimizer,
@@ -40,10 +40,10 @@ def sgd_update(
     """
     g = gradient_to_follow(p, g, weight_decay, decays, maximize)
     if buffer is None:
-        return p - lr * g, None
-    buffer = keep * buffer + gain * g
-    direction = g + momentum * buffer if nesterov else buffer
-    return p - lr * direction, buffer
+        return fma(-lr, g, p), None
+    buffer = fma(keep, buffer, gain * g)
+    direction = fma(momentum, buffer, g) if nesterov else buffer
+    return fma(-lr, direction, p), buffer
 
 
 class SGD(Optimizer):

@@ -14,6 +14,7 @@ from typing import Any
 
 import flambeau as fl
 from flambeau import Tensor, _core
+from flambeau.ops._records import scalar
 
 Column = Sequence[Tensor] | None
 Formula = Callable[..., tuple[Any, ...]]
@@ -29,10 +30,17 @@ sqrt = fl.sqrt
 where = fl.where
 
 
+def fma(a: Any, b: Any, c: Any) -> Any:
+    """a b + c, one instruction of a program instead of two."""
+    if any(isinstance(x, _core.program.Symbol) for x in (a, b, c)):
+        return scalar.fma(a, b, c)
+    return a * b + c
+
+
 def gradient_to_follow(p: Any, g: Any, weight_decay: float, decays: bool, maximize: bool) -> Any:
     """The gradient, turned round to maximize, plus weight_decay * p."""
     g = -g if maximize else g
-    return g + weight_decay * p if decays else g
+    return fma(weight_decay, p, g) if decays else g
 
 
 def fused_update(formula: Formula) -> Callable[..., None]:
