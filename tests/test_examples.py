@@ -18,7 +18,8 @@ def run(folder: Path, name: str, *arguments: str) -> str:
 
 
 def test_linear_regression(tmp_path: Path) -> None:
-    slope, offset = re.search(r"y = (\S+) x \+ (\S+)", run(tmp_path, "linear_regression.py"))[1:]
+    output = run(tmp_path, "linear_regression.py")
+    slope, offset = re.search(r"y = (\S+) x \+ (\S+)", output).groups()
     assert float(slope) == pytest.approx(3, abs=0.1)
     assert float(offset) == pytest.approx(-0.5, abs=0.1)
 

