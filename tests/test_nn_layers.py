@@ -262,6 +262,11 @@ def test_batch_norm():
     check_gradients(
         lambda t, w, b: F.batch_norm(t, None, None, w, b, training=True), x, draw(3), draw(3)
     )
+    inputs = [tensor(a, True) for a in (x[:3], draw(3), draw(3))]
+    for count in (1, 2, 3):
+        assert torch.autograd.gradgradcheck(
+            lambda *t: F.batch_norm(t[0], None, None, *t[1:], training=True), inputs[:count]
+        )
     with pytest.raises(ValueError):
         nn.BatchNorm2d(3)(tensor(x))
     with pytest.raises(ValueError, match="more than 1 value"):

@@ -7,6 +7,7 @@ from typing import Any
 
 import flambeau as fl
 from flambeau import Tensor
+from flambeau.autograd.function import Function
 from flambeau.ops._composite import composite
 from flambeau.ops._records import pointwise
 
@@ -106,6 +107,65 @@ def _update_running(running: Tensor | None, value: Tensor, momentum: float) -> N
         running.mul_(1 - momentum).add_(value.to(running.dtype), alpha=momentum)
 
 
+@pointwise
+def _product_with_deviation(g: Number, x: Number, mean: Number) -> Number:
+    return g * (x - mean)
+
+
+@pointwise
+def _normalised_gradient(
+    g: Number, x: Number, mean: Number, scale: Number, mean_g: Number, slope: Number
+) -> Number:
+    return scale * (g - mean_g - (x - mean) * slope)
+
+
+def _batch_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and (biased) variance of every channel of (N, C, ...), as (1, C, 1, ...)."""
+    dims = (0, *range(2, x.dim()))
+    mean = x.mean(dims, keepdim=True)
+    return mean, _squared_deviation(x, mean).mean(dims, keepdim=True)
+
+
+class _NormalisedBatch(Function):
+    """(x - mean) / sqrt(var + eps) * weight + bias with the statistics of the batch itself.
+
+    The gradient is written out (Ioffe and Szegedy, 2015, section 3), which takes three passes over
+    memory; derived step by step it would take eight:
+    dx = weight / sqrt(var + eps) * (g - mean(g) - (x - mean) mean(g (x - mean)) / (var + eps)).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        mean: Tensor,
+        var: Tensor,
+        eps: float,
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight, mean, var)
+        ctx.eps = eps
+        scale = (var + eps).rsqrt()
+        scale = scale if weight is None else scale * weight
+        return _affine(x, scale, -mean * scale if bias is None else bias - mean * scale)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, var = ctx.saved_tensors
+        if fl.is_grad_enabled():  # the second derivative goes through the statistics too
+            mean, var = _batch_statistics(x)
+        dims = (0, *range(2, x.dim()))
+        inverse = (var + ctx.eps).rsqrt()
+        scale = inverse if weight is None else inverse * weight
+        count = x.numel() // x.shape[1]
+        sum_g = g.sum(dims, keepdim=True)
+        product = _product_with_deviation(g, x, mean).sum(dims, keepdim=True)
+        slope = product * inverse.square() / count
+        dx = _normalised_gradient(g, x, mean, scale, sum_g / count, slope)
+        return dx, None if weight is None else product * inverse, sum_g, None, None, None
+
+
 @composite(grad_name="NativeBatchNormBackward0")
 def batch_norm(
     input: Tensor,
@@ -141,12 +201,12 @@ def batch_norm(
                 "batch_norm: more than 1 value per channel is required when training, "
                 f"got input size {input.shape}; use a larger batch or eval()"
             )
-        dims = (0, *range(2, input.dim()))
-        mean = input.mean(dims)
-        var = _squared_deviation(input, _per_channel(mean, input.dim())).mean(dims)
         with fl.no_grad():
-            _update_running(running_mean, mean, momentum)
-            _update_running(running_var, var * (count / (count - 1)), momentum)
+            mean, var = _batch_statistics(input)
+            _update_running(running_mean, mean.flatten(), momentum)
+            _update_running(running_var, var.flatten() * (count / (count - 1)), momentum)
+        scale, shift = _per_channel(weight, input.dim()), _per_channel(bias, input.dim())
+        return _NormalisedBatch.apply(input, scale, shift, mean, var, eps)
     scale = (var + eps).rsqrt()
     if weight is not None:
         scale = scale * weight
