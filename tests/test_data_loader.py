@@ -132,6 +132,10 @@ def test_whole_batch_reading_equals_sample_by_sample() -> None:
         for one, other in zip(quick, slow, strict=True):
             assert type(one) is type(other) is list
             assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    from_the_end = next(iter(DataLoader(dataset, 2, sampler=[-1, 0])))
+    assert from_the_end[1].tolist() == [5, 0]
+    with pytest.raises(IndexError):
+        next(iter(DataLoader(dataset, 2, sampler=[0, 6])))
     batch = next(iter(DataLoader(dataset, batch_size=6)))
     batch[0].zero_()
     assert dataset.tensors[0].sum().item() == 66

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
 from typing import Any
 
+import flambeau
 from flambeau.utils.data._collate import default_collate
 from flambeau.utils.data.dataset import IterableDataset, Subset, TensorDataset, samples_at
 
@@ -54,6 +56,13 @@ def _stream_batches(dataset: Any, collate_fn: Callable[[Any], Any], drop_last: b
     return read
 
 
+def _rows(tensors: tuple[Any, ...], indices: list[int]) -> list[Any]:
+    index = flambeau.tensor(indices)
+    if min(indices) < 0:
+        return [tensor[index] for tensor in tensors]
+    return [tensor.index_select(0, index) for tensor in tensors]
+
+
 def _whole_batches(dataset: Any) -> Reader | None:
     """Returns a reader that indexes tensors once per batch, if that gives the same batches."""
     kind = type(dataset)
@@ -61,8 +70,7 @@ def _whole_batches(dataset: Any) -> Reader | None:
     if hasattr(kind, "__getitems__") and kind.__getitems__ is not Subset.__getitems__:
         return None
     if getitem is TensorDataset.__getitem__:
-        tensors = dataset.tensors
-        return lambda indices: [tensor[indices] for tensor in tensors]
+        return functools.partial(_rows, dataset.tensors)
     if getitem is Subset.__getitem__:
         inner = _whole_batches(dataset.dataset)
         if inner is not None:
