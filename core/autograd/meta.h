@@ -7,6 +7,9 @@ namespace flambeau {
 
 class AutogradMeta {
  public:
+  ~AutogradMeta() {
+    if (accumulator) accumulator->forget_variable();
+  }
   static void* operator new(size_t bytes) { return allocate(bytes); }
   static void operator delete(void* pointer, size_t bytes) { deallocate(pointer, bytes); }
 
@@ -15,7 +18,7 @@ class AutogradMeta {
   int32_t output = 0;                     // which output of grad_fn
   uint32_t view_version = 0;              // the storage's version that grad_fn of a view belongs to
   TensorRef base;                         // of a view: the tensor that owns the memory
-  AccumulateGrad* accumulator = nullptr;  // borrowed; it clears this when it goes
+  Ref<AccumulateGrad> accumulator;  // of a leaf that was used
   std::vector<Ref<Hook>> leaf_hooks;
   std::vector<Ref<Hook>> accumulated_hooks;  // after .grad was updated
   bool retains_grad = false;

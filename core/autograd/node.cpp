@@ -157,7 +157,9 @@ void PrimitiveNode::release_saved() {
 }
 
 void AccumulateGrad::run_tensor_hooks(int32_t output, TensorRef& gradient) {
-  auto& hooks = autograd_meta(*variable).leaf_hooks;
+  TensorRef leaf = variable();
+  if (!leaf) return;
+  auto& hooks = autograd_meta(*leaf).leaf_hooks;
   for (size_t i = 0; i < hooks.size(); ++i) {
     Ref<Hook> hook = hooks[i];
     if (TensorRef changed = hook->call(gradient)) gradient = std::move(changed);
@@ -165,8 +167,9 @@ void AccumulateGrad::run_tensor_hooks(int32_t output, TensorRef& gradient) {
 }
 
 void AccumulateGrad::run(std::span<TensorRef> gradients, std::span<TensorRef> results) {
-  TensorRef incoming = std::move(gradients[0]);
-  AutogradMeta& meta = autograd_meta(*variable);
+  TensorRef incoming = std::move(gradients[0]), leaf = variable();
+  if (!leaf) return;
+  AutogradMeta& meta = autograd_meta(*leaf);
   if (!meta.grad) {
     // Taken over when nobody else can see it; what is shared or expanded is copied.
     bool owned = incoming->use_count() == 1 && incoming->storage()->use_count() == 1 &&
@@ -182,7 +185,7 @@ void AccumulateGrad::run(std::span<TensorRef> gradients, std::span<TensorRef> re
   }
   for (size_t i = 0; i < meta.accumulated_hooks.size(); ++i) {
     Ref<Hook> hook = meta.accumulated_hooks[i];
-    hook->call(variable);
+    hook->call(leaf);
   }
 }
 

@@ -132,16 +132,20 @@ class PrimitiveNode final : public Node {
   bool released = false;
 };
 
-// Adds what arrives to the .grad of a leaf.
+// Adds what arrives to the .grad of a leaf. The leaf owns it and may go first: then nobody can
+// see the gradient any more, and it is dropped.
 class AccumulateGrad final : public Node {
  public:
-  explicit AccumulateGrad(TensorRef variable);
-  ~AccumulateGrad() override;
+  explicit AccumulateGrad(Tensor& leaf);
   std::string name() const override { return "AccumulateGrad"; }
   void run(std::span<TensorRef> gradients, std::span<TensorRef> results) override;
   void run_tensor_hooks(int32_t output, TensorRef& gradient) override;
+  // The leaf, or null when it is gone. Safe against a thread that frees it at this moment.
+  TensorRef variable() const;
+  void forget_variable();
 
-  TensorRef variable;
+ private:
+  Tensor* variable_;
 };
 
 }  // namespace flambeau

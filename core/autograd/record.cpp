@@ -20,26 +20,24 @@ AutogradMeta& autograd_meta(Tensor& tensor) {
 
 namespace {
 
-// Guards the borrowed accumulator pointers: graphs may be freed by threads without the GIL.
-std::atomic_flag accumulator_lock = ATOMIC_FLAG_INIT;
-struct AccumulatorGuard {
-  AccumulatorGuard() {
-    while (accumulator_lock.test_and_set(std::memory_order_acquire)) {
+// Guards the leaves' addresses in accumulators: a thread without the GIL may be running one.
+std::atomic_flag variable_lock = ATOMIC_FLAG_INIT;
+struct VariableGuard {
+  VariableGuard() {
+    while (variable_lock.test_and_set(std::memory_order_acquire)) {
     }
   }
-  ~AccumulatorGuard() { accumulator_lock.clear(std::memory_order_release); }
+  ~VariableGuard() { variable_lock.clear(std::memory_order_release); }
 };
 
-Ref<Node> accumulator_of(const TensorRef& leaf) {
-  AutogradMeta& meta = autograd_meta(*leaf);
-  {
-    AccumulatorGuard guard;
-    // A count of zero: its destructor waits for the lock, a new one takes its place.
-    if (meta.accumulator && meta.accumulator->use_count() > 0) {
-      return Ref<Node>::share(meta.accumulator);
-    }
-  }
-  return Ref<Node>::adopt(new AccumulateGrad(leaf));
+Ref<Node> accumulator_of(Tensor& leaf) {
+  AutogradMeta& meta = autograd_meta(leaf);
+  if (!meta.accumulator) meta.accumulator = Ref<AccumulateGrad>::adopt(new AccumulateGrad(leaf));
+  Node::Output& output = meta.accumulator->outputs[0];
+  // `x.data = y` may have changed what the leaf is.
+  if (!(output.shape == leaf.shape())) output.shape = leaf.shape();
+  output.dtype = leaf.dtype();
+  return Ref<Node>::share(meta.accumulator.get());
 }
 
 bool out_of_date(const AutogradMeta& meta, const Tensor& view) {
@@ -48,19 +46,21 @@ bool out_of_date(const AutogradMeta& meta, const Tensor& view) {
 
 }  // namespace
 
-AccumulateGrad::AccumulateGrad(TensorRef leaf) : variable(std::move(leaf)) {
+AccumulateGrad::AccumulateGrad(Tensor& leaf) : variable_(&leaf) {
   sequence = UINT64_MAX;  // runs as soon as it is ready
   outputs.resize(1);
-  outputs[0].shape = variable->shape();
-  outputs[0].dtype = variable->dtype();
-  AccumulatorGuard guard;
-  autograd_meta(*variable).accumulator = this;
+  outputs[0].shape = leaf.shape();
+  outputs[0].dtype = leaf.dtype();
 }
 
-AccumulateGrad::~AccumulateGrad() {
-  AccumulatorGuard guard;
-  AutogradMeta* meta = variable->autograd();
-  if (meta && meta->accumulator == this) meta->accumulator = nullptr;
+TensorRef AccumulateGrad::variable() const {
+  VariableGuard guard;
+  return variable_ && variable_->try_retain() ? TensorRef::adopt(variable_) : nullptr;
+}
+
+void AccumulateGrad::forget_variable() {
+  VariableGuard guard;
+  variable_ = nullptr;
 }
 
 Ref<Node> grad_fn(const TensorRef& tensor) {
@@ -80,7 +80,7 @@ Ref<Node> grad_fn(const TensorRef& tensor) {
 Edge gradient_edge(const TensorRef& tensor) {
   if (!tensor->requires_grad()) return {};
   if (Ref<Node> node = grad_fn(tensor)) return {std::move(node), tensor->autograd()->output};
-  return {accumulator_of(tensor), 0};
+  return {accumulator_of(*tensor), 0};
 }
 
 void set_history(Tensor& tensor, Ref<Node> node, int32_t output) {

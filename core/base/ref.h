@@ -18,6 +18,14 @@ class RefCounted {
   void retain() const { count_.fetch_add(1, std::memory_order_relaxed); }
   // True when the caller dropped the last reference and must destroy the object.
   bool release() const { return count_.fetch_sub(1, std::memory_order_acq_rel) == 1; }
+  // False when the last reference is gone already and the object is being destroyed.
+  bool try_retain() const {
+    uint32_t count = count_.load(std::memory_order_relaxed);
+    while (count > 0) {
+      if (count_.compare_exchange_weak(count, count + 1, std::memory_order_relaxed)) return true;
+    }
+    return false;
+  }
   uint32_t use_count() const { return count_.load(std::memory_order_acquire); }
 
  protected:

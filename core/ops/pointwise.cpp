@@ -586,6 +586,8 @@ TensorRef pointwise_in_place(const Pointwise& op, std::span<const Operand> opera
   Prepared prepared(op, operands);
   Call call{prepared.op, prepared.inputs, std::move(prepared.attributes), {}, {}, 1, {}};
   recorder.check_in_place(call, *target);
+  OutputSpec specs[kMaxOutputs];
+  call.specs = specs;
   call.primitive.infer(call);
   check_result(prepared.op, call.specs[0], *target);
   bool record = wants_record(call);
@@ -613,6 +615,8 @@ TensorRef pointwise_out(const Pointwise& op, std::span<const Operand> operands,
   require(!(mode.grad && (out->requires_grad() || wants_record(call)) && !mode.tracing), op.name,
           ": functions with out=... arguments don't support automatic differentiation, but one of "
           "the arguments requires grad; use the result instead of out=, or no_grad()");
+  OutputSpec specs[kMaxOutputs];
+  call.specs = specs;
   call.primitive.infer(call);
   const OutputSpec& spec = call.specs[0];
   if (!(spec.shape == out->shape())) {

@@ -175,6 +175,28 @@ void delete_backward_plans(BackwardPlan* first) {
   }
 }
 
+namespace {
+
+// The operands of a piece; no heap for the usual few.
+class FewOperands {
+ public:
+  explicit FewOperands(size_t count) : count_(count) {
+    if (count > kFew) more_.assign(count, Operand(0));
+  }
+  Operand& operator[](size_t i) { return count_ > kFew ? more_[i] : few_[i]; }
+  operator std::span<const Operand>() const {
+    return {count_ > kFew ? more_.data() : few_, count_};
+  }
+
+ private:
+  static constexpr size_t kFew = 4;
+  size_t count_;
+  Operand few_[kFew] = {0, 0, 0, 0};
+  std::vector<Operand> more_;
+};
+
+}  // namespace
+
 Saved pointwise_saves(const Call& call, uint32_t needs) {
   return static_cast<const Pointwise&>(call.primitive).backward(needs).saved;
 }
@@ -210,12 +232,11 @@ void pointwise_gradient(Gradient& gradient) {
   const Dims& axes = gradient.attributes().ints;
   const int64_t axis = axes.empty() ? -1 : axes[0];
   for (const BackwardPlan::Piece& piece : plan.pieces) {
-    std::vector<Operand> operands;
-    operands.reserve(piece.reads.size());
+    FewOperands operands(piece.reads.size());
     bool any = false;
-    for (int read : piece.reads) {
-      operands.push_back(value_of(plan.derivative.reads[read]));
-      any |= static_cast<bool>(operands.back().tensor);
+    for (size_t k = 0; k < piece.reads.size(); ++k) {
+      operands[k] = value_of(plan.derivative.reads[piece.reads[k]]);
+      any |= static_cast<bool>(operands[k].tensor);
     }
     if (!any) continue;  // no gradient flowed into the output that this piece comes from
     if (!piece.op) {

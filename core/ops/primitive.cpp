@@ -47,6 +47,8 @@ void apply(Call& call) {
     apply_in_place(call);
     return;
   }
+  OutputSpec specs[kMaxOutputs];
+  call.specs = specs;
   primitive.infer(call);
   if (primitive.view) {
     const OutputSpec& spec = call.specs[0];
@@ -71,6 +73,8 @@ void apply_in_place(Call& call) {
   const Primitive& primitive = call.primitive;
   const TensorRef& target = call.inputs[0];
   recorder.check_in_place(call, *target);
+  OutputSpec specs[kMaxOutputs];
+  call.specs = specs;
   primitive.infer(call);
   const OutputSpec& spec = call.specs[0];
   require(spec.shape == target->shape(), primitive.name, "_: the result has shape ", spec.shape,

@@ -37,7 +37,7 @@ struct Call {
   const Primitive& primitive;
   std::span<const TensorRef> inputs;  // a null entry is an absent optional input
   Attributes attributes;
-  OutputSpec specs[kMaxOutputs];
+  OutputSpec* specs = nullptr;  // kMaxOutputs of them while shapes are inferred
   TensorRef outputs[kMaxOutputs];
   int output_count = 1;
   // In place: input 0 as it was before, kept only when the gradient rule reads it.

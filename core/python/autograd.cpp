@@ -208,7 +208,7 @@ void bind_nodes(nb::module_& module) {
                    [](NodeObject& self) -> nb::object {
                      auto* leaf = dynamic_cast<AccumulateGrad*>(self.node.get());
                      if (!leaf) throw nb::attribute_error("variable: only AccumulateGrad has one");
-                     return nb::steal(wrap(leaf->variable));
+                     return nb::steal(wrap(leaf->variable()));
                    })
       .def_prop_ro("place", [](NodeObject& self) { return places.describe(self.node->place); })
       .def("register_hook",
