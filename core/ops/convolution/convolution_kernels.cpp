@@ -16,6 +16,9 @@ constexpr int64_t kBlockRows = 256;
 // the source that a tile reads stay in the first cache.
 constexpr int64_t kBlockSteps = 192;
 constexpr int64_t kTileBytes = 3 * 64;
+// What a tile reads beyond the last position.
+template <class T>
+constexpr int64_t kSlack = 2 * kTileBytes / sizeof(T);
 
 // Rows of one convolution group, cut into panels of the kernel's height; the last is rounded up
 // to a power of two.
@@ -59,8 +62,9 @@ struct ViewProduct {
   }
 
   void pack(const ViewPhase& phase, const T* w, WeightStrides strides, T* packed) const;
+  // Of `images` sources and outputs, one after another; each may be a group of images.
   void run(const ViewPhase& phase, const TileMap& map, const T* packed, const T* source,
-           T* out) const;
+           int64_t images, T* out) const;
 
  private:
   void tile(const TileMap& map, int64_t index, const std::vector<int64_t>& offsets, const T* packed,
@@ -124,7 +128,7 @@ void ViewProduct<T>::tile(const TileMap& map, int64_t index, const std::vector<i
 
 template <class T>
 void ViewProduct<T>::run(const ViewPhase& phase, const TileMap& map, const T* packed,
-                         const T* source, T* out) const {
+                         const T* source, int64_t images, T* out) const {
   std::vector<int64_t> offsets;
   offsets.reserve(steps(phase));
   for (int64_t channel = 0; channel < channels; ++channel) {
@@ -136,33 +140,36 @@ void ViewProduct<T>::run(const ViewPhase& phase, const TileMap& map, const T* pa
   // Blocks of rows as high as possible, but enough of them for the threads.
   int64_t block_panels = kBlockRows / panels.height;
   while (block_panels > 1 && block_panels * panels.height > 32 &&
-         groups * tiles * (panels.count() / block_panels) < 4 * thread_count()) {
+         images * groups * tiles * (panels.count() / block_panels) < 4 * thread_count()) {
     block_panels /= 2;
   }
   int64_t blocks = (panels.count() + block_panels - 1) / block_panels;
   int64_t block_rows = block_panels * panels.height;
   int64_t work = std::min(block_rows, panels.rows) * map.width * (steps(phase) + 16);
-  parallel_for(groups * tiles * blocks, grain_for(work), [&](int64_t begin, int64_t end) {
+  int64_t items = groups * tiles * blocks;
+  parallel_for(images * items, grain_for(work), [&](int64_t begin, int64_t end) {
     alignas(64) T c[kBlockRows * kTileBytes / sizeof(T)];
     for (int64_t item = begin; item < end; ++item) {
-      int64_t block = item % blocks, index = item / blocks % tiles, group = item / blocks / tiles;
+      int64_t block = item % blocks, index = item / blocks % tiles;
+      int64_t group = item / (blocks * tiles) % groups, image = item / items;
       if (map.targets.count(index) == 0) continue;
       tile(map, index, offsets, packed + group * panels.padded() * steps(phase),
-           source + group * channels * view.planes * view.plane_size,
+           source + image * view.scratch_size() + group * channels * view.planes * view.plane_size,
            initial + group * panels.padded(), block * block_panels,
            std::min((block + 1) * block_panels, panels.count()), c,
-           out + group * panels.rows * view.output_size());
+           out + (image * groups + group) * panels.rows * view.output_size());
     }
   });
 }
 
 // out = weights times view(x) + bias, for all images.
 template <class T>
-void multiply_view(const ShiftedView& view, const ConvolutionGeometry& geometry,
-                   int64_t out_channels, const T* x, const T* w, WeightStrides strides,
-                   const T* bias, T* out) {
+void multiply_view(ShiftedView view, const ConvolutionGeometry& geometry, int64_t out_channels,
+                   const T* x, const T* w, WeightStrides strides, const T* bias, T* out) {
   const ConvolutionKernels<T>& kernels = convolution_kernels<T>();
-  int64_t groups = geometry.groups;
+  int64_t groups = geometry.groups, batch = geometry.batch;
+  // All images but the last are read where they are: tiles read a little beyond their image.
+  bool in_place = batch > 1 && view.read_in_place();
   Panels panels{out_channels / groups, kernels.rows};
   std::vector<T> initial(groups * panels.padded(), T(0));
   for (int64_t channel = 0; bias && channel < out_channels; ++channel) {
@@ -172,21 +179,31 @@ void multiply_view(const ShiftedView& view, const ConvolutionGeometry& geometry,
   std::vector<ViewPhase> phases = phases_of(view);
   int64_t packed_size = 0;
   for (const ViewPhase& phase : phases) packed_size += product.steps(phase);
-  Scratch<T> packed(packed_size * groups * panels.padded()), scratch(view.scratch_size());
+  Scratch<T> packed(packed_size * groups * panels.padded()),
+      scratch(view.scratch_size() + kSlack<T>);
   T* to = packed.data();
   for (const ViewPhase& phase : phases) {
     product.pack(phase, w, strides, to);
     to += product.steps(phase) * groups * panels.padded();
   }
+  int64_t source_size = view.channels * view.source_size();
+  int64_t out_size = out_channels * view.output_size();
   std::vector<TileMap> maps;
-  for (int64_t image = 0; image < geometry.batch; image += view.group) {
-    int64_t images = std::min(view.group, geometry.batch - image);
-    if (images < view.group || image == 0) maps = product.map(phases, images);
-    fill_scratch(view, x + image * view.channels * view.source_size(), images, scratch.data());
+  int64_t images = 0;
+  for (int64_t image = 0; image < batch; image += images) {
+    bool there = in_place && image + 1 < batch;
+    images = there ? batch - 1 : std::min(view.group, batch - image);
+    if (image == 0 || images < view.group) maps = product.map(phases, in_place ? 1 : images);
+    const T* source = x + image * source_size;
+    if (in_place && !there) {
+      std::copy(source, source + source_size, scratch.data());
+    } else if (!in_place) {
+      fill_scratch(view, source, images, scratch.data());
+    }
     const T* from = packed.data();
     for (size_t i = 0; i < phases.size(); ++i) {
-      product.run(phases[i], maps[i], from, scratch.data(),
-                  out + image * out_channels * view.output_size());
+      product.run(phases[i], maps[i], from, there ? source : scratch.data(), there ? images : 1,
+                  out + image * out_size);
       from += product.steps(phases[i]) * groups * panels.padded();
     }
   }
@@ -200,7 +217,7 @@ void convolution_forward(const ConvolutionGeometry& geometry, const T* x, const 
   int64_t taps = geometry.taps(), channels = geometry.in_channels / geometry.groups;
   WeightStrides strides{geometry.out_channels / geometry.groups * channels * taps, channels * taps,
                         taps};
-  multiply_view(forward_view(geometry, 0, sizeof(T)), geometry, geometry.out_channels, x, w,
+  multiply_view(forward_view(geometry, 0, 0, sizeof(T)), geometry, geometry.out_channels, x, w,
                 strides, bias, y);
 }
 

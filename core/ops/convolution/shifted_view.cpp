@@ -9,6 +9,8 @@ namespace {
 
 // Scratch per group of images: a share of a core's second-level cache.
 constexpr int64_t kScratchBytes = 1 << 20;
+// Smaller images are not read in place: side by side in the scratch they fill tiles better.
+constexpr int64_t kInPlace = 192;
 // What the widest tile reads beyond the last position, in bytes.
 constexpr int64_t kSlackBytes = 6 * 64;
 
@@ -84,7 +86,8 @@ ViewAxis transposed_axis(const ConvolutionGeometry& geometry, int i) {
   return axis;
 }
 
-void finish(ShiftedView& view, int64_t batch, int64_t other_channels, int item_bytes) {
+void finish(ShiftedView& view, int64_t batch, int64_t other_channels, int64_t least_images,
+            int item_bytes) {
   int64_t reach = 0;
   view.planes = 1;
   for (const ViewAxis& axis : view.axis) {
@@ -97,8 +100,8 @@ void finish(ShiftedView& view, int64_t batch, int64_t other_channels, int item_b
   }
   int64_t image_planes = view.channels * view.planes + other_channels;
   int64_t image_bytes = image_planes * view.image_pitch() * item_bytes;
-  view.group = std::clamp<int64_t>(kScratchBytes / std::max<int64_t>(image_bytes, 1), 1,
-                                   std::max<int64_t>(batch, 1));
+  int64_t fitting = kScratchBytes / std::max<int64_t>(image_bytes, 1);
+  view.group = std::min(std::max({fitting, least_images, int64_t{1}}), std::max<int64_t>(batch, 1));
   int64_t size = view.group * view.image_pitch() + reach + kSlackBytes / item_bytes;
   view.plane_size = odd_lines(size, item_bytes);
 }
@@ -106,11 +109,11 @@ void finish(ShiftedView& view, int64_t batch, int64_t other_channels, int item_b
 }  // namespace
 
 ShiftedView forward_view(const ConvolutionGeometry& geometry, int64_t other_channels,
-                         int item_bytes) {
+                         int64_t least_images, int item_bytes) {
   ShiftedView view;
   for (int i = 0; i < 3; ++i) view.axis[i] = forward_axis(geometry, i);
   view.channels = geometry.in_channels;
-  finish(view, geometry.batch, other_channels, item_bytes);
+  finish(view, geometry.batch, other_channels, least_images, item_bytes);
   return view;
 }
 
@@ -118,8 +121,18 @@ ShiftedView transposed_view(const ConvolutionGeometry& geometry, int item_bytes)
   ShiftedView view;
   for (int i = 0; i < 3; ++i) view.axis[i] = transposed_axis(geometry, i);
   view.channels = geometry.out_channels;
-  finish(view, geometry.batch, 0, item_bytes);
+  finish(view, geometry.batch, 0, 0, item_bytes);
   return view;
+}
+
+bool ShiftedView::read_in_place() {
+  for (const ViewAxis& a : axis) {
+    if (a.stride != 1 || a.lead != 0 || a.pitch != a.length) return false;
+  }
+  if (source_size() < kInPlace) return false;
+  group = 1;
+  plane_size = source_size();
+  return true;
 }
 
 ShiftedView aligned_view(const ConvolutionGeometry& geometry, const ShiftedView& forward,

@@ -56,6 +56,10 @@ struct ShiftedView {
   int64_t source_size() const { return axis[0].length * axis[1].length * axis[2].length; }
   int64_t output_size() const { return axis[0].output * axis[1].output * axis[2].output; }
   int64_t scratch_size() const { return channels * planes * plane_size; }
+
+  // Where nothing is padded, the source itself can be the scratch of one image: changes the view
+  // accordingly, or returns false.
+  bool read_in_place();
 };
 
 // One combination of output phases: offsets of the taps and where the positions lie.
@@ -66,9 +70,10 @@ struct ViewPhase {
 };
 
 // The output's view of the input, and the input gradient's view of the output gradient. The first
-// leaves room in the caches for as many images with `other_channels` channels.
+// leaves room in the caches for as many images with `other_channels` channels, but its group has
+// least_images if the batch does.
 ShiftedView forward_view(const ConvolutionGeometry& geometry, int64_t other_channels,
-                         int item_bytes);
+                         int64_t least_images, int item_bytes);
 ShiftedView transposed_view(const ConvolutionGeometry& geometry, int item_bytes);
 // The output gradient laid out at the flat positions of the forward view, zero between the rows,
 // or at its compact ones.

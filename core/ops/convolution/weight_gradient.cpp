@@ -13,8 +13,8 @@
 namespace flambeau {
 namespace {
 
-// Positions of a block, in bytes.
-constexpr int64_t kBlockBytes = 3072;
+// Positions of a block, in bytes: half as many more or fewer, so that blocks are alike.
+constexpr int64_t kBlockBytes = 2560;
 // Planes of the output gradient at least so large are not copied but read where they are, if there
 // are so few columns that the copy would cost more than it gains.
 constexpr int64_t kDirectBytes = 2048, kDirectColumns = 64;
@@ -41,6 +41,17 @@ struct DotProducts {
   int64_t size() const { return geometry.out_channels * columns(); }
   int64_t splits() const { return (columns() + kBlockColumns - 1) / kBlockColumns; }
   int64_t chunks() const;
+  static constexpr int64_t kBlock = kBlockBytes / sizeof(T);
+  // Short blocks cost more than images that do not fit the second cache.
+  static int64_t least_images(const ConvolutionGeometry& geometry) {
+    int64_t positions = geometry.output[0] * geometry.output[1] * geometry.output[2];
+    return kBlock / std::max<int64_t>(positions, 1) + 1;
+  }
+  int64_t block_width(int64_t positions) const {
+    int64_t blocks = std::max<int64_t>(1, (positions + kBlock / 2) / kBlock);
+    int64_t width = (positions + blocks - 1) / blocks;
+    return (width + kernels.lanes - 1) / kernels.lanes * kernels.lanes;
+  }
   int64_t gradient_pitch() const { return direct ? gradients.source_size() : gradients.plane_size; }
 
   // Adds the products of the images in the scratch to w, and those of all chunks of positions but
@@ -56,7 +67,7 @@ template <class T>
 DotProducts<T>::DotProducts(const ConvolutionGeometry& geometry)
     : geometry(geometry),
       kernels(convolution_kernels<T>()),
-      inputs(forward_view(geometry, geometry.out_channels, sizeof(T))),
+      inputs(forward_view(geometry, geometry.out_channels, least_images(geometry), sizeof(T))),
       phase(phases_of(inputs)[0]) {
   for (int64_t channel = 0; channel < geometry.in_channels / geometry.groups; ++channel) {
     for (int64_t offset : phase.offsets) {
