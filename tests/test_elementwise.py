@@ -36,7 +36,7 @@ def samples(record: Record, shape: tuple[int, ...], dtype: Any, seed: int = 3) -
         tensor = fl.tensor(numbers, dtype=dtype).reshape(shape)
         operands.append(tensor > 0 if name in {"condition", "mask"} else tensor)
     if record.name == "polygamma":
-        operands[0] = fl.ones(shape, dtype=dtype)
+        operands[0] = fl.ones(shape, dtype=fl.int64)
     return operands
 
 
@@ -91,6 +91,8 @@ def test_sixteen_bit_floats(record: Record, dtype: Any) -> None:
 
 @pytest.mark.parametrize("record", FLOATING)
 def test_gradients(record: Record) -> None:
+    if record.name == "nextafter":  # no derivative
+        return
     operands = samples(record, (5,), fl.float64)
     leaves = [x.requires_grad_() if x.dtype == fl.float64 else x for x in operands]
     step = 1e-6

@@ -15,6 +15,7 @@
 #include "base/thread_pool.h"
 #include "program/access.h"
 #include "program/builder.h"
+#include "program/dense.h"
 #include "program/recipe.h"
 
 namespace flambeau {
@@ -375,6 +376,7 @@ void Run::execute() {
 
 void run_blocks(const Program& program, Precision precision, std::span<const ProgramInput> inputs,
                 std::span<Tensor* const> outputs) {
+  if (run_dense(program, precision, inputs, outputs)) return;
   Run(program, precision, inputs, outputs).execute();
 }
 
