@@ -394,12 +394,73 @@ TensorRef apply_prepared(Prepared& prepared) {
 
 }  // namespace
 
+// The tensor that all tensors among the operands resemble: contiguous, one shape, and one dtype
+// but for conditions. Null if there is none, or if numbers or the operator change the type.
+static const Tensor* plain_model(const Pointwise& op, std::span<const Operand> operands) {
+  const Tensor* model = nullptr;
+  auto promotes = [&](size_t i) { return i < 32 && !(op.not_promoting >> i & 1); };
+  for (size_t i = 0; i < operands.size() && !model; ++i) {
+    if (promotes(i)) model = operands[i].tensor.get();
+  }
+  if (!model || model->dtype() == DType::Bool || model->numel() == 0) return nullptr;
+  const bool floating = is_floating(model->dtype());
+  if (!floating && op.promotion != Promotion::Common && op.promotion != Promotion::Compare) {
+    return nullptr;
+  }
+  if (floating && op.promotion == Promotion::Integral) return nullptr;
+  for (size_t i = 0; i < operands.size(); ++i) {
+    const Tensor* tensor = operands[i].tensor.get();
+    if (!tensor) {
+      if (!floating && operands[i].scalar.is_float()) return nullptr;
+    } else if (!tensor->contiguous() || !tensor->device().is_cpu() ||
+               !(tensor->shape() == model->shape()) ||
+               (promotes(i) && tensor->dtype() != model->dtype()) ||
+               static_cast<int>(i) >= op.operand_count) {
+      return nullptr;
+    }
+  }
+  return model;
+}
+
+// The usual call of several instructions: nothing needs to be inferred.
+static TensorRef pointwise_plain(const Pointwise& op, std::span<const Operand> operands) {
+  const Program& program = *op.program;
+  if (program.outputs.size() != 1 || static_cast<int>(operands.size()) != program.input_count ||
+      program.values[program.outputs[0]].extent == Extent::Row) {
+    return {};
+  }
+  const Tensor* model = plain_model(op, operands);
+  if (!model) return {};
+  const DType dtype = model->dtype();
+  TensorRef out = empty_like(op, *model);
+  Tensor* const outputs[] = {out.get()};
+  SmallVector<ProgramInput, 8> inputs(static_cast<int64_t>(operands.size()));
+  bool requires_grad = false;
+  for (size_t i = 0; i < operands.size(); ++i) {
+    inputs[i] = {operands[i].tensor.get(), operands[i].scalar};
+    requires_grad |= operands[i].tensor && operands[i].tensor->requires_grad();
+  }
+  run_program(program, precision_of(dtype), {inputs.data(), operands.size()}, outputs);
+  if (recording(op, requires_grad)) {
+    Prepared prepared(op, operands);
+    Call call{op, prepared.inputs, std::move(prepared.attributes), {}, {}, 1, {}};
+    call.outputs[0] = out;
+    recorder.record(call, false);
+  }
+  return out;
+}
+
+static TensorRef pointwise_general(const Pointwise& op, std::span<const Operand> operands) {
+  if (TensorRef result = pointwise_plain(op, operands)) return result;
+  Prepared prepared(op, operands);
+  return apply_prepared(prepared);
+}
+
 TensorRef unary(const Pointwise& op, const TensorRef& a) {
   Kernel kernel = direct_kernel(op, *a);
   if (!kernel) {
     const Operand operands[] = {a};
-    Prepared prepared(op, operands);
-    return apply_prepared(prepared);
+    return pointwise_general(op, operands);
   }
   auto out = empty_like(op, *a);
   run_direct(op, kernel, out->data<char>(), a->data<char>(), nullptr, 0, a->numel(), a->dtype());
@@ -415,8 +476,7 @@ TensorRef binary(const Pointwise& op, const TensorRef& a, const TensorRef& b) {
   }
   if (!kernel) {
     const Operand operands[] = {a, b};
-    Prepared prepared(op, operands);
-    return apply_prepared(prepared);
+    return pointwise_general(op, operands);
   }
   auto out = empty_like(op, *a);
   run_direct(op, kernel, out->data<char>(), a->data<char>(), b->data<char>(), 0, a->numel(),
@@ -433,8 +493,7 @@ TensorRef binary(const Pointwise& op, const TensorRef& a, Scalar b) {
   DirectNumber number;
   if (!kernel || !number.set(a->dtype(), b)) {
     const Operand operands[] = {a, b};
-    Prepared prepared(op, operands);
-    return apply_prepared(prepared);
+    return pointwise_general(op, operands);
   }
   auto out = empty_like(op, *a);
   run_direct(op, kernel, out->data<char>(), a->data<char>(), number.bytes, 2, a->numel(),
@@ -451,8 +510,7 @@ TensorRef binary(const Pointwise& op, Scalar a, const TensorRef& b) {
   DirectNumber number;
   if (!kernel || !number.set(b->dtype(), a)) {
     const Operand operands[] = {a, b};
-    Prepared prepared(op, operands);
-    return apply_prepared(prepared);
+    return pointwise_general(op, operands);
   }
   auto out = empty_like(op, *b);
   run_direct(op, kernel, out->data<char>(), number.bytes, b->data<char>(), 1, b->numel(),
@@ -471,8 +529,7 @@ TensorRef pointwise(const Pointwise& op, std::span<const Operand> operands) {
     if (b.tensor) return binary(op, a.scalar, b.tensor);
   }
   if (operands.size() == 1 && operands[0].tensor) return unary(op, operands[0].tensor);
-  Prepared prepared(op, operands);
-  return apply_prepared(prepared);
+  return pointwise_general(op, operands);
 }
 
 static void set_axis(Prepared& prepared, int64_t axis) {

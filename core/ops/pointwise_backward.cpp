@@ -6,6 +6,7 @@
 
 #include "ops/pointwise_call.h"
 #include "program/builder.h"
+#include "tensor/copy.h"
 
 namespace flambeau {
 
@@ -229,6 +230,12 @@ void pointwise_gradient(Gradient& gradient) {
         return numbers[read.index];
     }
   };
+  for (int i = 0; i < op.operand_count; ++i) {
+    if (!(plan.derivative.zero >> i & 1)) continue;
+    auto nothing = Tensor::empty(gradient.input_shape(i), gradient.input_dtype(i));
+    fill(*nothing, Scalar(0));
+    gradient.set(i, std::move(nothing));
+  }
   const Dims& axes = gradient.attributes().ints;
   const int64_t axis = axes.empty() ? -1 : axes[0];
   for (const BackwardPlan::Piece& piece : plan.pieces) {

@@ -14,10 +14,13 @@ constexpr int64_t kPrefetchBytes = 1 << 20;
 constexpr int kMostValues = 48;
 constexpr int kMostTensors = 12;  // inputs and outputs, each
 
-// A value that lives in a tensor.
+// A value that lives in a tensor; load and store are null where the type is the precision's own.
 struct Place {
   int32_t value;
   char* base;
+  int64_t item_size;
+  Load load = nullptr;
+  Store store = nullptr;
 };
 
 // Memory for registers beyond those on the stack.
@@ -44,8 +47,19 @@ struct Dense {
   void run(int64_t begin, int64_t end, bool prefetch) const;
 };
 
-bool fits(const Tensor& tensor, const Tensor& model, DType dtype) {
-  return tensor.dtype() == dtype && tensor.contiguous() && tensor.shape() == model.shape();
+bool fits(const Tensor& tensor, const Tensor& model) {
+  return tensor.contiguous() && tensor.shape() == model.shape();
+}
+
+Place place_of(int32_t value, const Tensor& tensor, Precision precision, DType own) {
+  Place place{value, tensor.data<char>(), item_size(tensor.dtype())};
+  if (tensor.dtype() != own) {
+    const TransferKernels& transfers = *FLAMBEAU_CHOOSE(transfer_kernels);
+    int p = static_cast<int>(precision), d = static_cast<int>(tensor.dtype());
+    place.load = transfers.loads[p][d];
+    place.store = transfers.stores[p][d];
+  }
+  return place;
 }
 
 void Dense::run(int64_t begin, int64_t end, bool prefetch) const {
@@ -62,21 +76,30 @@ void Dense::run(int64_t begin, int64_t end, bool prefetch) const {
   for (int64_t first = begin; first < end; first += kBlock) {
     const int64_t length = std::min(kBlock, end - first);
     for (int i = 0; i < input_count; ++i) {
-      const char* from = inputs[i].base + first * size;
+      const Place& input = inputs[i];
+      const char* from = input.base + first * input.item_size;
       if (prefetch) {
-        for (int64_t b = 0; b < kBlock * size; b += 64) {
-          __builtin_prefetch(from + kBlock * size + b);
+        for (int64_t b = 0; b < kBlock * input.item_size; b += 64) {
+          __builtin_prefetch(from + kBlock * input.item_size + b);
         }
       }
-      pointers[inputs[i].value] = from;
+      if (input.load) {
+        char* to = memory + plan->registers[input.value] * stride;
+        input.load(to, from, 1, length);
+        from = to;
+      }
+      pointers[input.value] = from;
     }
     for (int j = 0; j < output_count; ++j) {
-      pointers[outputs[j].value] = outputs[j].base + first * size;
+      if (!outputs[j].store) pointers[outputs[j].value] = outputs[j].base + first * size;
     }
     for (const Step& step : recipe->steps) {
-      if (step.kind != Step::Kind::Elements) continue;  // stores: all results are in their place
-      step.kernel(const_cast<void*>(pointers[step.to]), pointers[step.operands[0]],
-                  pointers[step.operands[1]], pointers[step.operands[2]], length, step.scalars);
+      if (step.kind == Step::Kind::Elements) {
+        step.kernel(const_cast<void*>(pointers[step.to]), pointers[step.operands[0]],
+                    pointers[step.operands[1]], pointers[step.operands[2]], length, step.scalars);
+      } else if (const Place& output = outputs[step.to]; output.store) {
+        output.store(output.base + first * output.item_size, 1, pointers[step.operands[0]], length);
+      }
     }
   }
 }
@@ -93,7 +116,7 @@ bool run_dense(const Program& program, Precision precision, std::span<const Prog
     return false;
   }
   for (const Tensor* output : outputs) {
-    if (!fits(*output, model, dtype)) return false;
+    if (!fits(*output, model)) return false;
   }
   Dense dense;
   dense.plan = &plan_of(program);
@@ -106,17 +129,18 @@ bool run_dense(const Program& program, Precision precision, std::span<const Prog
       numbers |= uint64_t{1} << i;
       continue;
     }
-    if (!fits(*tensor, model, dtype)) return false;
+    if (!fits(*tensor, model)) return false;
     for (size_t j = 0; j < outputs.size(); ++j) {
       bool shared = tensor->storage()->data() == outputs[j]->storage()->data();
       if (shared && dense.plan->last_use[v] > program.outputs[j]) return false;
     }
-    dense.inputs[dense.input_count++] = {v, tensor->data<char>()};
+    dense.inputs[dense.input_count++] = place_of(v, *tensor, precision, dtype);
   }
   dense.recipe = &recipe_of(program, precision, numbers, false);
   for (size_t j = 0; j < outputs.size(); ++j) {
     if (!dense.recipe->placeable[j]) return false;
-    dense.outputs[dense.output_count++] = {program.outputs[j], outputs[j]->data<char>()};
+    dense.outputs[dense.output_count++] =
+        place_of(program.outputs[j], *outputs[j], precision, dtype);
   }
   dense.count = model.numel();
   dense.size = precision == Precision::Float32 ? 4 : 8;

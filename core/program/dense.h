@@ -1,5 +1,5 @@
-// The usual case of the block machine: contiguous operands of one shape and the precision's own
-// type, and numbers. Nothing is gathered or converted, so there is little to set up.
+// The usual case of the block machine: contiguous tensors of one shape, and numbers. Nothing is
+// broadcast or gathered, so there is little to set up.
 #pragma once
 
 #include "program/program.h"

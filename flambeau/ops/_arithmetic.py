@@ -91,8 +91,14 @@ def abs(input: Number) -> Number:
     return scalar.abs(input)
 
 
-@elementwise(promotion="common", aliases=("sgn",))
+@elementwise(promotion="common")
 def sign(input: Number) -> Number:
+    """1 for positive elements, -1 for negative ones, 0 for 0."""
+    return scalar.sign(input)
+
+
+@elementwise(promotion="common")
+def sgn(input: Number) -> Number:
     """1 for positive elements, -1 for negative ones, 0 for 0."""
     return scalar.sign(input)
 
@@ -139,14 +145,26 @@ def clamp(input: Number, min: Number, max: Number) -> Number:
     return scalar.clamp_max(scalar.clamp_min(input, min), max)
 
 
-@elementwise(promotion="common", name="clamp", aliases=("clip", "clamp_min"))
-def _clamp_min(input: Number, min: Number) -> Number:
+@elementwise(promotion="common", name="clamp", aliases=("clip",), grad_name="ClampBackward1")
+def _clamp_below(input: Number, min: Number) -> Number:
     """max(input, min); the bound passes the gradient."""
     return scalar.clamp_min(input, min)
 
 
-@elementwise(promotion="common", name="clamp", aliases=("clip", "clamp_max"))
-def _clamp_max(input: Number, max: Number) -> Number:
+@elementwise(promotion="common", name="clamp", aliases=("clip",), grad_name="ClampBackward1")
+def _clamp_above(input: Number, max: Number) -> Number:
+    """min(input, max); the bound passes the gradient."""
+    return scalar.clamp_max(input, max)
+
+
+@elementwise(promotion="common")
+def clamp_min(input: Number, min: Number) -> Number:
+    """max(input, min); the bound passes the gradient."""
+    return scalar.clamp_min(input, min)
+
+
+@elementwise(promotion="common")
+def clamp_max(input: Number, max: Number) -> Number:
     """min(input, max); the bound passes the gradient."""
     return scalar.clamp_max(input, max)
 
@@ -171,7 +189,7 @@ def addcdiv(input: Number, tensor1: Number, tensor2: Number, *, value: Number = 
     return input + value * (tensor1 / tensor2)
 
 
-@elementwise(promotion="common", domain=(0.2, 3.0))
+@elementwise(domain=(0.2, 3.0))
 def copysign(input: Number, other: Number) -> Number:
     """The magnitude of input with the sign of other."""
     return scalar.copysign(input, other)
