@@ -35,6 +35,8 @@ class PointwiseNumbers {
   int next_ = 0;
 };
 
+void infer_pointwise(Call& call);
+void run_pointwise(Call& call);
 void pointwise_gradient(Gradient& gradient);
 Saved pointwise_saves(const Call& call, uint32_t needs);
 void delete_backward_plans(BackwardPlan* first);
