@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -259,3 +263,50 @@ def test_layer_norm_against_its_formula() -> None:
     wanted = fl.autograd.grad((plain * scale).sum(), (x, weight, bias))
     for g, w in zip(got, wanted, strict=True):
         assert fl.allclose(g, w, rtol=1e-4, atol=1e-4)
+
+
+WHOLE_OPERATOR = '''
+import flambeau as fl
+from flambeau import _core
+from flambeau.ops import registry
+from flambeau.ops._records import elementwise
+import test_elementwise as derived
+
+
+@elementwise()
+def triple(input):
+    """Three times input."""
+    return input * 3
+
+
+fl.triple = _core.functions["triple"]
+fl.triple_ = _core.functions["triple_"]
+x = fl.tensor([1.0, 2.0], requires_grad=True)
+assert fl.triple(x).tolist() == x.triple().tolist() == [3, 6]
+assert fl.triple(x).grad_fn.name() == "TripleBackward0"
+fl.triple(x).sum().backward()
+assert x.grad.tolist() == [3, 3]
+y = fl.ones(2)
+assert y.triple_() is y and y.tolist() == [3, 3]
+assert fl.triple(y, out=fl.empty(0)).tolist() == [9, 9]
+assert "Three times input." in fl.triple.__doc__
+record = registry["triple"][0]
+for name in dir(derived):  # the tests that run for every record run for this one
+    test = getattr(derived, name)
+    marks = getattr(test, "pytestmark", [])
+    if name.startswith("test_") and [m.args[0] for m in marks] == ["record"]:
+        test(record)
+        print(name)
+'''
+
+
+def test_one_formula_makes_a_whole_operator() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", WHOLE_OPERATOR],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parent)])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.split()) >= 5, done.stdout
