@@ -17,7 +17,8 @@ class SmallVector {
   static_assert(std::is_trivially_copyable_v<T>);
 
  public:
-  SmallVector() = default;
+  // Not defaulted: `T x{}` of anything that holds one would then clear the inline values first.
+  SmallVector() {}
   explicit SmallVector(int64_t size, T value = T{}) { resize(size, value); }
   SmallVector(std::initializer_list<T> values) { assign(values.begin(), values.end()); }
   SmallVector(std::span<const T> values) { assign(values.data(), values.data() + values.size()); }

@@ -44,6 +44,12 @@ void run_nonzero(Call& call) {
   for (int64_t i = 0; i < mask->numel() && rank; i += last) {
     for (int64_t j = 0; j < last; ++j) {
       if (!data[i + j]) continue;
+      if (rank == 2) {  // the usual case: an inlined copy
+        row[0] = position[0];
+        row[1] = j;
+        row += 2;
+        continue;
+      }
       position[rank - 1] = j;
       row = std::copy(position.begin(), position.end(), row);
     }

@@ -1,5 +1,5 @@
 // The folds of Note [Reduction tiles] in vector code. Long rows run over blocks with four vector
-// accumulators; columns run over up to 16 rows of 256 columns at a time.
+// accumulators; columns run over up to 16 rows of 512 columns at a time.
 #include "ops/reduction_kernels.h"
 
 namespace flambeau::FLAMBEAU_ISA {
@@ -7,7 +7,7 @@ namespace {
 
 constexpr int64_t kBlock = 512;         // elements of a converted block
 constexpr int64_t kDirectBlock = 4096;  // elements of a block read where it lies
-constexpr int64_t kColumns = 256;
+constexpr int64_t kColumns = 512;
 constexpr int64_t kRows = 16;
 
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -287,21 +287,26 @@ struct Locate {
   }
   static void columns(State* states, const A* const* rows, int64_t row_count, int64_t count,
                       int64_t first, double) {
-    A best[kColumns];
-    int32_t where[kColumns];
-    for (int64_t j = 0; j < count; ++j) {
-      best[j] = rows[0][j];
-      where[j] = 0;
-    }
-    for (int64_t i = 1; i < row_count; ++i) {
-      const A* x = rows[i];
-      for (int64_t j = 0; j < count; ++j) {
-        bool take = Order::better(x[j], best[j]) & (best[j] == best[j]);
-        best[j] = take ? x[j] : best[j];
-        where[j] = take ? static_cast<int32_t>(i) : where[j];
+    // Positions are kept in integers of the element's width, which masks select between.
+    using V = typename Lanes<A>::Vector;
+    using Places = decltype(V{} > V{});
+    constexpr int64_t kLanes = Lanes<A>::count;
+    int64_t j = 0;
+    for (; j + kLanes <= count; j += kLanes) {
+      V best = Lanes<A>::load(rows[0] + j);
+      Places where{}, here{};
+      for (int64_t i = 1; i < row_count; ++i) {
+        V x = Lanes<A>::load(rows[i] + j);
+        Places take = Order::better(x, best) & (best == best);
+        best = take ? x : best;
+        here += 1;
+        where = take ? here : where;
       }
+      for (int64_t k = 0; k < kLanes; ++k) merge(states[j + k], {best[k], first + where[k]});
     }
-    for (int64_t j = 0; j < count; ++j) merge(states[j], {best[j], first + where[j]});
+    for (; j < count; ++j) {
+      for (int64_t i = 0; i < row_count; ++i) merge(states[j], {rows[i][j], first + i});
+    }
   }
 };
 

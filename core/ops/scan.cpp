@@ -56,6 +56,15 @@ void run_scan(Call& call, Combine combine, double start) {
     const T* from = x->data<T>();
     T* to = call.output().data<T>();
     for_each_strip(*x, dim, length, [&](int64_t first, int64_t step, int64_t width) {
+      if (width == 1) {
+        A running = static_cast<A>(start);
+        for (int64_t k = 0; k < length; ++k) {
+          int64_t at = first + (backward ? length - 1 - k : k) * step;
+          running = static_cast<A>(combine(running, convert<A>(from[at])));
+          to[at] = convert<T>(running);
+        }
+        return;
+      }
       A running[256];
       std::fill(running, running + width, static_cast<A>(start));
       for (int64_t k = 0; k < length; ++k) {

@@ -8,26 +8,58 @@
 namespace flambeau {
 namespace {
 
-constexpr int kDigit = 11;
-constexpr int64_t kRadixCount = 1024;  // below, comparing is faster
+constexpr int64_t kRadixCount = 128;  // below, comparing is faster
+constexpr int64_t kLongCount = 1 << 14;
 
 // Least significant digit first, over bits [low, 64) of key(item); digits that are all equal are
-// skipped.
-template <class Item, class Key>
+// skipped. All digits are counted in one pass.
+template <int digit_bits, class Item, class Key>
 void radix_sort(Item* items, Item* scratch, int64_t count, int low, Key key) {
-  constexpr int64_t kBuckets = 1 << kDigit;
+  constexpr int64_t kBuckets = 1 << digit_bits;
+  constexpr int kMaxDigits = (64 + digit_bits - 1) / digit_bits;
+  int64_t starts[kMaxDigits][kBuckets] = {};
+  int digits = (64 - low + digit_bits - 1) / digit_bits;
+  for (int64_t i = 0; i < count; ++i) {
+    uint64_t bits = key(items[i]) >> low;
+    for (int d = 0; d < digits; ++d) ++starts[d][bits >> d * digit_bits & (kBuckets - 1)];
+  }
   Item *from = items, *to = scratch;
-  for (int shift = low; shift < 64; shift += kDigit) {
-    int64_t starts[kBuckets] = {};
+  for (int d = 0; d < digits; ++d) {
+    int shift = low + d * digit_bits;
     auto digit = [&](const Item& item) { return key(item) >> shift & (kBuckets - 1); };
-    for (int64_t i = 0; i < count; ++i) ++starts[digit(from[i])];
-    if (starts[digit(from[0])] == count) continue;
+    int64_t* place = starts[d];
+    if (place[digit(from[0])] == count) continue;
     int64_t sum = 0;
-    for (int64_t& start : starts) sum += std::exchange(start, sum);
-    for (int64_t i = 0; i < count; ++i) to[starts[digit(from[i])]++] = from[i];
+    for (int64_t bucket = 0; bucket < kBuckets; ++bucket) sum += std::exchange(place[bucket], sum);
+    for (int64_t i = 0; i < count; ++i) to[place[digit(from[i])]++] = from[i];
     std::swap(from, to);
   }
   if (from != items) std::copy(from, from + count, items);
+}
+
+template <class Item, class Key>
+void sort_by_key(Item* items, Item* scratch, int64_t count, int low, Key key) {
+  if (count < (low ? kRadixCount : 4 * kRadixCount)) {
+    std::sort(items, items + count);
+  } else if (count < kLongCount) {
+    radix_sort<8>(items, scratch, count, low, key);
+  } else {
+    radix_sort<11>(items, scratch, count, low, key);
+  }
+}
+
+// The `count` smallest items in order, at the front. A heap of the best so far beats selection
+// while it is small: most items lose against its top.
+template <class Items>
+void select_smallest(Items& items, int64_t count) {
+  auto middle = items.begin() + count;
+  if (count == 0) return;
+  if (count * 8 <= static_cast<int64_t>(items.size())) {
+    std::partial_sort(items.begin(), middle, items.end());
+    return;
+  }
+  if (middle != items.end()) std::nth_element(items.begin(), middle - 1, items.end());
+  std::sort(items.begin(), middle);
 }
 
 // Attributes of everything here: ints[0] is the dimension, flag what picked_gradient expects.
@@ -105,10 +137,7 @@ void run_topk(Call& call) {
   Picked picked(*x, dim, k);
   visit_dtype(x->dtype(), [&]<class T>() {
     for_each_line<T>(lines, ints[1], [&](const T* values, auto& items, auto&, int64_t line) {
-      if (k > 0 && k < lines.length) {
-        std::nth_element(items.begin(), items.begin() + (k - 1), items.end());
-      }
-      std::sort(items.begin(), items.begin() + k);
+      select_smallest(items, k);
       picked.take<T>(values, items.data(), line, k);
     });
   });
@@ -160,18 +189,10 @@ const char* const kPicked[] = {"values", "indices"};
 }  // namespace
 
 void sort_items(uint64_t* items, uint64_t* scratch, int64_t count) {
-  if (count < kRadixCount) {
-    std::sort(items, items + count);
-  } else {
-    radix_sort(items, scratch, count, 32, [](uint64_t item) { return item; });
-  }
+  sort_by_key(items, scratch, count, 32, [](uint64_t item) { return item; });
 }
 void sort_items(WideItem* items, WideItem* scratch, int64_t count) {
-  if (count < 4 * kRadixCount) {
-    std::sort(items, items + count);
-  } else {
-    radix_sort(items, scratch, count, 0, [](const WideItem& item) { return item.key; });
-  }
+  sort_by_key(items, scratch, count, 0, [](const WideItem& item) { return item.key; });
 }
 
 // The order of dimensions in which `from` stands at place `to`.

@@ -66,28 +66,28 @@ Groups group_slices(const T* values, int64_t count, int64_t width, bool sorted) 
   return groups;
 }
 
-TensorRef to_tensor(const std::vector<int64_t>& values) {
-  TensorRef result = Tensor::empty({static_cast<int64_t>(values.size())}, DType::Int64);
-  std::copy(values.begin(), values.end(), result->data<int64_t>());
-  return result;
-}
-
 struct Found {
   TensorRef first;    // position of each group's first member
-  TensorRef inverse;  // group of each element
+  TensorRef inverse;  // group of each element, if asked for
   TensorRef counts;
 };
 
-Found describe(const Groups& groups) {
-  std::vector<int64_t> first, counts, inverse(groups.order.size());
-  int64_t begin = 0;
-  for (int64_t end : groups.ends) {
-    int64_t group = first.size();
-    first.push_back(groups.order[begin]);
-    counts.push_back(end - begin);
-    for (; begin < end; ++begin) inverse[groups.order[begin]] = group;
+Found describe(const Groups& groups, bool return_inverse) {
+  int64_t begin = 0, group = 0, count = groups.ends.size();
+  TensorRef first = Tensor::empty({count}, DType::Int64),
+            counts = Tensor::empty({count}, DType::Int64);
+  TensorRef inverse;
+  if (return_inverse) {
+    inverse = Tensor::empty({static_cast<int64_t>(groups.order.size())}, DType::Int64);
   }
-  return {to_tensor(first), to_tensor(inverse), to_tensor(counts)};
+  for (int64_t end : groups.ends) {
+    first->data<int64_t>()[group] = groups.order[begin];
+    counts->data<int64_t>()[group] = end - begin;
+    for (; inverse && begin < end; ++begin) inverse->data<int64_t>()[groups.order[begin]] = group;
+    begin = end;
+    ++group;
+  }
+  return {first, inverse, counts};
 }
 
 Result unique_of(const char* op, const TensorRef& input, bool sorted, bool return_inverse,
@@ -102,16 +102,16 @@ Result unique_of(const char* op, const TensorRef& input, bool sorted, bool retur
     require(count == 0 || width > 0, op, ": there is a zero-length dimension beside the one that ",
             "is searched, shape ", input->shape());
     visit_dtype(x->dtype(), [&]<class T>() {
-      found = describe(group_slices(x->data<T>(), count, width, sorted));
+      found = describe(group_slices(x->data<T>(), count, width, sorted), return_inverse);
     });
     values = index_select(input, d, found.first);
   } else {
     TensorRef x = reshape(contiguous(input), {-1});
     visit_dtype(x->dtype(), [&]<class T>() {
-      found = describe(group_elements(x->data<T>(), x->numel(), sorted));
+      found = describe(group_elements(x->data<T>(), x->numel(), sorted), return_inverse);
     });
     values = index_select(x, 0, found.first);
-    found.inverse = reshape(found.inverse, input->shape());
+    if (return_inverse) found.inverse = reshape(found.inverse, input->shape());
   }
   if (!return_inverse && !return_counts) return values;
   TensorList results{values};
