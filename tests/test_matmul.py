@@ -84,8 +84,8 @@ SHAPES = [
 def test_matmul_broadcasts(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
     a, b = (normal(*shape) for shape in shapes)
     x, y = flambeau.from_numpy(a), flambeau.from_numpy(b)
-    np.testing.assert_allclose(np.asarray((x @ y).tolist()), a @ b, atol=1e-13)
-    assert (x @ y).shape == (a @ b).shape
+    assert tuple((x @ y).shape) == (a @ b).shape
+    np.testing.assert_allclose(np.asarray((x @ y).tolist()).reshape((a @ b).shape), a @ b, 1e-9)
     if a.size and b.size:
         x.requires_grad_()
         y.requires_grad_()
