@@ -97,7 +97,11 @@ Result unique_of(const char* op, const TensorRef& input, bool sorted, bool retur
   Found found;
   if (dim) {
     int64_t d = wrap_dimension(*dim, input->dim(), op);
-    TensorRef x = input->dim() ? contiguous(transpose(input, 0, d)) : reshape(input, {1});
+    Dims order{d};  // slices are compared in the order of the other dimensions
+    for (int64_t e = 0; e < input->dim(); ++e) {
+      if (e != d) order.push_back(e);
+    }
+    TensorRef x = input->dim() ? contiguous(permute(input, order)) : reshape(input, {1});
     int64_t count = x->size(0), width = count ? x->numel() / count : 0;
     require(count == 0 || width > 0, op, ": there is a zero-length dimension beside the one that ",
             "is searched, shape ", input->shape());
