@@ -14,10 +14,10 @@ class AutogradMeta {
   static void operator delete(void* pointer, size_t bytes) { deallocate(pointer, bytes); }
 
   TensorRef grad;
-  Ref<Node> grad_fn;                      // null: a leaf (or a view whose grad_fn is out of date)
-  int32_t output = 0;                     // which output of grad_fn
-  uint32_t view_version = 0;              // the storage's version that grad_fn of a view belongs to
-  TensorRef base;                         // of a view: the tensor that owns the memory
+  Ref<Node> grad_fn;                // null: a leaf (or a view whose grad_fn is out of date)
+  int32_t output = 0;               // which output of grad_fn
+  uint32_t view_version = 0;        // the storage's version that grad_fn of a view belongs to
+  TensorRef base;                   // of a view: the tensor that owns the memory
   Ref<AccumulateGrad> accumulator;  // of a leaf that was used
   std::vector<Ref<Hook>> leaf_hooks;
   std::vector<Ref<Hook>> accumulated_hooks;  // after .grad was updated
