@@ -251,6 +251,13 @@ def test_exception_of_a_worker(error: Exception, raised: type) -> None:
     assert [b.item() for b in iterator] == [3, 4]
 
 
+@pytest.mark.parametrize("num_workers", WORKERS)
+def test_stop_iteration_of_an_indexed_dataset_is_no_end(num_workers: int) -> None:
+    dataset = Calls(lambda index: next(iter([])) if index == 2 else index)
+    with pytest.raises(RuntimeError, match=r"Calls raised StopIteration for \[2\]"):
+        list(DataLoader(dataset, num_workers=num_workers))
+
+
 def test_batch_that_cannot_be_sent() -> None:
     with pytest.raises(Exception, match=r"[Pp]ickle"):
         next(iter(DataLoader(Calls(lambda i: lambda: i), batch_size=None, num_workers=1)))

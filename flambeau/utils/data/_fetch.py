@@ -35,13 +35,22 @@ def batch_reader(
             return _stream_batches(dataset, collate_fn, drop_last)
         stream = iter(dataset)
         return lambda _: collate_fn(next(stream))
-    if not joins:
-        return lambda index: collate_fn(dataset[index])
-    if collate_fn is default_collate:
+    if collate_fn is default_collate and joins:
         whole = _whole_batches(dataset)
         if whole is not None:
             return whole
-    return lambda indices: collate_fn(samples_at(dataset, indices))
+
+    def read(indices: Any) -> Any:
+        try:
+            return collate_fn(samples_at(dataset, indices) if joins else dataset[indices])
+        except StopIteration as error:
+            # It would look like the end of the data.
+            raise RuntimeError(
+                f"DataLoader: {type(dataset).__name__} raised StopIteration for {indices}; "
+                "an indexed dataset raises IndexError"
+            ) from error
+
+    return read
 
 
 def _stream_batches(dataset: Any, collate_fn: Callable[[Any], Any], drop_last: bool) -> Reader:
