@@ -237,7 +237,7 @@ bool prefers_compact(const ShiftedView& view, const ViewPhase& phase, int64_t pa
   double rows = static_cast<double>(phase.count[0] * phase.count[1]);
   double wanted = rows * static_cast<double>(phase.count[2]);
   double waste = static_cast<double>(view.image_pitch()) / wanted - 1;
-  double run_vectors = static_cast<double>(phase.count[2] + 15) / 16;
+  double run_vectors = static_cast<double>((phase.count[2] + 15) / 16);
   return waste * 4 * static_cast<double>(panels) * wanted / 16 > 2 * run_vectors * rows;
 }
 
@@ -256,23 +256,24 @@ static void fill_plane(const ShiftedView& view, const T* x, const int64_t plane[
                                                         : axis[1].length * axis[2].length);
   }
   auto gather = convolution_kernels<T>().gather;
-  int64_t slices = count[1] > 0 && count[2] > 0 ? images * count[0] : 0;
-  auto position = [&](int64_t slice) {
-    int64_t row = slice / count[0] * axis[0].pitch + begin[0] + slice % count[0];
-    return (row * axis[1].pitch + begin[1]) * axis[2].pitch + begin[2];
-  };
-  // What a store of zeros writes too much; the plane has more slack than that.
+  if (count[1] == 0 || count[2] == 0) count[0] = 0;
+  // A store of zeros writes up to a line too much; the plane has more slack than that.
   int64_t end = view.plane_size - 64 / static_cast<int64_t>(sizeof(T));
-  int64_t at = slices > 0 ? position(0) : view.plane_size;
-  std::fill(to, to + at, T(0));
+  int64_t slice_pitch = axis[1].pitch * axis[2].pitch;
+  int64_t at = begin[0] * slice_pitch + begin[1] * axis[2].pitch + begin[2];
+  std::fill(to, to + (count[0] == 0 ? view.plane_size : at), T(0));
   int64_t last_row = (count[1] - 1) * axis[2].pitch + count[2];
-  for (int64_t slice = 0; slice < slices; ++slice) {
-    const T* from = x + slice / count[0] * image_stride +
-                    slice % count[0] * axis[0].stride * axis[1].length * axis[2].length;
-    int64_t next = slice + 1 < slices ? position(slice + 1) : end;
-    gather(to + at, axis[2].pitch, from, axis[1].stride * axis[2].length, count[1], count[2],
-           axis[2].stride, next - at - last_row);
-    at = next;
+  for (int64_t image = 0; image < images; ++image, x += image_stride) {
+    const T* from = x;
+    for (int64_t i0 = 0; i0 < count[0]; ++i0) {
+      bool more = i0 + 1 < count[0];
+      int64_t next = at + (more ? 1 : axis[0].pitch - count[0] + 1) * slice_pitch;
+      if (!more && image + 1 == images) next = end;
+      gather(to + at, axis[2].pitch, from, axis[1].stride * axis[2].length, count[1], count[2],
+             axis[2].stride, next - at - last_row);
+      from += axis[0].stride * axis[1].length * axis[2].length;
+      at = next;
+    }
   }
 }
 

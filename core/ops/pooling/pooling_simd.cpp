@@ -42,6 +42,11 @@ inline Vector<T, Bytes> load_even(const T* from, std::integer_sequence<int, Lane
                                  (2 * Lane < lanes ? 2 * Lane : 2 * Lane + 1)...);
 }
 
+template <class T, int Bytes, int... Lane>
+inline Vector<T, Bytes> count_up(std::integer_sequence<int, Lane...>) {
+  return Vector<T, Bytes>{Lane...};
+}
+
 template <class T, int Bytes>
 inline Vector<T, Bytes> load_strided(const T* from, int64_t stride) {
   constexpr int lanes = Bytes / sizeof(T);
@@ -120,8 +125,8 @@ struct Max {
     constexpr int lanes = Bytes / sizeof(T);
     const PoolAxis& axis = rows.geometry.axis[2];
     int64_t column = o * axis.stride - axis.padding;
-    Vector<Index, Bytes> lane;
-    for (int i = 0; i < lanes; ++i) lane[i] = static_cast<Index>(i * axis.stride);
+    Vector<Index, Bytes> lane = count_up<Index, Bytes>(std::make_integer_sequence<int, lanes>()) *
+                                static_cast<Index>(axis.stride);
     Vector<T, Bytes> best = {};
     Vector<Index, Bytes> where = {};
     bool first = true;
@@ -137,7 +142,8 @@ struct Max {
       }
     });
     store<T, Bytes>(out + at, best);
-    for (int i = 0; i < lanes; ++i) indices[at + i] = where[i];
+    using Positions = Vector<int64_t, lanes * 8>;
+    store<int64_t, lanes * 8>(indices + at, __builtin_convertvector(where, Positions));
   }
 
   inline void one(const Rows& rows, const Window& columns, const T* plane, int64_t at) const {
