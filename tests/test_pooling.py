@@ -190,6 +190,7 @@ def test_names_of_the_gradients() -> None:
     assert torch.max_pool3d(x, 2).grad_fn.name() == "MaxPool3DWithIndicesBackward0"
     assert torch.max_pool2d(x[0], 2).grad_fn.name() == "MaxPool2DWithIndicesBackward0"
     assert torch.avg_pool2d(x[0], 2).grad_fn.name() == "AvgPool2DBackward0"
+    assert torch.adaptive_avg_pool2d(x[0], 1).grad_fn.name() == "MeanBackward1"
     assert torch.adaptive_avg_pool2d(x[0], 3).grad_fn.name() == "AdaptiveAvgPool2DBackward0"
 
 

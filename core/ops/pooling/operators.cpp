@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ops/pooling/pooling.h"
+#include "ops/reduction.h"
 #include "ops/views.h"
 
 namespace flambeau {
@@ -180,6 +181,11 @@ template <int Axes>
 TensorRef adaptive_avg_pool(const TensorRef& input, const Dims& output_size) {
   Dims shape;
   Pool pool = adaptive_pool(text("adaptive_avg_pool", Axes, "d"), Axes, *input, output_size, shape);
+  if (std::all_of(shape.begin(), shape.end(), [](int64_t length) { return length == 1; })) {
+    Dims dims;
+    for (int64_t i = 0; i < Axes; ++i) dims.push_back(input->dim() - Axes + i);
+    return mean(input, dims, true);
+  }
   return pool_average(pool, input, shape, true, 0);
 }
 
