@@ -206,7 +206,7 @@ struct Plan {
   void cut() {
     int64_t length = std::max<int64_t>(folds * along.length, 1);
     bool columns = across.stride == 1 && along.stride != 1;
-    block = std::clamp<int64_t>(kTileElements / length, columns ? 256 : 1, kTileOutputs);
+    block = std::clamp<int64_t>(kTileElements / length, columns ? kTileOutputs : 1, kTileOutputs);
     blocks = (across.length + block - 1) / block;
     units = folds == 1 ? along.length : folds;
     int64_t tiles = outer * blocks;

@@ -117,10 +117,15 @@ struct Accumulate {
   static void row(State& state, const A* x, int64_t count, int64_t, double) {
     int64_t whole = count / L::count * L::count;
     A result = whole ? vectors(x, whole) : static_cast<A>(Combine::identity);
-    A tail = static_cast<A>(Combine::identity);
-    for (int64_t i = whole; i < count; ++i) {
-      tail = Combine::apply(tail, Map::template apply<A>(x[i]));
+    // Two chains: short rows wait for additions, not for memory.
+    A even = static_cast<A>(Combine::identity), odd = even;
+    int64_t i = whole;
+    for (; i + 2 <= count; i += 2) {
+      even = Combine::apply(even, Map::template apply<A>(x[i]));
+      odd = Combine::apply(odd, Map::template apply<A>(x[i + 1]));
     }
+    if (i < count) even = Combine::apply(even, Map::template apply<A>(x[i]));
+    A tail = Combine::apply(even, odd);
     state = Combine::apply(state, static_cast<State>(Combine::apply(result, tail)));
   }
   static void columns(State* states, const A* const* rows, int64_t row_count, int64_t count,
@@ -274,6 +279,16 @@ struct Locate {
     if (state.index < 0 || (!settled && Order::better(other.value, state.value))) state = other;
   }
   static void row(State& state, const A* x, int64_t count, int64_t first, double) {
+    if (count < Lanes<A>::count) {  // without branches: where the best comes is anybody's guess
+      State found{x[0], first};
+      for (int64_t i = 1; i < count; ++i) {
+        bool take = Order::better(x[i], found.value) & (found.value == found.value);
+        found.value = take ? x[i] : found.value;
+        found.index = take ? first + i : found.index;
+      }
+      merge(state, found);
+      return;
+    }
     A best = Values::of_row(Order::template worst<A>(), x, count);
     bool settled = state.value != state.value;
     if (state.index >= 0 && (settled || !Order::better(best, state.value))) return;
@@ -415,10 +430,10 @@ void fold_columns(typename Op::State* states, const Tile& tile) {
   using A = typename Op::Element;
   alignas(64) A buffer[kRows * kColumns];
   const A* rows[kRows];
-  for (int64_t j = 0; j < tile.outputs; j += kColumns) {
-    int64_t count = smaller(kColumns, tile.outputs - j);
-    for (int64_t i = 0; i < tile.length; i += kRows) {
-      int64_t row_count = smaller(kRows, tile.length - i);
+  for (int64_t i = 0; i < tile.length; i += kRows) {  // outside: rows are read from end to end
+    int64_t row_count = smaller(kRows, tile.length - i);
+    for (int64_t j = 0; j < tile.outputs; j += kColumns) {
+      int64_t count = smaller(kColumns, tile.outputs - j);
       for (int64_t k = 0; k < row_count; ++k) {
         const char* source = tile.data + (j + (i + k) * tile.length_stride) * tile.item_size;
         rows[k] = reinterpret_cast<const A*>(source);
