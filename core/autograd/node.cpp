@@ -13,7 +13,12 @@ namespace flambeau {
 static std::atomic<uint64_t> sequence_counter{0};
 
 Node::Node() : sequence(sequence_counter.fetch_add(1, std::memory_order_relaxed)) {
-  if (!mode.without_gil) place = places.here();
+  if (!mode.without_gil) {
+    place = places.here();
+  } else if (pending_place.code) {
+    place.code = std::exchange(pending_place.code, nullptr);
+    place.offset = pending_place.offset;
+  }
 }
 
 void Node::destroy(Node* node) {

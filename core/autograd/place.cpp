@@ -7,6 +7,7 @@
 namespace flambeau {
 
 Places places;
+thread_local PendingPlace pending_place;
 
 Place::~Place() {
   if (code) places.release(code);

@@ -34,6 +34,13 @@ struct Places {
 };
 extern Places places;
 
+// Where the operator was called that computes without Python's lock now; its node takes it.
+struct PendingPlace {
+  void* code = nullptr;
+  int32_t offset = -1;
+};
+extern thread_local PendingPlace pending_place;
+
 // Remembers where a storage is being written in place, just before (the most recent writes only).
 void note_write(const Storage& storage);
 // "train.py:12, in step", or "" when it is no longer known.

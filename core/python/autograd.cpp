@@ -503,6 +503,21 @@ void rename_grad_fn(nb::handle self, const std::string& name) {
 
 }  // namespace
 
+LongWork::LongWork(int64_t elements) {
+  constexpr int64_t kLong = 65536;
+  if (elements < kLong) return;
+  Place place = here();
+  pending_place.code = std::exchange(place.code, nullptr);
+  pending_place.offset = place.offset;
+  without_.emplace();
+}
+
+LongWork::~LongWork() {
+  if (!without_) return;
+  without_.reset();
+  Py_XDECREF(static_cast<PyObject*>(std::exchange(pending_place.code, nullptr)));
+}
+
 int visit_hooks(const Tensor& tensor, visitproc visit, void* arg) {
   AutogradMeta* meta = tensor.autograd();
   if (!meta) return 0;

@@ -94,6 +94,16 @@ class WithGil {
   PyGILState_STATE state_;
 };
 
+// Lets go of Python's lock for operators on large tensors; small ones are over too soon.
+class LongWork {
+ public:
+  explicit LongWork(int64_t elements);
+  ~LongWork();
+
+ private:
+  std::optional<WithoutGil> without_;
+};
+
 // Tensors.
 inline bool is_tensor(PyObject* object) {
   return Py_TYPE(object) == tensor_type || PyObject_TypeCheck(object, tensor_type);

@@ -322,7 +322,16 @@ PyObject* call_pointwise(OperatorObject& op, const Overload& overload, PyObject*
     pointwise_out(pointwise_op, all, unwrap(out));
     return Py_NewRef(out);
   }
-  return wrap(pointwise(pointwise_op, all));
+  int64_t elements = 0;
+  for (const Operand& operand : all) {
+    if (operand.tensor) elements = std::max(elements, operand.tensor->numel());
+  }
+  TensorRef result;
+  {
+    LongWork work(elements);
+    result = pointwise(pointwise_op, all);
+  }
+  return wrap(std::move(result));
 }
 
 void write_out(const OperatorObject& op, PyObject* out, const TensorRef& value) {
@@ -415,7 +424,15 @@ PyObject* call_function(OperatorObject& op, const Overload& overload, PyObject**
     }
     return finish_in_place(slots[0], target, result);
   }
-  Result result = overload.op->call(arguments.data());
+  int64_t elements = 0;
+  for (size_t i = 0; i < count; ++i) {
+    if (arguments[i].tensor) elements = std::max(elements, arguments[i].tensor->numel());
+  }
+  Result result;
+  {
+    LongWork work(elements);
+    result = overload.op->call(arguments.data());
+  }
   if (!out) return wrap_result(std::move(result));
   write_outs(op, out, result);
   return Py_NewRef(out);

@@ -100,7 +100,14 @@ PyObject* hot_binary(PyObject* a, PyObject* b) {
   static const Pointwise& op = pointwise_of(instruction);
   bool left = is_tensor(a), right = is_tensor(b);
   return guarded([&]() -> PyObject* {
-    if (left && right) return wrap(binary(op, unwrap(a), unwrap(b)));
+    if (left && right) {
+      TensorRef result, x = unwrap(a), y = unwrap(b);
+      {
+        LongWork work(std::max(x->numel(), y->numel()));
+        result = binary(op, x, y);
+      }
+      return wrap(std::move(result));
+    }
     Scalar number;
     PyObject* other = left ? b : a;
     if (as_scalar(other, number)) {
