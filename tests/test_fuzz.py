@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -63,8 +65,23 @@ OPERATORS = dict(_core.functions) | {"functional." + n: f for n, f in _core.func
 OPERATORS |= {"Tensor." + n: f for n, f in vars(torch.Tensor).items() if type(f) is type(torch.exp)}
 
 
+@pytest.fixture(autouse=True, scope="module")
+def limited_memory() -> Iterator[None]:
+    """Whatever asks for too much gets an error instead of the machine's last page."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (16 << 30, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, before)
+
+
 @pytest.mark.parametrize("name", sorted(OPERATORS))
-@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=15,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
 @given(data=st.data())
 def test_no_argument_crashes(name: str, data: Any) -> None:
     arguments = data.draw(st.lists(anything, max_size=5))

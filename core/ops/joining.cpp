@@ -119,6 +119,9 @@ TensorList tensor_split(const TensorRef& input, int64_t sections, int64_t dim) {
   int64_t d = wrap_dimension(dim, input->dim(), "tensor_split");
   require(sections > 0, "tensor_split: number of sections must be larger than 0, got ", sections);
   int64_t length = input->size(d);
+  constexpr int64_t kMostSections = 1 << 24;  // each is a tensor, empty ones too
+  require(sections <= kMostSections, "tensor_split: at most ", kMostSections, " sections, got ",
+          sections);
   Dims sizes;
   for (int64_t i = 0; i < sections; ++i) {
     sizes.push_back(length / sections + (i < length % sections));
