@@ -473,18 +473,6 @@ nb::object unpack_saved(SavedTensors& saved) {
   return nb::tuple(list);
 }
 
-template <class Function, class... Arguments>
-auto translated(Function function, Arguments&&... arguments) {
-  try {
-    return function(std::forward<Arguments>(arguments)...);
-  } catch (const nb::python_error&) {
-    throw;
-  } catch (...) {
-    translate_exception();
-    throw nb::python_error();
-  }
-}
-
 void bind_modes(nb::module_& module) {
   module.def("is_grad_enabled", [] { return mode.grad; });
   module.def("is_inference_mode_enabled", [] { return mode.inference; });

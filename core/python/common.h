@@ -42,6 +42,17 @@ auto guarded(Function&& function) noexcept -> decltype(function()) {
   }
 }
 
+// nanobind reports its own exceptions only: ours are set in the interpreter first.
+template <class Function, class... Arguments>
+auto translated(Function&& function, Arguments&&... arguments) {
+  try {
+    return function(std::forward<Arguments>(arguments)...);
+  } catch (...) {
+    translate_exception();
+    throw nanobind::python_error();
+  }
+}
+
 // An owned reference.
 class Owned {
  public:

@@ -22,17 +22,6 @@ Generator& generator_in(const GeneratorObject& object) { return *object.generato
 
 GeneratorObject fresh_generator() { return {Ref<Generator>::adopt(new Generator)}; }
 
-// nanobind passes on its own exceptions only.
-template <class Function>
-auto translated(Function&& function) {
-  try {
-    return function();
-  } catch (...) {
-    translate_exception();
-    throw nb::python_error();
-  }
-}
-
 // Any integer of 64 bits, signed or not; negative ones wrap.
 uint64_t seed_from(nb::handle object) {
   if (!PyLong_Check(object.ptr())) {

@@ -42,19 +42,6 @@ Device make_device(const std::string& name, nb::object index) {
   return device;
 }
 
-// nanobind's constructors report errors through C++ exceptions of its own.
-template <class Function>
-auto translated(Function&& function) {
-  try {
-    return function();
-  } catch (const nb::python_error&) {
-    throw;
-  } catch (...) {
-    translate_exception();
-    throw nb::python_error();
-  }
-}
-
 void bind_dtypes(nb::module_& module) {
   nb::class_<DTypeObject> type(module, "dtype", "The type of a tensor's elements.");
   dtype_type = type;
