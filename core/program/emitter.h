@@ -1,0 +1,62 @@
+// Programs as machine code: the fast executor of what machine.cpp runs on any processor.
+//
+// ProgramRun is for callers that run one program on the same shapes again and again (a compiled
+// graph): everything that depends on shapes, strides and types is decided when it is made. It
+// runs machine code where there is some for the program, and the block machine otherwise; its
+// caller need not know which.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/cpu.h"
+#include "program/program.h"
+
+namespace flambeau {
+
+// What a run reads or writes, without its address.
+struct ProgramOperand {
+  static ProgramOperand number() { return {}; }
+  static ProgramOperand of(const Tensor& tensor) {
+    return {true, tensor.dtype(), tensor.shape(), tensor.strides()};
+  }
+  bool is_tensor = false;  // false: a number, given anew for every run
+  DType dtype = DType::Float32;
+  Dims shape, strides;  // strides in elements
+};
+
+// What to do about machine code; Never: only the block machine.
+enum class EmitterUse : uint8_t { Never, WhenWorthwhile, Always };
+// FLAMBEAU_EMITTER=0 and =always in the environment ask for Never and Always.
+EmitterUse emitter_use();
+
+class EmittedKernel;
+
+class ProgramRun {
+ public:
+  // One operand for every input and output of the program; the rules are those of run_program. An
+  // output may be exactly the memory of an input of the same shape and type (in place), and must
+  // not overlap an input otherwise.
+  ProgramRun(ProgramRef program, Precision precision, std::span<const ProgramOperand> inputs,
+             std::span<const ProgramOperand> outputs,
+             InstructionSet instruction_set = flambeau::instruction_set());
+  ~ProgramRun();
+  ProgramRun(ProgramRun&&) noexcept;
+
+  // Addresses of the first elements of the tensor inputs and of the outputs, and the values of
+  // the number inputs, each in order. Allocates nothing when there is machine code. Several
+  // threads may call it at once.
+  void run(std::span<void* const> inputs, std::span<const Scalar> numbers,
+           std::span<void* const> outputs) const;
+
+  // Whether there is machine code for it.
+  bool emitted() const;
+  // The machine code as text, one instruction per line; empty if there is none.
+  std::string listing() const;
+
+ private:
+  struct Prepared;
+  std::unique_ptr<Prepared> prepared_;
+};
+
+}  // namespace flambeau
