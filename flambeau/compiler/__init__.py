@@ -1,0 +1,1 @@
+"""Compile: a function of tensors recorded once, optimised and replayed without Python."""
