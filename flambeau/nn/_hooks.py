@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import flambeau as fl
 from flambeau import Tensor
 
+from ._members import count_change
+
 if TYPE_CHECKING:
     from .modules.module import Module
 
@@ -55,6 +57,7 @@ class RemovableHandle:
         """Take the hook away; a second call does nothing."""
         if self._entry in self._entries:
             self._entries.remove(self._entry)
+            count_change()
 
     def __enter__(self) -> RemovableHandle:
         return self
@@ -71,6 +74,7 @@ class Hooked:
     def _add_hook(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
         entry = HookEntry(hook)
         self._hooks.insert(0 if prepend else len(self._hooks), entry)
+        count_change()
         return RemovableHandle(self._hooks, entry)
 
     def _hooks_of(self, kind: str) -> list[Hook]:

@@ -4,6 +4,11 @@ Note [Members live in the instance]
 A member is an ordinary attribute in the instance's `__dict__`, so `self.weight` costs no more
 than any Python attribute. `_kinds` says which names are members, of which kind, in the order
 of registration. `_parameters`, `_buffers` and `_modules` are views over the two.
+
+Note [Versions of modules]
+Every change of an attribute, member or hook of any module counts one number up. Who has looked at
+modules before need not look again while `version()` is the same. Changes inside a value (an
+element of a list, a tensor's contents) are not seen.
 """
 
 from __future__ import annotations
@@ -23,6 +28,21 @@ BUFFER = "buffer"
 TRANSIENT_BUFFER = "transient buffer"  # a buffer that state_dict() leaves out
 MODULE = "module"
 BUFFERS = (BUFFER, TRANSIENT_BUFFER)
+
+
+_ABSENT = object()
+_version = 0
+
+
+def version() -> int:
+    """Differs after every structural change of any module (Note [Versions of modules])."""
+    return _version
+
+
+def count_change() -> None:
+    """Say that a module has changed."""
+    global _version
+    _version += 1
 
 
 class MemberView(MutableMapping[str, Any]):
@@ -105,8 +125,10 @@ class Members:
             kinds.pop(name, None)
             kinds[name] = kind
         self.__dict__[name] = value
+        count_change()
 
     def _forget(self, name: str) -> None:
+        count_change()
         del self._kinds[name]
         del self.__dict__[name]
 
@@ -167,6 +189,8 @@ class Members:
         if isinstance(value, (Parameter, Members, Buffer)):
             self._assign_member(name, value)
             return
+        if self.__dict__.get(name, _ABSENT) is not value:  # train() sets what is mostly set
+            count_change()
         kinds = self.__dict__.get("_kinds")
         if kinds is None or name not in kinds:
             object.__setattr__(self, name, value)
@@ -207,8 +231,10 @@ class Members:
             return
         self._kinds.pop(name, None)
         self.__dict__.pop(name, None)
+        count_change()
 
     def __delattr__(self, name: str) -> None:
+        count_change()
         object.__delattr__(self, name)
         self._kinds.pop(name, None)
 

@@ -7,17 +7,9 @@ from typing import Any
 
 from flambeau import Tensor
 
-from ._update import fma, fused_update, gradient_to_follow, maximum, sqrt
-from .optimizer import (
-    Group,
-    Optimizer,
-    as_number,
-    check_betas,
-    check_lr,
-    decay_settings,
-    require,
-    zeros_like,
-)
+from ._settings import as_number, checked, decay_settings
+from ._update import fma, gradient_to_follow, maximum, sqrt
+from .optimizer import Batch, Group, Numbers, Optimizer, zeros_like
 
 
 def decayed(
@@ -46,7 +38,20 @@ def moments(m: Any, v: Any, g: Any, beta2: float, gain1: float, gain2: float) ->
     return fma(gain1, g - m, m), fma(gain2 * g, g, beta2 * v)
 
 
-@fused_update
+def adam_settings(group: Group, lr: float, beta1: float, beta2: float) -> dict[str, Any]:
+    """The settings that Adam, NAdam and RAdam share."""
+    settings = decay_settings(group)
+    return {
+        "beta2": beta2,
+        "gain1": 1 - beta1,
+        "gain2": 1 - beta2,
+        "eps": group["eps"],
+        "shrink": 1 - lr * settings["weight_decay"],
+        "decoupled": group["decoupled_weight_decay"],
+        **settings,
+    }
+
+
 def adam_update(
     p: Any,
     g: Any,
@@ -99,6 +104,9 @@ class Adam(Optimizer):
         >>> optimizer.step()
     """
 
+    formula = staticmethod(adam_update)
+    state_names = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
+
     def __init__(
         self,
         params: Any,
@@ -115,24 +123,7 @@ class Adam(Optimizer):
         fused: bool | None = None,
         decoupled_weight_decay: bool = False,
     ) -> None:
-        check_lr(lr)
-        require(eps >= 0.0, "epsilon value", eps)
-        check_betas(betas)
-        require(weight_decay >= 0.0, "weight_decay value", weight_decay)
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "amsgrad": amsgrad,
-            "maximize": maximize,
-            "foreach": foreach,
-            "capturable": capturable,
-            "differentiable": differentiable,
-            "fused": fused,
-            "decoupled_weight_decay": decoupled_weight_decay,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, checked(locals()))
 
     def _new_state(self, parameter: Tensor, group: Group) -> dict[str, Any]:
         state = {
@@ -144,27 +135,14 @@ class Adam(Optimizer):
             state["max_exp_avg_sq"] = zeros_like(parameter)
         return state
 
-    def _update_group(self, group: Group) -> None:
-        lr = as_number(group["lr"])
+    def _settings(self, group: Group, batch: Batch, after: Numbers) -> dict[str, Any]:
+        lr, t = as_number(group["lr"]), after["step"]
         beta1, beta2 = (as_number(beta) for beta in group["betas"])
-        for batch in self._batches(group):
-            step = self._count_step(batch)
-            adam_update(
-                batch.parameters,
-                batch.gradients,
-                batch.column("exp_avg"),
-                batch.column("exp_avg_sq"),
-                batch.column("max_exp_avg_sq"),
-                step_size=lr / (1 - beta1**step),
-                beta2=beta2,
-                gain1=1 - beta1,
-                gain2=1 - beta2,
-                unbias2=1 / math.sqrt(1 - beta2**step),
-                eps=group["eps"],
-                shrink=1 - lr * as_number(group["weight_decay"]),
-                decoupled=group["decoupled_weight_decay"],
-                **decay_settings(group),
-            )
+        return {
+            "step_size": lr / (1 - beta1**t),
+            "unbias2": 1 / math.sqrt(1 - beta2**t),
+            **adam_settings(group, lr, beta1, beta2),
+        }
 
 
 class AdamW(Adam):
@@ -188,23 +166,10 @@ class AdamW(Adam):
         differentiable: bool = False,
         fused: bool | None = None,
     ) -> None:
-        super().__init__(
-            params,
-            lr,
-            betas,
-            eps,
-            weight_decay,
-            amsgrad,
-            foreach=foreach,
-            maximize=maximize,
-            capturable=capturable,
-            differentiable=differentiable,
-            fused=fused,
-            decoupled_weight_decay=True,
-        )
+        settings = {**checked(locals()), "decoupled_weight_decay": True}
+        Optimizer.__init__(self, params, settings)
 
 
-@fused_update
 def adamax_update(
     p: Any,
     g: Any,
@@ -232,6 +197,9 @@ class Adamax(Optimizer):
     Arguments as Adam's.
     """
 
+    formula = staticmethod(adamax_update)
+    state_names = ("exp_avg", "exp_inf")
+
     def __init__(
         self,
         params: Any,
@@ -245,21 +213,7 @@ class Adamax(Optimizer):
         differentiable: bool = False,
         capturable: bool = False,
     ) -> None:
-        check_lr(lr)
-        require(eps >= 0.0, "epsilon value", eps)
-        check_betas(betas)
-        require(weight_decay >= 0.0, "weight_decay value", weight_decay)
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "foreach": foreach,
-            "maximize": maximize,
-            "differentiable": differentiable,
-            "capturable": capturable,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, checked(locals()))
 
     def _new_state(self, parameter: Tensor, group: Group) -> dict[str, Any]:
         return {
@@ -268,24 +222,17 @@ class Adamax(Optimizer):
             "exp_inf": zeros_like(parameter),
         }
 
-    def _update_group(self, group: Group) -> None:
+    def _settings(self, group: Group, batch: Batch, after: Numbers) -> dict[str, Any]:
         beta1, beta2 = group["betas"]
-        for batch in self._batches(group):
-            step = self._count_step(batch)
-            adamax_update(
-                batch.parameters,
-                batch.gradients,
-                batch.column("exp_avg"),
-                batch.column("exp_inf"),
-                step_size=as_number(group["lr"]) / (1 - beta1**step),
-                beta2=beta2,
-                gain1=1 - beta1,
-                eps=group["eps"],
-                **decay_settings(group),
-            )
+        return {
+            "step_size": as_number(group["lr"]) / (1 - beta1 ** after["step"]),
+            "beta2": beta2,
+            "gain1": 1 - beta1,
+            "eps": group["eps"],
+            **decay_settings(group),
+        }
 
 
-@fused_update
 def nadam_update(
     p: Any,
     g: Any,
@@ -325,6 +272,8 @@ class NAdam(Optimizer):
     The other arguments are Adam's.
     """
 
+    formula = staticmethod(nadam_update)
+    state_names = ("exp_avg", "exp_avg_sq")
     number_keys = ("step", "mu_product")
 
     def __init__(
@@ -342,24 +291,7 @@ class NAdam(Optimizer):
         capturable: bool = False,
         differentiable: bool = False,
     ) -> None:
-        check_lr(lr)
-        require(eps >= 0.0, "epsilon value", eps)
-        check_betas(betas)
-        require(weight_decay >= 0.0, "weight_decay value", weight_decay)
-        require(momentum_decay >= 0.0, "momentum_decay value", momentum_decay)
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "momentum_decay": momentum_decay,
-            "decoupled_weight_decay": decoupled_weight_decay,
-            "maximize": maximize,
-            "foreach": foreach,
-            "capturable": capturable,
-            "differentiable": differentiable,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, checked(locals()))
 
     def _new_state(self, parameter: Tensor, group: Group) -> dict[str, Any]:
         return {
@@ -369,37 +301,28 @@ class NAdam(Optimizer):
             "exp_avg_sq": zeros_like(parameter),
         }
 
-    def _update_group(self, group: Group) -> None:
-        lr = as_number(group["lr"])
-        beta1, beta2 = group["betas"]
+    def _advanced(self, group: Group, numbers: Numbers) -> Numbers:
+        t = numbers["step"] + 1.0
+        return {"step": t, "mu_product": numbers["mu_product"] * _nadam_momentum(group, t)}
 
-        def momentum(step: float) -> float:
-            return beta1 * (1.0 - 0.5 * 0.96 ** (step * group["momentum_decay"]))
-
-        for batch in self._batches(group):
-            step = self._count_step(batch)
-            mu, mu_next = momentum(step), momentum(step + 1)
-            product = batch.number("mu_product") * mu
-            self._set_number(batch, "mu_product", product)
-            nadam_update(
-                batch.parameters,
-                batch.gradients,
-                batch.column("exp_avg"),
-                batch.column("exp_avg_sq"),
-                step_g=lr * (1.0 - mu) / (1.0 - product),
-                step_m=lr * mu_next / (1.0 - product * mu_next),
-                beta2=beta2,
-                gain1=1 - beta1,
-                gain2=1 - beta2,
-                correction2=1 - beta2**step,
-                eps=group["eps"],
-                shrink=1 - lr * as_number(group["weight_decay"]),
-                decoupled=group["decoupled_weight_decay"],
-                **decay_settings(group),
-            )
+    def _settings(self, group: Group, batch: Batch, after: Numbers) -> dict[str, Any]:
+        lr, (beta1, beta2) = as_number(group["lr"]), group["betas"]
+        t, product = after["step"], after["mu_product"]
+        mu_next = _nadam_momentum(group, t + 1)
+        return {
+            "step_g": lr * (1.0 - _nadam_momentum(group, t)) / (1.0 - product),
+            "step_m": lr * mu_next / (1.0 - product * mu_next),
+            "correction2": 1 - beta2**t,
+            **adam_settings(group, lr, beta1, beta2),
+        }
 
 
-@fused_update
+def _nadam_momentum(group: Group, t: float) -> float:
+    """mu_t, which approaches beta1."""
+    mu: float = group["betas"][0] * (1.0 - 0.5 * 0.96 ** (t * group["momentum_decay"]))
+    return mu
+
+
 def radam_update(
     p: Any,
     g: Any,
@@ -435,6 +358,9 @@ class RAdam(Optimizer):
     Arguments as Adam's.
     """
 
+    formula = staticmethod(radam_update)
+    state_names = ("exp_avg", "exp_avg_sq")
+
     def __init__(
         self,
         params: Any,
@@ -449,22 +375,7 @@ class RAdam(Optimizer):
         capturable: bool = False,
         differentiable: bool = False,
     ) -> None:
-        check_lr(lr)
-        require(eps >= 0.0, "epsilon value", eps)
-        check_betas(betas)
-        require(weight_decay >= 0.0, "weight_decay value", weight_decay)
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "maximize": maximize,
-            "foreach": foreach,
-            "capturable": capturable,
-            "decoupled_weight_decay": decoupled_weight_decay,
-            "differentiable": differentiable,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, checked(locals()))
 
     def _new_state(self, parameter: Tensor, group: Group) -> dict[str, Any]:
         return {
@@ -473,29 +384,16 @@ class RAdam(Optimizer):
             "exp_avg_sq": zeros_like(parameter),
         }
 
-    def _update_group(self, group: Group) -> None:
-        lr = as_number(group["lr"])
-        beta1, beta2 = group["betas"]
-        for batch in self._batches(group):
-            step = self._count_step(batch)
-            correction2 = 1 - beta2**step
-            rectification = _rectification(beta2, step)
-            radam_update(
-                batch.parameters,
-                batch.gradients,
-                batch.column("exp_avg"),
-                batch.column("exp_avg_sq"),
-                step_size=lr / (1 - beta1**step),
-                beta2=beta2,
-                gain1=1 - beta1,
-                gain2=1 - beta2,
-                rectifier=(rectification or 0.0) * math.sqrt(correction2),
-                eps=group["eps"],
-                shrink=1 - lr * as_number(group["weight_decay"]),
-                is_rectified=rectification is not None,
-                decoupled=group["decoupled_weight_decay"],
-                **decay_settings(group),
-            )
+    def _settings(self, group: Group, batch: Batch, after: Numbers) -> dict[str, Any]:
+        lr, (beta1, beta2) = as_number(group["lr"]), group["betas"]
+        t = after["step"]
+        rectification = _rectification(beta2, t)
+        return {
+            "step_size": lr / (1 - beta1**t),
+            "rectifier": (rectification or 0.0) * math.sqrt(1 - beta2**t),
+            "is_rectified": rectification is not None,
+            **adam_settings(group, lr, beta1, beta2),
+        }
 
 
 def _rectification(beta2: float, step: float) -> float | None:

@@ -7,11 +7,11 @@ from typing import Any
 import flambeau as fl
 from flambeau import Tensor
 
-from ._update import clamp, fused_update, gradient_to_follow, sign, sqrt, where
-from .optimizer import Group, Optimizer, as_number, check_lr, decay_settings, require, zeros_like
+from ._settings import as_number, checked, decay_settings, require
+from ._update import clamp, gradient_to_follow, sign, sqrt, where
+from .optimizer import Batch, Group, Numbers, Optimizer, zeros_like
 
 
-@fused_update
 def adagrad_update(
     p: Any,
     g: Any,
@@ -42,6 +42,9 @@ class Adagrad(Optimizer):
         maximize: go uphill.
     """
 
+    formula = staticmethod(adagrad_update)
+    state_names = ("sum",)
+
     def __init__(
         self,
         params: Any,
@@ -56,24 +59,7 @@ class Adagrad(Optimizer):
         differentiable: bool = False,
         fused: bool | None = None,
     ) -> None:
-        check_lr(lr)
-        require(lr_decay >= 0.0, "lr_decay value", lr_decay)
-        require(weight_decay >= 0.0, "weight_decay value", weight_decay)
-        start = initial_accumulator_value
-        require(start >= 0.0, "initial_accumulator_value value", start)
-        require(eps >= 0.0, "epsilon value", eps)
-        defaults = {
-            "lr": lr,
-            "lr_decay": lr_decay,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "initial_accumulator_value": initial_accumulator_value,
-            "foreach": foreach,
-            "maximize": maximize,
-            "differentiable": differentiable,
-            "fused": fused,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, checked(locals()))
         for group in self.param_groups:  # this state exists before the first step
             for parameter in group["params"]:
                 self.state[parameter] = self._new_state(parameter, group)
@@ -83,20 +69,15 @@ class Adagrad(Optimizer):
         total = fl.full_like(parameter, start, requires_grad=False)
         return {"step": 0.0, "sum": total}
 
-    def _update_group(self, group: Group) -> None:
-        for batch in self._batches(group):
-            step = self._count_step(batch)
-            adagrad_update(
-                batch.parameters,
-                batch.gradients,
-                batch.column("sum"),
-                lr=as_number(group["lr"]) / (1 + (step - 1) * group["lr_decay"]),
-                eps=group["eps"],
-                **decay_settings(group),
-            )
+    def _settings(self, group: Group, batch: Batch, after: Numbers) -> dict[str, Any]:
+        past = batch.rows[0]["step"]
+        return {
+            "lr": as_number(group["lr"]) / (1 + past * group["lr_decay"]),
+            "eps": group["eps"],
+            **decay_settings(group),
+        }
 
 
-@fused_update
 def rmsprop_update(
     p: Any,
     g: Any,
@@ -145,6 +126,9 @@ class RMSprop(Optimizer):
         maximize: go uphill.
     """
 
+    formula = staticmethod(rmsprop_update)
+    state_names = ("square_avg", "grad_avg", "momentum_buffer")
+
     def __init__(
         self,
         params: Any,
@@ -159,24 +143,8 @@ class RMSprop(Optimizer):
         maximize: bool = False,
         differentiable: bool = False,
     ) -> None:
-        check_lr(lr)
-        require(eps >= 0.0, "epsilon value", eps)
-        require(momentum >= 0.0, "momentum value", momentum)
-        require(weight_decay >= 0.0, "weight_decay value", weight_decay)
         require(alpha >= 0.0, "alpha value", alpha)
-        defaults = {
-            "lr": lr,
-            "momentum": momentum,
-            "alpha": alpha,
-            "eps": eps,
-            "centered": centered,
-            "weight_decay": weight_decay,
-            "capturable": capturable,
-            "foreach": foreach,
-            "maximize": maximize,
-            "differentiable": differentiable,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, checked(locals()))
 
     def _new_state(self, parameter: Tensor, group: Group) -> dict[str, Any]:
         state = {"step": 0.0, "square_avg": zeros_like(parameter)}
@@ -186,25 +154,17 @@ class RMSprop(Optimizer):
             state["grad_avg"] = zeros_like(parameter)
         return state
 
-    def _update_group(self, group: Group) -> None:
-        for batch in self._batches(group):
-            self._count_step(batch)
-            rmsprop_update(
-                batch.parameters,
-                batch.gradients,
-                batch.column("square_avg"),
-                batch.column("grad_avg"),
-                batch.column("momentum_buffer"),
-                lr=as_number(group["lr"]),
-                alpha=group["alpha"],
-                gain=1 - group["alpha"],
-                eps=group["eps"],
-                momentum=group["momentum"],
-                **decay_settings(group),
-            )
+    def _settings(self, group: Group, batch: Batch, after: Numbers) -> dict[str, Any]:
+        return {
+            "lr": as_number(group["lr"]),
+            "alpha": group["alpha"],
+            "gain": 1 - group["alpha"],
+            "eps": group["eps"],
+            "momentum": group["momentum"],
+            **decay_settings(group),
+        }
 
 
-@fused_update
 def adadelta_update(
     p: Any,
     g: Any,
@@ -242,6 +202,9 @@ class Adadelta(Optimizer):
         maximize: go uphill.
     """
 
+    formula = staticmethod(adadelta_update)
+    state_names = ("square_avg", "acc_delta")
+
     def __init__(
         self,
         params: Any,
@@ -255,21 +218,8 @@ class Adadelta(Optimizer):
         maximize: bool = False,
         differentiable: bool = False,
     ) -> None:
-        check_lr(lr)
         require(0.0 <= rho <= 1.0, "rho value", rho)
-        require(eps >= 0.0, "epsilon value", eps)
-        require(weight_decay >= 0.0, "weight_decay value", weight_decay)
-        defaults = {
-            "lr": lr,
-            "rho": rho,
-            "eps": eps,
-            "weight_decay": weight_decay,
-            "maximize": maximize,
-            "capturable": capturable,
-            "foreach": foreach,
-            "differentiable": differentiable,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, checked(locals()))
 
     def _new_state(self, parameter: Tensor, group: Group) -> dict[str, Any]:
         return {
@@ -278,23 +228,16 @@ class Adadelta(Optimizer):
             "acc_delta": zeros_like(parameter),
         }
 
-    def _update_group(self, group: Group) -> None:
-        for batch in self._batches(group):
-            self._count_step(batch)
-            adadelta_update(
-                batch.parameters,
-                batch.gradients,
-                batch.column("square_avg"),
-                batch.column("acc_delta"),
-                lr=as_number(group["lr"]),
-                rho=group["rho"],
-                gain=1 - group["rho"],
-                eps=group["eps"],
-                **decay_settings(group),
-            )
+    def _settings(self, group: Group, batch: Batch, after: Numbers) -> dict[str, Any]:
+        return {
+            "lr": as_number(group["lr"]),
+            "rho": group["rho"],
+            "gain": 1 - group["rho"],
+            "eps": group["eps"],
+            **decay_settings(group),
+        }
 
 
-@fused_update
 def rprop_update(
     p: Any,
     g: Any,
@@ -332,6 +275,9 @@ class Rprop(Optimizer):
         maximize: go uphill.
     """
 
+    formula = staticmethod(rprop_update)
+    state_names = ("prev", "step_size")
+
     def __init__(
         self,
         params: Any,
@@ -344,36 +290,20 @@ class Rprop(Optimizer):
         maximize: bool = False,
         differentiable: bool = False,
     ) -> None:
-        check_lr(lr)
         require(0.0 < etas[0] < 1.0 < etas[1], "eta values", f"{etas[0]}, {etas[1]}")
-        defaults = {
-            "lr": lr,
-            "etas": etas,
-            "step_sizes": step_sizes,
-            "foreach": foreach,
-            "maximize": maximize,
-            "differentiable": differentiable,
-            "capturable": capturable,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, checked(locals()))
 
     def _new_state(self, parameter: Tensor, group: Group) -> dict[str, Any]:
         first = fl.full_like(parameter, as_number(group["lr"]), requires_grad=False)
         return {"step": 0.0, "prev": zeros_like(parameter), "step_size": first}
 
-    def _update_group(self, group: Group) -> None:
+    def _settings(self, group: Group, batch: Batch, after: Numbers) -> dict[str, Any]:
         shrink, grow = group["etas"]
         smallest, largest = group["step_sizes"]
-        for batch in self._batches(group):
-            self._count_step(batch)
-            rprop_update(
-                batch.parameters,
-                batch.gradients,
-                batch.column("prev"),
-                batch.column("step_size"),
-                shrink=shrink,
-                grow=grow,
-                smallest=smallest,
-                largest=largest,
-                maximize=group["maximize"],
-            )
+        return {
+            "shrink": shrink,
+            "grow": grow,
+            "smallest": smallest,
+            "largest": largest,
+            "maximize": group["maximize"],
+        }

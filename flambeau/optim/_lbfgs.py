@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import flambeau as fl
 from flambeau import Tensor
 
-from .optimizer import Closure, Optimizer, as_number, check_lr
+from ._settings import as_number, checked
+from .optimizer import Closure, Optimizer
 
 
 class LBFGS(Optimizer):
@@ -42,17 +43,9 @@ class LBFGS(Optimizer):
         history_size: int = 100,
         line_search_fn: str | None = None,
     ) -> None:
-        check_lr(lr)
-        defaults = {
-            "lr": lr,
-            "max_iter": max_iter,
-            "max_eval": max_iter * 5 // 4 if max_eval is None else max_eval,
-            "tolerance_grad": tolerance_grad,
-            "tolerance_change": tolerance_change,
-            "history_size": history_size,
-            "line_search_fn": line_search_fn,
-        }
-        super().__init__(params, defaults)
+        if max_eval is None:
+            max_eval = max_iter * 5 // 4
+        super().__init__(params, checked(locals()))
         if len(self.param_groups) != 1:
             raise ValueError("LBFGS: one group of parameters is required; there are no others")
 

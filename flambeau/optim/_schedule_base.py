@@ -6,6 +6,7 @@ import warnings
 from typing import Any
 
 from flambeau import Tensor
+from flambeau.compiler._sources import refuse, repeated_by_replays
 
 from .optimizer import Group, Optimizer
 
@@ -25,6 +26,7 @@ class LRScheduler:
     def __init__(self, optimizer: Optimizer, last_epoch: int = -1) -> None:
         if not isinstance(optimizer, Optimizer):
             raise TypeError(f"{type(optimizer).__name__} is not an Optimizer")
+        refuse("a scheduler was made; make it before the compiled function")
         self.optimizer = optimizer
         for i, group in enumerate(optimizer.param_groups):
             if last_epoch == -1:
@@ -39,6 +41,11 @@ class LRScheduler:
         self._step_count = 0
         self._last_lr: list[float] = [group["lr"] for group in optimizer.param_groups]
         self.step()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "step" in cls.__dict__:
+            cls.step = repeated_by_replays(cls.__dict__["step"])  # type: ignore[method-assign]
 
     @property
     def _groups(self) -> list[Group]:
@@ -58,6 +65,7 @@ class LRScheduler:
     def _scaled(self, factor: float) -> list[float]:
         return [group["lr"] * factor for group in self._groups]
 
+    @repeated_by_replays
     def step(self, epoch: int | None = None) -> None:
         """Go to the next step, or to step `epoch`."""
         if self._step_count == 1 and not self.optimizer._opt_called:

@@ -6,20 +6,11 @@ from typing import Any
 
 from flambeau import Tensor
 
-from ._update import fma, fused_update, gradient_to_follow
-from .optimizer import (
-    Group,
-    Optimizer,
-    as_number,
-    check_lr,
-    decay_settings,
-    require,
-    to_float32,
-    zeros_like,
-)
+from ._settings import as_number, checked, decay_settings, to_float32
+from ._update import fma, gradient_to_follow
+from .optimizer import Batch, Group, Numbers, Optimizer, zeros_like
 
 
-@fused_update
 def sgd_update(
     p: Any,
     g: Any,
@@ -67,6 +58,8 @@ class SGD(Optimizer):
         tensor([0.8000], requires_grad=True)
     """
 
+    formula = staticmethod(sgd_update)
+    state_names = ("momentum_buffer",)
     number_keys = ()
 
     def __init__(
@@ -83,44 +76,29 @@ class SGD(Optimizer):
         differentiable: bool = False,
         fused: bool | None = None,
     ) -> None:
-        check_lr(lr)
-        require(momentum >= 0.0, "momentum value", momentum)
-        require(bool(weight_decay >= 0.0), "weight_decay value", weight_decay)
+        settings = checked(locals())
         if nesterov and (momentum <= 0 or dampening != 0):
             raise ValueError("Nesterov momentum requires a momentum and zero dampening")
-        defaults = {
-            "lr": lr,
-            "momentum": momentum,
-            "dampening": dampening,
-            "weight_decay": weight_decay,
-            "nesterov": nesterov,
-            "maximize": maximize,
-            "foreach": foreach,
-            "differentiable": differentiable,
-            "fused": fused,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, settings)
 
     def _new_state(self, parameter: Tensor, group: Group) -> dict[str, Any]:
         return {"momentum_buffer": zeros_like(parameter)} if group["momentum"] != 0 else {}
 
-    def _update_group(self, group: Group) -> None:
+    def _advanced(self, group: Group, numbers: Numbers) -> Numbers:
+        return {}
+
+    def _settings(self, group: Group, batch: Batch, after: Numbers) -> dict[str, Any]:
         momentum = group["momentum"]
-        for batch in self._batches(group):
-            sgd_update(
-                batch.parameters,
-                batch.gradients,
-                batch.column("momentum_buffer"),
-                lr=as_number(group["lr"]),
-                momentum=momentum,
-                keep=0.0 if batch.is_new else momentum,
-                gain=1.0 if batch.is_new else 1 - group["dampening"],
-                nesterov=group["nesterov"],
-                **decay_settings(group),
-            )
+        return {
+            "lr": as_number(group["lr"]),
+            "momentum": momentum,
+            "keep": 0.0 if batch.is_new else momentum,
+            "gain": 1.0 if batch.is_new else 1 - group["dampening"],
+            "nesterov": group["nesterov"],
+            **decay_settings(group),
+        }
 
 
-@fused_update
 def asgd_update(
     p: Any,
     g: Any,
@@ -152,6 +130,8 @@ class ASGD(Optimizer):
         maximize: go uphill.
     """
 
+    formula = staticmethod(asgd_update)
+    state_names = ("ax",)
     number_keys = ("step", "eta", "mu")
 
     def __init__(
@@ -167,38 +147,23 @@ class ASGD(Optimizer):
         differentiable: bool = False,
         capturable: bool = False,
     ) -> None:
-        check_lr(lr)
-        require(bool(weight_decay >= 0.0), "weight_decay value", weight_decay)
-        defaults = {
-            "lr": lr,
-            "lambd": lambd,
-            "alpha": alpha,
-            "t0": t0,
-            "weight_decay": weight_decay,
-            "foreach": foreach,
-            "maximize": maximize,
-            "differentiable": differentiable,
-            "capturable": capturable,
-        }
-        super().__init__(params, defaults)
+        super().__init__(params, checked(locals()))
 
     def _new_state(self, parameter: Tensor, group: Group) -> dict[str, Any]:
         lr = to_float32(as_number(group["lr"]))
         return {"step": 0.0, "eta": lr, "mu": 1.0, "ax": zeros_like(parameter)}
 
-    def _update_group(self, group: Group) -> None:
-        lr, lambd = as_number(group["lr"]), group["lambd"]
-        for batch in self._batches(group):
-            step = self._count_step(batch)
-            eta = batch.number("eta")
-            asgd_update(
-                batch.parameters,
-                batch.gradients,
-                batch.column("ax"),
-                eta=eta,
-                mu=batch.number("mu"),
-                shrink=1 - lambd * eta,
-                **decay_settings(group),
-            )
-            self._set_number(batch, "eta", lr / (1 + lambd * lr * step) ** group["alpha"])
-            self._set_number(batch, "mu", 1 / max(1, step - group["t0"]))
+    def _advanced(self, group: Group, numbers: Numbers) -> Numbers:
+        lr, lambd, step = as_number(group["lr"]), group["lambd"], numbers["step"] + 1.0
+        eta = lr / (1 + lambd * lr * step) ** group["alpha"]
+        return {"step": step, "eta": eta, "mu": 1 / max(1, step - group["t0"])}
+
+    def _settings(self, group: Group, batch: Batch, after: Numbers) -> dict[str, Any]:
+        numbers = batch.rows[0]
+        eta = numbers["eta"]
+        return {
+            "eta": eta,
+            "mu": numbers["mu"],
+            "shrink": 1 - group["lambd"] * eta,
+            **decay_settings(group),
+        }

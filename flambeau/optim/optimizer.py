@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -13,10 +12,16 @@ from typing import Any, ClassVar, NamedTuple
 
 import flambeau as fl
 from flambeau import Tensor
+from flambeau.compiler._sources import recording_sources, refuse
 from flambeau.nn._hooks import Hook, HookEntry, RemovableHandle
+
+from ._settings import to_float32
+from ._source import record_update
+from ._update import Formula, run_formula
 
 Closure = Callable[[], Any]
 Group = dict[str, Any]
+Numbers = dict[str, float]
 
 STEP_PRE = "step pre"
 STEP_POST = "step post"
@@ -40,11 +45,14 @@ class Batch(NamedTuple):
     gradients: list[Tensor]
     rows: list[dict[str, Any]]  # the state of each parameter
 
-    def number(self, name: str) -> float:
-        """A number of the state, the same for all."""
-        return float(self.rows[0][name])
+    def write(self, numbers: Numbers) -> None:
+        """Put numbers into the state of all."""
+        for name, value in numbers.items():
+            value = to_float32(value)
+            for row in self.rows:
+                row[name] = value
 
-    def column(self, name: str) -> list[Any] | None:
+    def column(self, name: str) -> Any:
         """A tensor of the state of every parameter, or None if it is not kept."""
         return [row[name] for row in self.rows] if name in self.rows[0] else None
 
@@ -56,9 +64,13 @@ class Optimizer:
         params: tensors, (name, tensor) pairs, or dictionaries of settings with "params".
         defaults: settings of the groups that do not name them.
 
-    A subclass of our own defines `_new_state` and `_update_group`; a user's may define `step`.
+    A subclass of our own defines `formula`, `state_names`, `_new_state` and `_settings`; a user's
+    may define `step`.
     """
 
+    # Note [Update formulas]; its columns after the gradients are these entries of the state.
+    formula: ClassVar[Formula]
+    state_names: ClassVar[tuple[str, ...]] = ()
     # Entries of the state that are numbers here, and tensors in state_dict().
     number_keys: ClassVar[tuple[str, ...]] = ("step",)
 
@@ -71,6 +83,7 @@ class Optimizer:
                 f"{type(self).__name__}: differentiable=True is not supported; write the update "
                 "with ordinary tensor operations instead"
             )
+        refuse("an optimizer was made; make it before the compiled function")
         self.defaults = defaults
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
         self.param_groups: list[Group] = []
@@ -175,7 +188,32 @@ class Optimizer:
         return loss
 
     def _update_group(self, group: Group) -> None:
-        raise NotImplementedError(f"{type(self).__name__} must define step or _update_group")
+        sources = recording_sources()
+        for batch in self._batches(group):
+            columns = [batch.parameters, batch.gradients]
+            for name in self.state_names:
+                columns.append(batch.column(name))
+            after = self._advanced(group, batch.rows[0])
+            settings = self._settings(group, batch, after)
+            if sources is not None:
+                record_update(sources, self, group, batch)
+            run_formula(self.formula, columns, settings)
+            batch.write(after)
+
+    # Numbers are computed apart from the update: a replay of it computes new ones (Note [Sources]).
+
+    def _advanced(self, group: Group, numbers: Numbers) -> Numbers:
+        """The numbers of the state after a step, from those before it."""
+        return {"step": numbers["step"] + 1.0}
+
+    def _settings(self, group: Group, batch: Batch, after: Numbers) -> dict[str, Any]:
+        """The settings of the formula for a step, numbers and bools; nothing is changed.
+
+        Args:
+            batch: what is updated, its state as it was before the step.
+            after: the numbers of the state after the step.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define step or _settings")
 
     def _new_state(self, parameter: Tensor, group: Group) -> dict[str, Any]:
         """The state before the first step, numbers first."""
@@ -204,17 +242,6 @@ class Optimizer:
             batch.rows.append(row)
         yield from batches.values()
 
-    def _count_step(self, batch: Batch) -> float:
-        """Advance the step count of a batch and return it."""
-        step = batch.number("step") + 1.0
-        self._set_number(batch, "step", step)
-        return step
-
-    def _set_number(self, batch: Batch, name: str, value: float) -> None:
-        value = to_float32(value)
-        for row in batch.rows:
-            row[name] = value
-
     # --- hooks --------------------------------------------------------------------------
 
     def register_step_pre_hook(self, hook: Callable[..., Any]) -> RemovableHandle:
@@ -233,6 +260,7 @@ class Optimizer:
     def _run_hooks(self, kind: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         for entry in list(self._hooks):
             if entry.hook.kind == kind:
+                refuse("an optimizer has step hooks, which run at every step; remove them")
                 entry.hook.function(self, args, kwargs)
 
     # --- state --------------------------------------------------------------------------
@@ -336,45 +364,6 @@ def _with_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
     return step_with_hooks
 
 
-def require(is_valid: bool, setting: str, value: Any) -> None:
-    """Raise ValueError unless a setting is valid."""
-    if not is_valid:
-        raise ValueError(f"Invalid {setting}: {value}")
-
-
-def check_lr(lr: Any) -> None:
-    """Raise ValueError unless the learning rate is a number that is not negative."""
-    if isinstance(lr, Tensor) and lr.numel() != 1:
-        raise ValueError(f"Invalid learning rate: one element is required, got {lr.numel()}")
-    require(lr >= 0.0, "learning rate", lr)
-
-
-def check_betas(betas: tuple[float, float]) -> None:
-    """Raise ValueError unless both coefficients are in [0, 1)."""
-    for i, beta in enumerate(betas):
-        require(0.0 <= beta < 1.0, f"beta parameter at index {i}", beta)
-
-
 def zeros_like(parameter: Tensor) -> Tensor:
     """A state tensor of zeros."""
     return fl.zeros_like(parameter, requires_grad=False)
-
-
-def decay_settings(group: Group) -> dict[str, Any]:
-    """What formulas want to know about weight decay and direction."""
-    weight_decay = as_number(group["weight_decay"])
-    return {
-        "weight_decay": weight_decay,
-        "decays": weight_decay != 0,
-        "maximize": group["maximize"],
-    }
-
-
-def to_float32(value: float) -> float:
-    """The number as state_dict() keeps it, so that resuming continues exactly."""
-    return float(struct.unpack("f", struct.pack("f", value))[0])
-
-
-def as_number(value: Any) -> float:
-    """A setting that may be a tensor of one element, as a number."""
-    return float(value) if isinstance(value, Tensor) else value

@@ -9,7 +9,7 @@ import flambeau as fl
 from flambeau import Tensor
 
 from .._hooks import call_with_hooks
-from .._members import BUFFER, MODULE, PARAMETER, TRANSIENT_BUFFER, class_name
+from .._members import BUFFER, MODULE, PARAMETER, TRANSIENT_BUFFER, class_name, count_change
 from .._state import Stateful
 
 Self = TypeVar("Self", bound="Module")
@@ -126,6 +126,7 @@ class Module(Stateful):
         for name, buffer in self._buffers.items():
             if buffer is not None:
                 self.__dict__[name] = fn(buffer)
+        count_change()
         return self
 
     def to(self: Self, *args: Any, **kwargs: Any) -> Self:
@@ -218,6 +219,7 @@ class Module(Stateful):
         if "_parameters" in state:
             state = _from_pytorch(state)
         self.__dict__.update(state)
+        count_change()
 
 
 def indent(text: str) -> str:

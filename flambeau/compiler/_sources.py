@@ -1,0 +1,120 @@
+"""What a replay needs from Python: numbers that change from call to call, and schedulers.
+
+Note [Sources]
+While a function is recorded, an optimizer's step leaves a source and a scheduler's step leaves an
+effect. Before every replay they run in the order of the recording: a source gives the numbers of
+its step (learning rate, bias corrections), which fill the recording's number slots in that order,
+and moves its step count on; an effect is the call itself again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Protocol, TypeVar
+
+from flambeau import Tensor, _core
+
+Step = TypeVar("Step", bound=Callable[..., Any])
+
+_recording: Callable[[], Any] | None = getattr(_core, "recording", None)
+
+
+class Source(Protocol):
+    """Something that Python does before every replay."""
+
+    def is_current(self) -> bool:
+        """Whether a replay would do what was recorded; changes nothing."""
+
+    def advance(self) -> list[float]:
+        """The numbers of this step; what they depend on moves on to the next."""
+
+
+class Sources:
+    """The sources of one recording (Note [Sources])."""
+
+    def __init__(self) -> None:
+        self.entries: list[Source] = []
+        # False once a step has created state: the next recording will differ from this one.
+        self.is_settled = True
+        self._is_in_effect = False
+
+    def replay(self) -> list[float] | None:
+        """Prepare a replay.
+
+        Returns:
+            The numbers of all slots; or None, with nothing changed, if the function has to be
+            recorded again.
+        """
+        for source in self.entries:
+            if not source.is_current():
+                return None
+        numbers: list[float] = []
+        for source in self.entries:
+            numbers += source.advance()
+        return numbers
+
+    def run_effect(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Make a call that every replay repeats; calls inside it belong to it."""
+        if self._is_in_effect:
+            return call(*args, **kwargs)
+        if any(isinstance(value, Tensor) for value in (*args, *kwargs.values())):
+            refuse(f"{call.__qualname__} was given a tensor; call it outside, with a number")
+        self.entries.append(_Effect(call, args, kwargs))
+        self._is_in_effect = True
+        try:
+            return call(*args, **kwargs)
+        finally:
+            self._is_in_effect = False
+
+
+class _Effect:
+    """A call to repeat before every replay."""
+
+    def __init__(
+        self, call: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        self._call = call
+        self._args = args
+        self._kwargs = kwargs
+
+    def is_current(self) -> bool:
+        return True
+
+    def advance(self) -> list[float]:
+        self._call(*self._args, **self._kwargs)
+        return []
+
+
+_sources: dict[Any, Sources] = {}  # of the recordings in progress
+
+
+def recording_sources() -> Sources | None:
+    """The sources of this thread's recording, or None if nothing is being recorded."""
+    recording = None if _recording is None else _recording()
+    return None if recording is None else _sources.setdefault(recording, Sources())
+
+
+def take_sources(recording: Any) -> Sources:
+    """The sources of a recording that has ended."""
+    return _sources.pop(recording, None) or Sources()
+
+
+def refuse(reason: str) -> None:
+    """Say that what is being recorded, if anything is, cannot be replayed."""
+    recording = None if _recording is None else _recording()
+    if recording is not None:
+        recording.fail(reason)
+
+
+def repeated_by_replays(step: Step) -> Step:
+    """Decorates a method that only changes Python objects: a replay calls it again."""
+
+    @wraps(step)
+    def stepped(*args: Any, **kwargs: Any) -> Any:
+        sources = recording_sources()
+        if sources is None:
+            return step(*args, **kwargs)
+        return sources.run_effect(step, *args, **kwargs)
+
+    return stepped  # type: ignore[return-value]
