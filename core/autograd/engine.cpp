@@ -293,6 +293,7 @@ void backward(const std::vector<TensorRef>& roots, const std::vector<TensorRef>&
     for (size_t i = 0; i < inputs->size(); ++i) {
       if (!results[i]) continue;
       AutogradMeta& meta = autograd_meta(*(*inputs)[i]);
+      if (mode.tracing) recorder.note_gradient(*(*inputs)[i], true);
       if (meta.grad) {
         GradMode mode_for_sum(options.create_graph);
         meta.grad = add(meta.grad, results[i]);

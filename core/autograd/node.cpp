@@ -49,6 +49,7 @@ void Node::run_tensor_hooks(int32_t output, TensorRef& gradient) {
     }
   }
   if (Tensor* tensor = outputs[output].retained) {
+    if (mode.tracing) recorder.untraceable("retain_grad");
     TensorRef& grad = autograd_meta(*tensor).grad;
     grad = grad ? add(grad, gradient) : gradient;
   }
@@ -175,12 +176,17 @@ void AccumulateGrad::run(std::span<TensorRef> gradients, std::span<TensorRef> re
   TensorRef incoming = std::move(gradients[0]), leaf = variable();
   if (!leaf) return;
   AutogradMeta& meta = autograd_meta(*leaf);
+  if (mode.tracing) recorder.note_gradient(*leaf, true);
   if (!meta.grad) {
     // Taken over when nobody else can see it; what is shared or expanded is copied.
     bool owned = incoming->use_count() == 1 && incoming->storage()->use_count() == 1 &&
                  incoming->contiguous();
     bool keep = mode.grad && incoming->requires_grad();
-    if (!owned && !keep) incoming = dense_copy(*incoming, incoming->dtype());
+    if (mode.tracing && !keep) {
+      incoming = clone(incoming);  // the recording's references hide who owns it
+    } else if (!owned && !keep) {
+      incoming = dense_copy(*incoming, incoming->dtype());
+    }
     meta.grad = std::move(incoming);
   } else if (mode.grad && (meta.grad->requires_grad() || incoming->requires_grad())) {
     meta.grad = add(meta.grad, incoming);

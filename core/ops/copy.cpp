@@ -41,6 +41,9 @@ TensorRef copy_with(const Primitive& primitive, const TensorRef& x, DType dtype)
 
 }  // namespace
 
+const Primitive& clone_primitive() { return kClone; }
+const Primitive& copy_primitive() { return kCopyInto; }
+
 TensorRef clone(const TensorRef& x) { return copy_with(kClone, x, x->dtype()); }
 TensorRef contiguous(const TensorRef& x) { return x->contiguous() ? x : clone(x); }
 TensorRef to_dtype(const TensorRef& x, DType dtype) {

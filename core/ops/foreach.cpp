@@ -28,6 +28,11 @@ void foreach_program(const Program& program, std::span<const TensorList> lists,
             list.size());
   }
   for (size_t k = 0; k < count; ++k) check_row(lists, k);
+  if (mode.tracing) {
+    for (int target : targets) {
+      for (const TensorRef& tensor : lists[target]) recorder.before_write(*tensor);
+    }
+  }
   // Runs of tensors of one precision go together.
   for (size_t begin = 0; begin < count;) {
     const Precision precision = precision_of(lists[targets[0]][begin]->dtype());
@@ -48,6 +53,7 @@ void foreach_program(const Program& program, std::span<const TensorList> lists,
   for (int target : targets) {
     for (const TensorRef& tensor : lists[target]) tensor->storage()->bump_version();
   }
+  if (mode.tracing) recorder.record_update(program, lists, numbers, targets);
 }
 
 }  // namespace flambeau

@@ -198,6 +198,7 @@ TensorRef apply_index_put(const TensorRef& target, const TensorRef& values,
 
 // The positions of a mask's nonzero elements, one tensor per dimension.
 TensorList mask_positions(const Tensor& mask) {
+  if (mode.tracing) recorder.untraceable("indexing with a mask (use where or masked_fill)");
   auto dense = dense_copy(mask, DType::Bool);
   const bool* data = dense->data<bool>();
   int64_t count = std::count(data, data + dense->numel(), true);

@@ -508,7 +508,7 @@ TensorRef pointwise_in_place(const Pointwise& op, std::span<const Operand> opera
   SmallInputs originals = prepared.inputs;
   separate_overlaps(prepared.op, prepared.inputs, *target, 1);
   call.outputs[0] = target;
-  call.primitive.run(call);
+  run_kernel(call);
   target->storage()->bump_version();
   call.inputs = originals;
   if (record) recorder.record(call, true);
@@ -536,10 +536,13 @@ TensorRef pointwise_out(const Pointwise& op, std::span<const Operand> operands,
     shared |= prepared.inputs[i] && !same_layout(*prepared.inputs[i], *out) &&
               overlap(*prepared.inputs[i], *out);
   }
+  if (shared && mode.tracing) recorder.untraceable("out= that shares memory with an input");
+  if (mode.tracing) recorder.before_write(*out);
   call.outputs[0] = shared ? Tensor::empty(spec.shape, spec.dtype) : out;
-  call.primitive.run(call);
+  run_kernel(call);
   if (shared) copy(*out, call.output());
   out->storage()->bump_version();
+  if (mode.tracing) recorder.record(call, false);
   return out;
 }
 

@@ -1,4 +1,4 @@
-// What running and differentiating pointwise operators share; private to pointwise*.cpp.
+// What running, differentiating and recording pointwise operators share.
 #pragma once
 
 #include <vector>

@@ -65,7 +65,7 @@ void apply(Call& call) {
     call.outputs[i]->set_inference(mode.inference);
   }
   if (primitive.updates_input) copy(call.output(), call.input(0));
-  primitive.run(call);
+  run_kernel(call);
   if (wants_record(call)) recorder.record(call, false);
 }
 
@@ -90,11 +90,11 @@ void apply_in_place(Call& call) {
   }
   if (primitive.updates_input && spec.dtype == target->dtype()) {
     call.outputs[0] = target;
-    primitive.run(call);
+    run_kernel(call);
   } else {
     call.outputs[0] = Tensor::empty(spec.shape, spec.dtype, target->device());
     if (primitive.updates_input) copy(call.output(), *target);
-    primitive.run(call);
+    run_kernel(call);
     copy(*target, call.output());
     call.outputs[0] = target;
   }

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <span>
+#include <vector>
 
 #include "base/object.h"
 #include "tensor/tensor.h"
@@ -32,6 +33,7 @@ struct OutputSpec {
 };
 
 struct Primitive;
+class Program;
 
 struct Call {
   const Primitive& primitive;
@@ -106,6 +108,16 @@ struct Recorder {
   // Before every in-place run on `target`: raises for a leaf that requires a gradient and the
   // like, and notes where in the user's program the write happens.
   void (*check_in_place)(const Call& call, Tensor& target) = nullptr;
+  // The rest is called while mode.tracing is set only. Before memory that is no result of the
+  // call is written to:
+  void (*before_write)(const Tensor& target) = nullptr;
+  // After a foreach_program.
+  void (*record_update)(const Program& program, std::span<const std::vector<TensorRef>> lists,
+                        std::span<const Scalar> numbers, std::span<const int> targets) = nullptr;
+  // `.grad` of a leaf is about to be read (or only replaced).
+  void (*note_gradient)(Tensor& leaf, bool reads) = nullptr;
+  // Something happens that a replay could not repeat.
+  void (*untraceable)(const char* what) = nullptr;
 };
 extern Recorder recorder;
 
@@ -130,6 +142,15 @@ class GradMode {
   bool saved_;
 };
 
+// Runs the kernel; what it does inside is not recorded.
+inline void run_kernel(Call& call) {
+  struct Scope {
+    bool tracing = mode.tracing;
+    ~Scope() { mode.tracing = tracing; }
+  } scope;
+  mode.tracing = false;
+  call.primitive.run(call);
+}
 // True when a call must be handed to the recorder: a trace is on, or a gradient is needed.
 bool wants_record(const Call& call);
 // Runs a primitive; outputs are in call.outputs afterwards.

@@ -49,6 +49,7 @@ Attributes reduction_attributes(uint64_t mask, bool keepdim);
 class Unrecorded {
  public:
   Unrecorded() : saved_(mode) {
+    if (mode.tracing) recorder.untraceable("an operator that reads values");
     mode.grad = mode.tracing = false;
     mode.in_place = nullptr;
   }

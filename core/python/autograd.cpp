@@ -228,6 +228,34 @@ Place here() {
   return place;
 }
 
+// The directory of this package, with a separator at the end.
+const std::string& package_directory() {
+  static const std::string directory = [] {
+    nb::module_ module = nb::module_::import_("flambeau");
+    auto file = nb::cast<std::string>(module.attr("__file__"));
+    return file.substr(0, file.rfind('/') + 1);
+  }();
+  return directory;
+}
+
+Place user_place() {
+  Place place;
+  Owned frame = Owned::share(reinterpret_cast<PyObject*>(PyEval_GetFrame()));
+  while (frame) {
+    auto* at = reinterpret_cast<PyFrameObject*>(frame.get());
+    Owned code(reinterpret_cast<PyObject*>(PyFrame_GetCode(at)));
+    PyObject* file = reinterpret_cast<PyCodeObject*>(code.get())->co_filename;
+    const std::string& ours = package_directory();
+    if (std::strncmp(PyUnicode_AsUTF8(file), ours.c_str(), ours.size()) != 0) {
+      place.offset = PyFrame_GetLasti(at);
+      place.code = code.release();
+      return place;
+    }
+    frame = Owned(reinterpret_cast<PyObject*>(PyFrame_GetBack(at)));
+  }
+  return here();
+}
+
 void release_place(void* code) {
   if (!mode.without_gil) {
     Py_DECREF(static_cast<PyObject*>(code));
@@ -294,7 +322,8 @@ void run_backward(nb::handle tensors, nb::handle gradients, nb::handle retain, b
     targets = tensor_list(inputs, "backward");
     require(!targets.empty(), "backward: 'inputs' argument to backward() cannot be empty");
   }
-  WithoutGil parallel;
+  std::optional<WithoutGil> parallel;
+  if (!mode.tracing) parallel.emplace();  // places of recorded calls need the interpreter
   backward(roots, start, options, inputs.is_none() ? nullptr : &targets);
 }
 
@@ -493,7 +522,8 @@ void rename_grad_fn(nb::handle self, const std::string& name) {
 
 LongWork::LongWork(int64_t elements) {
   constexpr int64_t kLong = 65536;
-  if (elements < kLong) return;
+  // While recording, the places of calls are looked up, which needs the lock.
+  if (elements < kLong || mode.tracing) return;
   Place place = here();
   pending_place.code = std::exchange(place.code, nullptr);
   pending_place.offset = place.offset;
@@ -547,7 +577,7 @@ PyObject* tensor_backward(PyObject* self, PyObject* const* arguments, Py_ssize_t
 
 void bind_autograd(nb::module_& module) {
   recorder = {record, check_in_place};
-  places = {here, release_place, describe_place};
+  places = {here, release_place, user_place, describe_place};
   bind_nodes(module);
   bind_modes(module);
   nb::class_<SavedTensors>(module, "SavedTensors").def("unpack", [](SavedTensors& self) {

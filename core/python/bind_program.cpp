@@ -5,8 +5,10 @@
 
 #include "ops/pointwise.h"
 #include "program/builder.h"
+#include "program/plan.h"
 #include "python/common.h"
 #include "python/operator_type.h"
+#include "python/program_object.h"
 
 namespace nb = nanobind;
 
@@ -125,11 +127,6 @@ void bind_symbol(nb::module_& module) {
            [](nb::handle) -> nb::object { refuse("elements", "it stands for one number"); });
 }
 
-// What a formula became.
-struct TracedProgram {
-  ProgramRef program;
-};
-
 // A traced formula's result: one symbol (or number), or a tuple of them.
 std::vector<int32_t> values_of(Tracer& tracer, nb::handle result) {
   std::vector<int32_t> values;
@@ -200,6 +197,15 @@ nb::list run_in_python(const TracedProgram& self, nb::sequence operands) {
   nb::list list;
   for (TensorRef& result : results) list.append(nb::steal(wrap(std::move(result))));
   return list;
+}
+
+// "row" for outputs of one number per row, else "element".
+std::vector<std::string> output_extents(const Program& program) {
+  std::vector<std::string> extents;
+  for (int32_t output : program.outputs) {
+    extents.push_back(program.values[output].extent == Extent::Row ? "row" : "element");
+  }
+  return extents;
 }
 
 TensorList tensor_list(nb::handle sequence) {
@@ -306,7 +312,8 @@ void foreach_formula(nb::callable formula, nb::sequence columns, const nb::dict&
     if (!column.is_none()) tensors.push_back(tensor_list(column));
   }
   if (tensors.empty() || tensors[0].empty()) return;
-  WithoutGil release;
+  std::optional<WithoutGil> release;
+  if (!mode.tracing) release.emplace();
   foreach_program(*update.program, tensors, prepared.numbers, update.targets);
 }
 
@@ -442,6 +449,16 @@ void bind_program(nb::module_& parent) {
   nb::class_<TracedProgram>(module, "Program", "A traced formula.")
       .def("__repr__", [](const TracedProgram& self) { return self.program->to_string(); })
       .def("__hash__", [](const TracedProgram& self) { return self.program->hash(); })
+      .def_prop_ro("input_count",
+                   [](const TracedProgram& self) { return self.program->input_count; })
+      .def_prop_ro("output_count",
+                   [](const TracedProgram& self) { return self.program->outputs.size(); })
+      .def_prop_ro("value_count",
+                   [](const TracedProgram& self) { return self.program->values.size(); })
+      .def_prop_ro("has_rows", [](const TracedProgram& self) { return self.program->has_rows; })
+      .def_prop_ro("output_extents",
+                   [](const TracedProgram& self) { return output_extents(*self.program); })
+      .def_prop_ro("cost", [](const TracedProgram& self) { return plan_of(*self.program).cost; })
       .def("derivative", &differentiate_in_python, nb::arg("wanted"),
            "The gradient's program, what its inputs read, and which gradients are zero (a mask).")
       .def("run", &run_in_python, nb::arg("operands"));

@@ -127,6 +127,9 @@ PyObject* wrap(TensorRef tensor);
 // A new object of a subclass.
 PyObject* wrap_as(PyTypeObject* type, TensorRef tensor);
 
+// While recording: Python sees the tensor from now on (bind_trace.cpp).
+void note_visible(Tensor* tensor);
+
 // Values. The as_* functions return false when the object is of another kind.
 bool as_scalar(PyObject* object, Scalar& result);
 bool as_int(PyObject* object, int64_t& result);
@@ -160,6 +163,7 @@ void bind_data(nanobind::module_& module);
 void bind_random(nanobind::module_& module);
 void bind_shared_memory(nanobind::module_& module);
 void bind_program(nanobind::module_& module);
+void bind_trace(nanobind::module_& module);
 
 // Lets the garbage collector see a tensor object (it has attributes or hooks now).
 void track(PyObject* self);

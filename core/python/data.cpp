@@ -138,6 +138,7 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) {
   return guarded([&]() -> int {
     view->obj = nullptr;
     Tensor& x = *reinterpret_cast<TensorObject*>(self)->tensor;
+    if (mode.tracing) recorder.untraceable("the memory of a tensor (numpy() and the like)");
     const char* format = format_of(x.dtype());
     if (!format) fail(ErrorKind::Type, "numpy: Got unsupported ScalarType BFloat16; use .float()");
     require(!x.requires_grad(),
@@ -341,6 +342,7 @@ struct StorageObject {
 
 int storage_get_buffer(PyObject* self, Py_buffer* view, int flags) {
   Storage& storage = *nb::inst_ptr<StorageObject>(nb::handle(self))->storage;
+  if (mode.tracing) recorder.untraceable("the memory of a tensor");
   return PyBuffer_FillInfo(view, self, storage.data(), static_cast<Py_ssize_t>(storage.bytes()), 0,
                            flags);
 }
@@ -400,6 +402,7 @@ void bind_data(nb::module_& module) {
     return checked([&] {
       require_tensor(self, "tolist");
       TensorRef x = unwrap(self.ptr());
+      if (mode.tracing) recorder.untraceable("the values of a tensor (tolist(), print)");
       return to_list(*x, 0, x->offset());
     });
   });

@@ -16,5 +16,6 @@ NB_MODULE(_core, module) {
   module.def("thread_count", &flambeau::thread_count);
   module.def("set_thread_count", &flambeau::set_thread_count);
   bind_program(module);
+  bind_trace(module);
   bind_operators(module);
 }

@@ -433,6 +433,7 @@ PyObject* call_function(OperatorObject& op, const Overload& overload, PyObject**
     LongWork work(elements);
     result = overload.op->call(arguments.data());
   }
+  if (mode.tracing) check_recorded(op.name, {arguments.data(), count}, result);
   if (!out) return wrap_result(std::move(result));
   write_outs(op, out, result);
   return Py_NewRef(out);

@@ -5,6 +5,9 @@
 
 namespace flambeau::python {
 
+// While recording: a result that was computed outside of recorded calls cannot be replayed.
+void check_recorded(const char* op, std::span<const Argument> arguments, const Result& result);
+
 inline constexpr size_t kMaxParameters = 24;
 inline constexpr size_t kMaxOperands = 8;  // of elementwise operators
 

@@ -42,7 +42,8 @@ GETTER(get_device, wrap_device(x.device()))
 GETTER(get_ndim, PyLong_FromLongLong(x.dim()))
 GETTER(get_requires_grad, PyBool_FromLong(x.requires_grad()))
 GETTER(get_is_leaf, PyBool_FromLong(is_leaf(unwrap(self))))
-GETTER(get_grad, x.autograd() ? wrap(x.autograd()->grad) : Py_NewRef(Py_None))
+GETTER(get_grad, (mode.tracing ? recorder.note_gradient(x, true) : void(),
+                  x.autograd() ? wrap(x.autograd()->grad) : Py_NewRef(Py_None)))
 GETTER(get_grad_fn, wrap_grad_fn(unwrap(self)))
 GETTER(get_data, wrap(data_alias(x)))
 GETTER(get_T, wrap(x.dim() == 2 ? transpose(unwrap(self), 0, 1) : reversed(unwrap(self))))
@@ -84,6 +85,7 @@ int set_requires_grad(PyObject* self, PyObject* value, void*) {
 int set_grad(PyObject* self, PyObject* value, void*) {
   return guarded([&]() -> int {
     Tensor& x = tensor_of(self);
+    if (mode.tracing) recorder.note_gradient(x, false);
     if (!value || value == Py_None) {
       if (x.autograd()) x.autograd()->grad = nullptr;
       return 0;
@@ -156,7 +158,8 @@ METHOD(method_dim, PyLong_FromLongLong(x.dim()))
 METHOD(method_numel, PyLong_FromLongLong(x.numel()))
 METHOD(method_element_size, PyLong_FromLong(item_size(x.dtype())))
 METHOD(method_offset, PyLong_FromLongLong(x.offset()))
-METHOD(method_data_ptr, PyLong_FromVoidPtr(x.numel() ? x.data() : nullptr))
+METHOD(method_data_ptr, (mode.tracing ? recorder.untraceable("data_ptr()") : void(),
+                         PyLong_FromVoidPtr(x.numel() ? x.data() : nullptr)))
 METHOD(method_is_floating_point, PyBool_FromLong(is_floating(x.dtype())))
 METHOD(method_is_signed, PyBool_FromLong(x.dtype() > DType::UInt8))
 METHOD(method_false, Py_NewRef(Py_False))

@@ -346,6 +346,7 @@ PyObject* wrap(TensorRef tensor) {
     if (!object) throw PythonError();
   }
   attach(object, std::move(tensor));
+  if (mode.tracing) note_visible(object->tensor);
   return reinterpret_cast<PyObject*>(object);
 }
 
@@ -355,6 +356,7 @@ PyObject* wrap_as(PyTypeObject* type, TensorRef tensor) {
   PyObject* object = type->tp_alloc(type, 0);
   if (!object) throw PythonError();
   attach(as_object(object), std::move(tensor));
+  if (mode.tracing) note_visible(as_object(object)->tensor);
   return object;
 }
 

@@ -215,6 +215,10 @@ PyObject* wrap_shape(const Dims& dims) {
 PyObject* item(const Tensor& tensor) {
   require(tensor.numel() == 1, "item: a Tensor with ", tensor.numel(),
           " elements cannot be converted to Scalar; only one-element tensors can");
+  if (mode.tracing) {
+    recorder.untraceable(
+        "the value of a tensor (item(), bool(), float() ...); use where, cond, while_loop or scan");
+  }
   return visit_dtype(tensor.dtype(), [&]<class T>() -> PyObject* {
     auto value = convert<Compute<T>>(*tensor.data<T>());
     if constexpr (std::is_same_v<T, bool>) {

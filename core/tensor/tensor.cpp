@@ -10,6 +10,16 @@ namespace flambeau {
 static constexpr size_t kHeader = 64;
 static constexpr size_t kInlineLimit = 8192;
 
+static thread_local uint32_t current_mark __attribute__((tls_model("initial-exec"))) = 0;
+
+uint32_t Storage::begin_mark() {
+  static std::atomic<uint32_t> last{0};
+  current_mark = last.fetch_add(1) + 1;
+  return current_mark;
+}
+
+void Storage::end_mark() { current_mark = 0; }
+
 Ref<Storage> Storage::create(size_t bytes, Device device) {
   require(device.is_cpu(), "empty: memory on ", device_name(device),
           " needs CUDA, which is not available; use device='cpu'");
@@ -18,6 +28,7 @@ Ref<Storage> Storage::create(size_t bytes, Device device) {
   auto* storage = new (block) Storage;
   storage->bytes_ = bytes;
   storage->device_ = device;
+  storage->mark_ = current_mark;
   storage->inline_ = small;
   storage->inline_bytes_ = small ? static_cast<uint32_t>(bytes) : 0;
   if (small) {
@@ -40,6 +51,7 @@ Ref<Storage> Storage::wrap(void* data, size_t bytes, void* owner, void (*release
   storage->bytes_ = bytes;
   storage->owner_ = owner;
   storage->release_ = release;
+  storage->mark_ = current_mark;
   storage->device_ = device;
   return Ref<Storage>::adopt(storage);
 }

@@ -34,6 +34,12 @@ class Storage : public RefCounted {
   // Gives the storage a larger block (resize_, out=); keeps the old bytes.
   void grow(size_t bytes);
 
+  // Between begin_mark() and end_mark() all memory that this thread makes carries the mark, so
+  // that a recording can tell it from what was there before. 0: none.
+  static uint32_t begin_mark();
+  static void end_mark();
+  uint32_t mark() const { return mark_; }
+
  private:
   Storage() = default;
   char* data_ = nullptr;
@@ -41,6 +47,7 @@ class Storage : public RefCounted {
   void* owner_ = nullptr;             // null: our own memory
   void (*release_)(void*) = nullptr;  // called with owner_
   uint32_t version_ = 0;
+  uint32_t mark_ = 0;
   Device device_;
   bool history_through_view_ = false;
   bool inline_ = false;        // data follows this header in one block
@@ -113,6 +120,11 @@ class Tensor : public RefCounted {
   // Makes this tensor a view of other memory (`x.data = y`, `set_`, out= resizing).
   void rebind(Ref<Storage> storage, const Dims& shape, const Dims& strides, int64_t offset,
               DType dtype);
+  // The same view of other memory of the same layout; offset in elements.
+  void move_to(Ref<Storage> storage, int64_t offset) {
+    storage_ = std::move(storage);
+    byte_offset_ = offset * item_size(dtype_);
+  }
 
  private:
   void update_geometry();

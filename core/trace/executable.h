@@ -1,0 +1,141 @@
+// An executable: the steps of a graph with all memory planned, replayed without Python.
+//
+// Note [Memory of an executable]: internal buffers are places in one arena that the executable
+// owns. Output and saved buffers are fresh at every run, unless nobody can see the last run's any
+// more. Values are tensors made once; those of arguments, outputs and saved buffers are moved to
+// the run's memory before the steps begin.
+#pragma once
+
+#include <memory>
+#include <mutex>
+
+#include "trace/recording.h"
+
+namespace flambeau {
+
+// One step; what it reads and writes is fixed, but for the numbers of a run.
+class Step {
+ public:
+  explicit Step(std::string label) : label(std::move(label)) {}
+  virtual ~Step() = default;
+  virtual void run(std::span<const double> numbers) = 0;
+  const std::string label;
+};
+
+// What a step's program reads at one position.
+struct StepInput {
+  enum class Kind : uint8_t { Value, Number, Slot } kind = Kind::Value;
+  int value = -1;
+  Scalar number;
+  int slot = -1;
+};
+
+// What the backward part needs of its forward run.
+class SavedRun : public Object {
+ public:
+  struct Place {
+    Ref<Storage> storage;
+    int64_t offset = 0;
+    uint32_t version = 0;
+  };
+  std::vector<Place> places;  // by buffer
+  std::vector<double> numbers;
+};
+
+class Executable : public Object {
+ public:
+  // --- building, in this order: buffers, values, steps, finish
+  int add_buffer(BufferKind kind, size_t bytes, int index, TensorRef tensor, int64_t arena_offset);
+  int add_value(int buffer, const Dims& shape, const Dims& strides, int64_t offset, DType dtype);
+  void add_call(const RecordedCallRef& call, std::span<const int> inputs,
+                std::span<const int> outputs, std::string label);
+  void add_program(const ProgramRef& program, DType dtype, std::span<const StepInput> inputs,
+                   std::span<const int> outputs, std::string label);
+  void add_update(const ProgramRef& program, DType dtype, std::span<const std::vector<int>> lists,
+                  std::span<const StepInput> numbers, std::span<const int> targets,
+                  std::string label);
+  void begin_backward() { backward_at_ = steps_.size(); }
+
+  struct Interface {
+    std::vector<int> outputs;                          // values
+    std::vector<std::pair<TensorRef, int>> gradients;  // leaf, and value or -1 for None
+    size_t arena_bytes = 0;
+    // For a function that is differentiated from outside: what the gradients are of (an argument's
+    // number, or a captured tensor), their values (-1: zero), and which outputs they come from.
+    std::vector<std::pair<int, TensorRef>> sources;
+    std::vector<int> source_gradients;
+    std::vector<int> differentiable;
+  };
+  void finish(Interface interface);
+
+  // --- guards
+  void expect_argument(const Tensor& model);
+  void expect_no_gradient(TensorRef leaf) { without_gradient_.push_back(std::move(leaf)); }
+  // Whether a run with these arguments would do what was recorded; if not, `why` says what differs.
+  bool matches(std::span<const TensorRef> arguments, std::string* why = nullptr) const;
+
+  // --- running
+  std::vector<TensorRef> run(std::span<const TensorRef> arguments, std::span<const double> numbers);
+  // Gradients of the sources; absent gradients count as zero.
+  std::vector<TensorRef> run_backward(const SavedRun& saved, std::span<const TensorRef> tangents);
+  // Seconds of every step in one run.
+  std::vector<double> profile(std::span<const TensorRef> arguments,
+                              std::span<const double> numbers);
+  size_t step_count() const { return steps_.size(); }
+  const Step& step(size_t i) const { return *steps_[i]; }
+
+ private:
+  struct Buffer {
+    BufferKind kind;
+    int index;
+    size_t bytes;
+    int64_t arena_offset;
+    TensorRef tensor;
+    Ref<Storage> storage;
+    std::vector<int> values;
+    bool written = false;
+    bool backward = false;  // made by the backward part
+    bool needed = false;    // read by the backward part
+    int64_t root = 0;       // of the memory it is bound to, in bytes
+  };
+  struct Value {
+    TensorRef tensor;
+    int buffer;
+    int64_t offset;
+  };
+  struct Model {
+    Dims shape, strides;
+    DType dtype;
+    bool requires_grad;
+  };
+
+  void move_buffer(Buffer& buffer, const Ref<Storage>& storage, int64_t root);
+  void note_read(int value);
+  void note_written(int value);
+  TensorRef tensor_of(int value) const { return value < 0 ? nullptr : values_[value].tensor; }
+  bool reusable(const Buffer& buffer) const;
+  void bind_arguments(std::span<const TensorRef> arguments);
+  void renew(bool backward);
+  void run_steps(size_t begin, size_t end, std::span<const double> numbers);
+  void finish_writes(bool backward);
+  void bind_gradients();
+  TensorRef result(int value) const;
+  void set_histories(std::span<const TensorRef> arguments, std::span<const TensorRef> outputs,
+                     std::span<const double> numbers);
+
+  std::mutex mutex_;
+  std::vector<Buffer> buffers_;
+  std::vector<Value> values_;
+  std::vector<std::unique_ptr<Step>> steps_;
+  size_t backward_at_ = SIZE_MAX;
+  Interface interface_;
+  std::vector<TensorRef> gradient_tensors_;
+  Ref<Storage> arena_;
+  std::vector<Model> arguments_;
+  std::vector<TensorRef> without_gradient_;
+  Mode mode_;
+  DType default_dtype_ = DType::Float32;
+};
+using ExecutableRef = Ref<Executable>;
+
+}  // namespace flambeau

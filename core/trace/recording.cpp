@@ -1,0 +1,405 @@
+#include "trace/recording.h"
+
+#include "autograd/meta.h"
+#include "ops/pointwise_call.h"
+#include "ops/views.h"
+#include "random/generator.h"
+#include "tensor/copy.h"
+
+namespace flambeau {
+
+namespace {
+
+thread_local Recording* active = nullptr;
+
+// Where a value is if rows run along another axis than the last: the same memory, rows last.
+void move_axis_last(RecordedValue& value, int64_t axis) {
+  int64_t length = value.shape[axis], stride = value.strides[axis];
+  value.shape.erase(axis);
+  value.strides.erase(axis);
+  value.shape.push_back(length);
+  value.strides.push_back(stride);
+}
+
+}  // namespace
+
+const char* name_of(BufferKind kind) {
+  static constexpr const char* kNames[] = {"argument", "captured", "gradient", "tangent",
+                                           "constant", "internal", "output",   "saved"};
+  return kNames[static_cast<int>(kind)];
+}
+
+Recording* Recording::current() { return active; }
+
+Ref<Recording> Recording::start(std::span<const TensorRef> arguments) {
+  require(!active, "compile: a recording is on in this thread already; call the inner function ",
+          "directly");
+  auto recording = Ref<Recording>::adopt(new Recording);
+  recording->mark_ = Storage::begin_mark();
+  recording->add_roots(BufferKind::Argument, arguments);
+  recording->on_ = true;
+  active = recording.get();
+  mode.tracing = true;
+  return recording;
+}
+
+Recording::~Recording() { stop(); }
+
+void Recording::stop() {
+  if (!on_) return;
+  on_ = false;
+  Storage::end_mark();
+  if (active == this) {
+    active = nullptr;
+    mode.tracing = false;
+  }
+}
+
+int Recording::add_buffer(BufferKind kind, int index, const TensorRef& tensor) {
+  RecordedBuffer buffer{kind, index, 0, tensor, {}};
+  if (tensor) {
+    buffer.storage = tensor->storage();
+    buffer.bytes = buffer.storage->bytes();
+    if (buffer.bytes > 0) by_memory_[buffer.storage->data()] = static_cast<int>(buffers.size());
+  }
+  buffers.push_back(std::move(buffer));
+  root_offsets_.push_back(0);
+  return static_cast<int>(buffers.size()) - 1;
+}
+
+void Recording::add_roots(BufferKind kind, std::span<const TensorRef> tensors) {
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const Storage* storage = tensors[i]->storage().get();
+    if (by_memory_.count(storage->data()) && storage->bytes() > 0) {
+      fail("two tensors among the arguments share memory; clone() one of them");
+    }
+    int buffer = add_buffer(kind, static_cast<int>(i), tensors[i]);
+    root_offsets_[buffer] = tensors[i]->offset();
+    known_.emplace(storage, Known{buffer, storage->version(), tensors[i]->storage()});
+  }
+}
+
+void Recording::begin_backward(std::span<const TensorRef> tangents) {
+  backward_at = static_cast<int>(calls.size());
+  add_roots(BufferKind::Tangent, tangents);
+}
+
+bool Recording::made_here(const Storage& storage) const { return storage.mark() == mark_; }
+
+Recording::Known& Recording::known(const Tensor& tensor) {
+  const Ref<Storage>& storage = tensor.storage();
+  auto found = known_.find(storage.get());
+  if (found == known_.end()) {
+    auto alias = by_memory_.find(storage->data());
+    int buffer;
+    if (alias != by_memory_.end() && storage->bytes() > 0) {
+      buffer = alias->second;
+    } else {
+      BufferKind kind = made_here(*storage) ? BufferKind::Constant : BufferKind::Captured;
+      buffer = add_buffer(kind, -1, TensorRef::share(const_cast<Tensor*>(&tensor)));
+    }
+    found = known_.emplace(storage.get(), Known{buffer, storage->version(), storage}).first;
+  }
+  Known& entry = found->second;
+  if (entry.version != storage->version()) {
+    fail("memory was written to by an operation that cannot be recorded");
+    entry.version = storage->version();
+  }
+  RecordedBuffer& buffer = buffers[entry.buffer];
+  bool is_parameter = tensor.requires_grad() && (!tensor.autograd() || !tensor.autograd()->grad_fn);
+  if (buffer.kind == BufferKind::Captured && is_parameter && !buffer.tensor->requires_grad()) {
+    buffer.tensor = TensorRef::share(const_cast<Tensor*>(&tensor));
+  }
+  return entry;
+}
+
+RecordedValue Recording::value_of(const Tensor& tensor) {
+  int buffer = known(tensor).buffer;
+  int64_t root = root_offsets_[buffer];
+  if (root && buffers[buffer].tensor->dtype() != tensor.dtype()) {
+    root = root * item_size(buffers[buffer].tensor->dtype()) / item_size(tensor.dtype());
+  }
+  return {buffer, tensor.shape(), tensor.strides(), tensor.offset() - root, tensor.dtype()};
+}
+
+RecordedInput Recording::input_of(const TensorRef& tensor) {
+  RecordedInput input;
+  if (!tensor) return input;
+  input.kind = RecordedInput::Kind::Value;
+  input.value = value_of(*tensor);
+  return input;
+}
+
+// A fresh result gets a buffer; one in memory that is known (in place, out=) is a write to it.
+RecordedValue Recording::output_of(const TensorRef& tensor, bool in_place) {
+  const Storage* storage = tensor->storage().get();
+  if (!in_place && !known_.count(storage)) {
+    int buffer = add_buffer(BufferKind::Internal, -1, tensor);
+    known_.emplace(storage, Known{buffer, storage->version(), tensor->storage()});
+    buffers[buffer].tensor = nullptr;
+  }
+  RecordedValue value = value_of(*tensor);
+  buffers[value.buffer].written = true;
+  return value;
+}
+
+void Recording::before_write(const Tensor& target) {
+  if (!on_) return;
+  Known& entry = known(target);
+  RecordedBuffer& buffer = buffers[entry.buffer];
+  if (buffer.kind == BufferKind::Constant && !buffer.written) {
+    int64_t bytes = static_cast<int64_t>(buffer.bytes);
+    auto whole = Tensor::view(buffer.storage, {bytes}, {1}, 0, DType::UInt8);
+    buffer.tensor = dense_copy(*whole, DType::UInt8);
+  }
+  buffer.written = true;
+  ++entry.version;  // the write that follows
+}
+
+void Recording::push(RecordedCallRef call) {
+  if (!mode.without_gil) call->place = places.user();
+  calls.push_back(std::move(call));
+}
+
+// In place, an input that shares memory with the target in another layout is read from a copy.
+void Recording::separate_overlaps(RecordedCall& call) {
+  for (size_t i = 1; i < call.inputs.size(); ++i) {
+    RecordedInput& input = call.inputs[i];
+    bool shares = input.kind == RecordedInput::Kind::Value &&
+                  input.value.buffer == call.outputs[0].buffer && !(input.value == call.outputs[0]);
+    if (!shares) continue;
+    auto copied = RecordedCallRef::adopt(new RecordedCall);
+    copied->primitive = &clone_primitive();
+    copied->attributes.dtype = input.value.dtype;
+    copied->inputs = {input};
+    input.value.buffer = add_buffer(BufferKind::Internal, -1, nullptr);
+    input.value.strides = contiguous_strides(input.value.shape);
+    input.value.offset = 0;
+    buffers.back().bytes = count_elements(input.value.shape) * item_size(input.value.dtype);
+    buffers.back().written = true;
+    copied->outputs = {input.value};
+    push(std::move(copied));
+  }
+}
+
+void Recording::add_program(Call& call, const Pointwise& op, bool in_place) {
+  auto recorded = RecordedCallRef::adopt(new RecordedCall);
+  recorded->primitive = &op;
+  recorded->program = op.program;
+  recorded->dtype = call.attributes.dtype;
+  recorded->in_place = in_place;
+  PointwiseNumbers numbers(call.attributes);
+  for (int i = 0; i < op.program->input_count; ++i) {
+    RecordedInput input;
+    if (i < op.operand_count && call.inputs[i]) {
+      input = input_of(call.inputs[i]);
+    } else {
+      input.kind = RecordedInput::Kind::Number;
+      input.number = numbers.next();
+    }
+    recorded->inputs.push_back(std::move(input));
+  }
+  for (int j = 0; j < call.output_count; ++j) {
+    recorded->outputs.push_back(output_of(call.outputs[j], in_place));
+  }
+  if (!call.attributes.ints.empty()) {
+    int64_t axis = call.attributes.ints[0];
+    for (RecordedInput& input : recorded->inputs) {
+      if (input.kind == RecordedInput::Kind::Value) move_axis_last(input.value, axis);
+    }
+    for (RecordedValue& value : recorded->outputs) move_axis_last(value, axis);
+  }
+  if (in_place) separate_overlaps(*recorded);
+  push(std::move(recorded));
+}
+
+// In place by way of a fresh result that is then copied into the target: two calls.
+void Recording::add_copied(Call& call) {
+  auto computed = RecordedCallRef::adopt(new RecordedCall);
+  computed->primitive = &call.primitive;
+  computed->attributes = call.attributes;
+  for (const TensorRef& input : call.inputs) computed->inputs.push_back(input_of(input));
+  const OutputSpec& spec = call.specs[0];
+  RecordedValue fresh{add_buffer(BufferKind::Internal, -1, nullptr), spec.shape,
+                      contiguous_strides(spec.shape), 0, spec.dtype};
+  buffers.back().bytes = count_elements(spec.shape) * item_size(spec.dtype);
+  buffers.back().written = true;
+  computed->outputs = {fresh};
+  computed->random = dynamic_cast<Generator*>(call.attributes.object.get()) != nullptr;
+  push(std::move(computed));
+  auto copied = RecordedCallRef::adopt(new RecordedCall);
+  copied->primitive = &copy_primitive();
+  RecordedInput source;
+  source.kind = RecordedInput::Kind::Value;
+  source.value = fresh;
+  copied->inputs = {input_of(call.inputs[0]), source};
+  copied->outputs = {output_of(call.inputs[0], true)};
+  copied->in_place = true;
+  push(std::move(copied));
+}
+
+void Recording::add(Call& call, bool in_place) {
+  if (!on_) return;
+  if (call.primitive.view) {
+    known(call.input(0));
+    return;
+  }
+  for (int i = 0; call.specs && !in_place && i < call.output_count; ++i) {
+    if (!(call.outputs[i]->shape() == call.specs[i].shape)) {
+      fail(text(call.primitive.name, ": the shape of its result depends on the values of tensors; ",
+                "use a mask of fixed shape (where, masked_fill)"));
+    }
+  }
+  if (call.primitive.run == &run_pointwise) {
+    return add_program(call, static_cast<const Pointwise&>(call.primitive), in_place);
+  }
+  if (in_place &&
+      !(call.primitive.updates_input && call.specs[0].dtype == call.inputs[0]->dtype())) {
+    return add_copied(call);
+  }
+  auto recorded = RecordedCallRef::adopt(new RecordedCall);
+  recorded->primitive = &call.primitive;
+  recorded->attributes = call.attributes;
+  recorded->in_place = in_place;
+  recorded->random = dynamic_cast<Generator*>(call.attributes.object.get()) != nullptr;
+  for (const TensorRef& input : call.inputs) recorded->inputs.push_back(input_of(input));
+  for (int j = 0; j < call.output_count; ++j) {
+    recorded->outputs.push_back(output_of(call.outputs[j], in_place));
+  }
+  push(std::move(recorded));
+}
+
+void Recording::add_update(const ProgramRef& program, std::span<const TensorList> lists,
+                           std::span<const Scalar> numbers, std::span<const int> targets) {
+  if (!on_) return;
+  for (size_t k = 0; k < lists[0].size(); ++k) {
+    auto recorded = RecordedCallRef::adopt(new RecordedCall);
+    recorded->program = program;
+    recorded->dtype = lists[targets[0]][k]->dtype();
+    recorded->in_place = true;
+    for (const TensorList& list : lists) recorded->inputs.push_back(input_of(list[k]));
+    for (size_t i = 0; i < numbers.size(); ++i) {
+      RecordedInput input;
+      input.kind = numbers_are_slots ? RecordedInput::Kind::Slot : RecordedInput::Kind::Number;
+      input.number = numbers[i];
+      input.slot = numbers_are_slots ? slot_count + static_cast<int>(i) : -1;
+      recorded->inputs.push_back(std::move(input));
+    }
+    for (int target : targets) recorded->outputs.push_back(output_of(lists[target][k], true));
+    push(std::move(recorded));
+  }
+  if (numbers_are_slots) slot_count += static_cast<int>(numbers.size());
+}
+
+void Recording::note_gradient(Tensor& leaf, bool reads) {
+  if (!on_ || noted_.count(&leaf) || made_here(*leaf.storage())) return;
+  noted_[&leaf] = gradients.size();
+  auto owner = TensorRef::share(&leaf);
+  gradients.push_back({owner, {}});
+  if (!reads) return;
+  TensorRef grad = leaf.autograd() ? leaf.autograd()->grad : nullptr;
+  if (!grad) {
+    without_gradient.push_back(owner);
+    return;
+  }
+  const Storage* storage = grad->storage().get();
+  if (known_.count(storage)) return;
+  if (!grad->contiguous()) fail(".grad of a leaf is not contiguous");
+  int buffer = add_buffer(BufferKind::Gradient, -1, grad);
+  root_offsets_[buffer] = grad->offset();
+  known_.emplace(storage, Known{buffer, storage->version(), grad->storage()});
+  buffers[buffer].tensor = owner;
+}
+
+void Recording::note_visible(const TensorRef& tensor) {
+  if (on_) visible_.push_back(tensor);
+}
+
+void Recording::expect_known(const char* op, const Tensor& result) {
+  if (!on_) return;
+  bool found = known_.count(result.storage().get()) ||
+               (result.storage()->bytes() && by_memory_.count(result.storage()->data()));
+  if (!found && made_here(*result.storage()) && result.numel() > 0) {
+    fail(text(op, ": it computes with values while it is called and cannot be recorded"));
+  }
+}
+
+void Recording::fail(const std::string& reason) {
+  if (!failure.empty()) return;
+  std::string where = mode.without_gil ? "" : places.describe(places.user());
+  failure = where.empty() ? reason : reason + " (" + where + ")";
+}
+
+void Recording::finish(std::span<const TensorRef> results) {
+  stop();
+  roots_.assign(results.begin(), results.end());
+  for (const TensorRef& result : results) outputs.push_back(value_of(*result));
+  for (RecordedGradient& gradient : gradients) {
+    AutogradMeta* meta = gradient.leaf->autograd();
+    if (meta && meta->grad) gradient.value = value_of(*meta->grad);
+  }
+  for (auto& [storage, entry] : known_) {
+    if (entry.version != storage->version()) {
+      fail("memory was written to by an operation that cannot be recorded");
+    }
+  }
+}
+
+std::string Recording::escaped() const {
+  std::string found;
+  for (const TensorRef& tensor : visible_) {
+    if (!tensor->python() || !made_here(*tensor->storage())) continue;
+    if (std::find(roots_.begin(), roots_.end(), tensor) != roots_.end()) continue;
+    bool is_gradient = false;
+    for (const RecordedGradient& gradient : gradients) {
+      is_gradient |= gradient.leaf->autograd() && gradient.leaf->autograd()->grad == tensor;
+    }
+    if (is_gradient) continue;
+    if (!found.empty()) found += ", ";
+    found += text(tensor->shape(), " torch.", dtype_name(tensor->dtype()));
+  }
+  return found;
+}
+
+// --- the recorder's functions -------------------------------------------------------------------
+
+namespace {
+
+Recorder below;  // autograd's
+
+void record_call(Call& call, bool in_place) {
+  if (mode.tracing && active) active->add(call, in_place);
+  below.record(call, in_place);
+}
+
+void check_write(const Call& call, Tensor& target) {
+  below.check_in_place(call, target);
+  if (mode.tracing && active) active->before_write(target);
+}
+
+void before_write(const Tensor& target) {
+  if (active) active->before_write(target);
+}
+
+void record_update(const Program& program, std::span<const TensorList> lists,
+                   std::span<const Scalar> numbers, std::span<const int> targets) {
+  if (!active) return;
+  active->add_update(ProgramRef::share(const_cast<Program*>(&program)), lists, numbers, targets);
+}
+
+void note_gradient(Tensor& leaf, bool reads) {
+  if (active) active->note_gradient(leaf, reads);
+}
+
+void untraceable(const char* what) {
+  if (active) active->fail(text("it reads ", what));
+}
+
+}  // namespace
+
+void install_recording() {
+  below = recorder;
+  recorder = {record_call, check_write, before_write, record_update, note_gradient, untraceable};
+}
+
+}  // namespace flambeau

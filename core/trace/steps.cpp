@@ -1,0 +1,131 @@
+// The kinds of steps.
+#include "trace/steps.h"
+
+#include "program/machine.h"
+#include "tensor/copy.h"
+
+namespace flambeau {
+
+namespace {
+
+// A primitive's kernel on fixed tensors.
+class CallStep final : public Step {
+ public:
+  CallStep(RecordedCallRef recorded, std::vector<TensorRef> inputs, std::vector<TensorRef> outputs,
+           std::string label)
+      : Step(std::move(label)),
+        recorded_(std::move(recorded)),
+        inputs_(std::move(inputs)),
+        call_{*recorded_->primitive, inputs_, recorded_->attributes, {}, {}, 1, {}} {
+    call_.output_count = static_cast<int>(outputs.size());
+    for (size_t i = 0; i < outputs.size(); ++i) call_.outputs[i] = std::move(outputs[i]);
+    copies_ = call_.primitive.updates_input && !recorded_->in_place;
+  }
+  void run(std::span<const double>) override {
+    if (copies_) copy(call_.output(), call_.input(0));
+    call_.primitive.run(call_);
+  }
+
+ private:
+  RecordedCallRef recorded_;
+  std::vector<TensorRef> inputs_;
+  Call call_;
+  bool copies_;
+};
+
+// A program on fixed tensors and changing numbers.
+class ProgramStep final : public Step {
+ public:
+  ProgramStep(ProgramRef program, DType dtype, std::span<const TensorRef> inputs,
+              std::span<const StepInput> sources, std::vector<TensorRef> outputs, std::string label)
+      : Step(std::move(label)),
+        program_(std::move(program)),
+        precision_(precision_of(dtype)),
+        held_(inputs.begin(), inputs.end()),
+        outputs_(std::move(outputs)) {
+    for (size_t i = 0; i < sources.size(); ++i) {
+      inputs_.push_back({inputs[i].get(), sources[i].number});
+      if (sources[i].kind == StepInput::Kind::Slot) slots_.emplace_back(i, sources[i].slot);
+    }
+    for (const TensorRef& output : outputs_) {
+      targets_.push_back(output.get());
+      any_ |= output->numel() > 0;
+    }
+  }
+  void run(std::span<const double> numbers) override {
+    if (!any_) return;
+    for (auto [input, slot] : slots_) inputs_[input].scalar = Scalar(numbers[slot]);
+    run_program(*program_, precision_, inputs_, targets_);
+  }
+
+ private:
+  ProgramRef program_;
+  Precision precision_;
+  std::vector<TensorRef> held_;
+  std::vector<TensorRef> outputs_;
+  std::vector<ProgramInput> inputs_;
+  std::vector<Tensor*> targets_;
+  std::vector<std::pair<size_t, int>> slots_;
+  bool any_ = false;
+};
+
+// A program in place over lists of tensors.
+class UpdateStep final : public Step {
+ public:
+  UpdateStep(ProgramRef program, DType dtype, std::vector<std::vector<TensorRef>> lists,
+             std::span<const StepInput> numbers, std::span<const int> targets, std::string label)
+      : Step(std::move(label)),
+        program_(std::move(program)),
+        precision_(precision_of(dtype)),
+        lists_(std::move(lists)) {
+    for (const auto& list : lists_) {
+      auto& tensors = pointers_.emplace_back();
+      for (const TensorRef& tensor : list) tensors.push_back(tensor.get());
+    }
+    for (const auto& tensors : pointers_) inputs_.push_back({tensors, {}});
+    for (const StepInput& number : numbers) {
+      if (number.kind == StepInput::Kind::Slot) slots_.emplace_back(inputs_.size(), number.slot);
+      inputs_.push_back({{}, number.number});
+    }
+    for (int target : targets) targets_.push_back(pointers_[target]);
+  }
+  void run(std::span<const double> numbers) override {
+    for (auto [input, slot] : slots_) inputs_[input].number = Scalar(numbers[slot]);
+    run_foreach(*program_, precision_, inputs_, targets_);
+  }
+
+ private:
+  ProgramRef program_;
+  Precision precision_;
+  std::vector<std::vector<TensorRef>> lists_;
+  std::vector<std::vector<Tensor*>> pointers_;
+  std::vector<ForeachInput> inputs_;
+  std::vector<std::span<Tensor* const>> targets_;
+  std::vector<std::pair<size_t, int>> slots_;
+};
+
+}  // namespace
+
+std::unique_ptr<Step> make_call_step(RecordedCallRef recorded, std::vector<TensorRef> inputs,
+                                     std::vector<TensorRef> outputs, std::string label) {
+  return std::make_unique<CallStep>(std::move(recorded), std::move(inputs), std::move(outputs),
+                                    std::move(label));
+}
+
+std::unique_ptr<Step> make_program_step(ProgramRef program, DType dtype,
+                                        std::span<const TensorRef> inputs,
+                                        std::span<const StepInput> sources,
+                                        std::vector<TensorRef> outputs, std::string label) {
+  return std::make_unique<ProgramStep>(std::move(program), dtype, inputs, sources,
+                                       std::move(outputs), std::move(label));
+}
+
+std::unique_ptr<Step> make_update_step(ProgramRef program, DType dtype,
+                                       std::vector<std::vector<TensorRef>> lists,
+                                       std::span<const StepInput> numbers,
+                                       std::span<const int> targets, std::string label) {
+  return std::make_unique<UpdateStep>(std::move(program), dtype, std::move(lists), numbers, targets,
+                                      std::move(label));
+}
+
+}  // namespace flambeau

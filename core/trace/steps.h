@@ -1,0 +1,20 @@
+// The kinds of steps of an executable.
+#pragma once
+
+#include "trace/executable.h"
+
+namespace flambeau {
+
+std::unique_ptr<Step> make_call_step(RecordedCallRef recorded, std::vector<TensorRef> inputs,
+                                     std::vector<TensorRef> outputs, std::string label);
+// inputs[i] is null where sources[i] is a number.
+std::unique_ptr<Step> make_program_step(ProgramRef program, DType dtype,
+                                        std::span<const TensorRef> inputs,
+                                        std::span<const StepInput> sources,
+                                        std::vector<TensorRef> outputs, std::string label);
+std::unique_ptr<Step> make_update_step(ProgramRef program, DType dtype,
+                                       std::vector<std::vector<TensorRef>> lists,
+                                       std::span<const StepInput> numbers,
+                                       std::span<const int> targets, std::string label);
+
+}  // namespace flambeau
