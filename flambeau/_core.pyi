@@ -114,6 +114,124 @@ program: _Program
 
 class UntypedStorage: ...
 
+_RecordedValue = tuple[_int, tuple[_int, ...], tuple[_int, ...], _int, dtype]
+
+class RecordedCall:
+    """One recorded call of a primitive."""
+
+    name: str
+    inputs: tuple[Any, ...]  # values, numbers, ("slot", i), or None
+    outputs: tuple[_RecordedValue, ...]
+    program: Any  # of elementwise operators and updates, else None
+    dtype: _dtype  # that a program computes in
+    ints: tuple[_int, ...]
+    more_ints: tuple[_int, ...]
+    scalars: tuple[Any, ...]
+    flag: _int
+    in_place: _bool
+    random: _bool
+    updates_input: _bool
+    place: str
+    key: bytes
+
+class Recording:
+    """Records the calls of this thread while they run."""
+
+    numbers_are_slots: _bool
+    failure: str | None
+    slot_count: _int
+    backward_at: _int
+    buffers: list[tuple[str, _int, _int, Tensor | None, _bool]]
+    calls: list[RecordedCall]
+    outputs: tuple[_RecordedValue, ...]
+    gradients: list[tuple[Tensor, _RecordedValue | None]]
+    without_gradient: list[Tensor]
+    def __init__(self, arguments: Sequence[Tensor], /) -> None: ...
+    def tangents(self, tangents: Sequence[Tensor], /) -> None: ...
+    def finish(self, outputs: Sequence[Tensor], /) -> None: ...
+    def stop(self) -> None: ...
+    def fail(self, reason: str, /) -> None: ...
+    def escaped(self) -> str: ...
+    def signature(self) -> bytes: ...
+
+class ProgramBuilder:
+    """Joins programs into one."""
+
+    def input(self, index: _int, extent: str, /) -> _int: ...
+    def constant(self, value: _float, /) -> _int: ...
+    def apply(self, name: str, a: _int = -1, b: _int = -1, c: _int = -1) -> _int: ...
+    def inline(self, program: Any, inputs: Sequence[_int], /) -> list[_int]: ...
+    def extent(self, value: _int, /) -> str: ...
+    def size(self) -> _int: ...
+    def finish(self, input_count: _int, outputs: Sequence[_int], /) -> Any: ...
+
+class ExecutableBuilder:
+    """Puts an executable together."""
+
+    def __init__(self) -> None: ...
+    def buffer(
+        self,
+        kind: str,
+        bytes: _int,
+        index: _int = -1,
+        tensor: Tensor | None = None,
+        offset: _int = -1,
+    ) -> _int: ...
+    def value(
+        self,
+        buffer: _int,
+        shape: Sequence[_int],
+        strides: Sequence[_int],
+        offset: _int,
+        dtype: _dtype,
+        /,
+    ) -> _int: ...
+    def call(
+        self, call: RecordedCall, inputs: Sequence[_int], outputs: Sequence[_int], label: str, /
+    ) -> None: ...
+    def program(
+        self,
+        program: Any,
+        dtype: _dtype,
+        inputs: list[tuple[str, Any]],
+        outputs: Sequence[_int],
+        label: str,
+        /,
+    ) -> None: ...
+    def update(
+        self,
+        program: Any,
+        dtype: _dtype,
+        lists: Sequence[Sequence[_int]],
+        numbers: list[tuple[str, Any]],
+        targets: Sequence[_int],
+        label: str,
+        /,
+    ) -> None: ...
+    def backward(self) -> None: ...
+    def expect_argument(self, model: Tensor, /) -> None: ...
+    def expect_no_gradient(self, leaf: Tensor, /) -> None: ...
+    def finish(
+        self,
+        outputs: Sequence[_int],
+        gradients: list[tuple[Tensor, _int]],
+        arena_bytes: _int,
+        sources: list[Any] = ...,
+        source_gradients: Sequence[_int] = ...,
+        differentiable: Sequence[_int] = ...,
+    ) -> Executable: ...
+
+class Executable:
+    """A graph that runs without Python."""
+
+    def run(self, arguments: Sequence[Tensor], numbers: Sequence[_float] = ...) -> list[Tensor]: ...
+    def profile(
+        self, arguments: Sequence[Tensor], numbers: Sequence[_float] = ...
+    ) -> list[tuple[str, _float]]: ...
+    def __len__(self) -> _int: ...
+    def mismatch(self, arguments: Sequence[Tensor], /) -> str | None: ...
+
+def recording() -> Recording | None: ...
 def can_cast(from_: dtype, to: dtype, /) -> _bool: ...
 def promote_types(type1: dtype, type2: dtype, /) -> dtype: ...
 def get_default_dtype() -> dtype: ...
