@@ -172,6 +172,15 @@ void bind_recording(nb::module_& module) {
              translated([&] { self.recording->finish(tensors_of(outputs)); });
            })
       .def("stop", [](RecordingObject& self) { self.recording->stop(); })
+      .def("__eq__",
+           [](RecordingObject& self, nb::handle other) {
+             return nb::isinstance<RecordingObject>(other) &&
+                    nb::cast<RecordingObject&>(other).recording == self.recording;
+           })
+      .def("__hash__",
+           [](RecordingObject& self) {
+             return reinterpret_cast<intptr_t>(self.recording.get()) >> 4;
+           })
       .def("fail",
            [](RecordingObject& self, const std::string& reason) { self.recording->fail(reason); })
       .def("escaped", [](RecordingObject& self) { return self.recording->escaped(); })
