@@ -110,6 +110,9 @@ int32_t Builder::simplify(Instruction instruction, int32_t a, int32_t b, int32_t
     case Instruction::div:
       if (is_constant(b, 1)) return a;
       break;
+    case Instruction::ne:
+      if (is_constant(b, 0.0) && kind_of(values_[a].instruction) == InstructionKind::Test) return a;
+      break;
     case Instruction::neg:
       if (values_[a].instruction == Instruction::neg) return values_[a].operands[0];
       break;

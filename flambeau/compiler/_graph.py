@@ -137,10 +137,12 @@ class Node:
         program: the program of an elementwise or row-wise node, which is run with registers of
             `dtype`'s precision. The values broadcast against the outputs' shape; rows are the last
             axis.
-        call: the recorded call of any other node, which the core repeats as it was.
+        call: the recorded call of any other node, which the core repeats as it was. A node with
+            both (a sum, a copy) is repeated as a call unless it is merged with others.
         columns: of an "update" node, which runs its program for one list of tensors after the
             other: how many values each run reads. `inputs` are these values run by run, then the
             numbers; `outputs` are the results run by run.
+        parts: of a node that several were merged into: the operators of these.
         random: draws from the random generator, so it must keep its place among such nodes.
         backward: belongs to the backward part of a function that is differentiated from outside.
         place: the user's line.
@@ -154,6 +156,7 @@ class Node:
         "inputs",
         "operator",
         "outputs",
+        "parts",
         "place",
         "program",
         "random",
@@ -169,6 +172,7 @@ class Node:
         dtype: dtype | None = None,
         call: Any = None,
         columns: int = 0,
+        parts: Iterable[str] = (),
         random: bool = False,
         backward: bool = False,
         place: str = "",
@@ -180,6 +184,7 @@ class Node:
         self.dtype = dtype
         self.call = call
         self.columns = columns
+        self.parts: list[str] = list(parts)
         self.random = random
         self.backward = backward
         self.place = place
@@ -199,6 +204,7 @@ class Node:
             dtype=self.dtype,
             call=self.call,
             columns=self.columns,
+            parts=self.parts,
             random=self.random,
             backward=self.backward,
             place=self.place,
