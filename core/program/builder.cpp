@@ -110,6 +110,11 @@ int32_t Builder::simplify(Instruction instruction, int32_t a, int32_t b, int32_t
     case Instruction::div:
       if (is_constant(b, 1)) return a;
       break;
+    case Instruction::pow:  // as many roundings as multiplications, as PyTorch has it
+      if (is_constant(b, 1)) return a;
+      if (is_constant(b, 2)) return apply(Instruction::square, a);
+      if (is_constant(b, 3)) return apply(Instruction::mul, apply(Instruction::square, a), a);
+      break;
     case Instruction::ne:
       if (is_constant(b, 0.0) && kind_of(values_[a].instruction) == InstructionKind::Test) return a;
       break;

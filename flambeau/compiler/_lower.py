@@ -99,13 +99,15 @@ class Lowering:
 
     def _add_update(self, node: Node) -> None:
         reads = node.reads
-        runs = [reads[i : i + node.columns] for i in range(0, len(reads), node.columns)]
+        starts = range(0, len(reads), node.columns)
+        runs = [reads[start : start + node.columns] for start in starts]
         results = len(node.outputs) // len(runs)
+        numbers = [self._operand(x) for x in node.inputs[len(reads) :]]
         self.builder.update(
             node.program,
             node.dtype,
             [[self.value(run[i]) for run in runs] for i in range(node.columns)],
-            [self._operand(x) for x in node.inputs[len(reads) :]],
+            numbers,
             [runs[0].index(value) for value in node.outputs[:results]],
             label(node),
         )

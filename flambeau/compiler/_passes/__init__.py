@@ -7,6 +7,7 @@ from time import perf_counter
 
 from flambeau.compiler._graph import Graph
 from flambeau.compiler._passes.common_subexpressions import common_subexpressions
+from flambeau.compiler._passes.constant_folding import constant_folding
 from flambeau.compiler._passes.dead_code import dead_code
 from flambeau.compiler._passes.fusion import fusion
 from flambeau.compiler._passes.programs_of_calls import programs_of_calls
@@ -18,6 +19,7 @@ PASSES: tuple[Callable[[Graph], None], ...] = (
     dead_code,
     programs_of_calls,
     rename,
+    constant_folding,
     common_subexpressions,
     fusion,
     updates,
