@@ -89,8 +89,8 @@ class Lowering:
             inputs = [self.value(x) if isinstance(x, Value) else -1 for x in node.inputs]
             self.builder.call(node.call, inputs, outputs, label(node))
         else:
-            inputs = [self._operand(x) for x in node.inputs]
-            self.builder.program(node.program, node.dtype, inputs, outputs, label(node))
+            operands = [self._operand(x) for x in node.inputs]
+            self.builder.program(node.program, node.dtype, operands, outputs, label(node))
 
     def _operand(self, x: Input) -> tuple[str, Any]:
         if isinstance(x, Value):

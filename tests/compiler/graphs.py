@@ -10,7 +10,9 @@ import flambeau as fl
 from flambeau.compiler._graph import Buffer, Graph, Node, Number, Value, dense
 
 trace = fl._core.program.trace
-I: Any = type("I", (), {k: staticmethod(v) for k, v in fl._core.program.instructions.items()})
+scalar: Any = type(
+    "Scalar", (), {k: staticmethod(v) for k, v in fl._core.program.instructions.items()}
+)
 
 # --- building -------------------------------------------------------------------------------------
 
@@ -54,15 +56,15 @@ class Call:
 
 FORMULAS: dict[str, Any] = {
     "neg": lambda a: -a,
-    "tanh": lambda a: I.tanh(a),
-    "square": lambda a: I.square(a),
+    "tanh": lambda a: scalar.tanh(a),
+    "square": lambda a: scalar.square(a),
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
     "mul": lambda a, b: a * b,
     "lt": lambda a, b: a < b,
-    "where": lambda a, b, c: I.select(a, b, c),
-    "center": lambda a: a - I.row_sum(a) / I.row_count(a),
-    "row_mean": lambda a: I.row_sum(a) / I.row_count(a),
+    "where": lambda a, b, c: scalar.select(a, b, c),
+    "center": lambda a: a - scalar.row_sum(a) / scalar.row_count(a),
+    "row_mean": lambda a: scalar.row_sum(a) / scalar.row_count(a),
     "descend": lambda p, g, lr: p - lr * g,
 }
 PROGRAMS: dict[str, Any] = {
@@ -219,7 +221,9 @@ def persistent_values(graph: Graph) -> list[Value]:
     for node in graph.nodes:
         for value in (*node.reads, *node.outputs):
             if value.buffer.kind != "internal":
-                found.setdefault(value.buffer, dense(value.buffer, (value.buffer.bytes // 4,), fl.float32))
+                found.setdefault(
+                    value.buffer, dense(value.buffer, (value.buffer.bytes // 4,), fl.float32)
+                )
     return list(found.values())
 
 

@@ -155,9 +155,7 @@ def _is_identity(node: Node) -> bool:
     return symbols.inline(node.program, operands)[0] == symbols.input(0, "element")
 
 
-def _steady(
-    buffer: Buffer, graph: Graph, once: set[Buffer], written: dict[Buffer, int]
-) -> bool:
+def _steady(buffer: Buffer, graph: Graph, once: set[Buffer], written: dict[Buffer, int]) -> bool:
     """Whether the buffer keeps its contents once the graph has read it."""
     if buffer.kind == "internal":
         return buffer in once
@@ -168,6 +166,4 @@ def _steady(
 def _within(value: Value, original: Value) -> Value:
     """A view of a copy as a view of the original."""
     shift = original.offset * original.dtype.itemsize // value.dtype.itemsize
-    return Value(
-        original.buffer, value.shape, value.strides, value.offset + shift, value.dtype
-    )
+    return Value(original.buffer, value.shape, value.strides, value.offset + shift, value.dtype)

@@ -112,15 +112,18 @@ def loop_of(node: Node, number: int) -> Loop | None:
         return None
     rows = facts(node.program).rows
     shape = _shape(node, rows)
-    if shape is None or (rows and (not shape or shape[-1] <= 1)):
+    if shape is None:
         return None
     inputs: list[Operand] = [_operand(x, shape) for x in node.inputs if x is not None]
-    columns = shape[-1] if rows else 0
-    outputs = [access_of(x, shape) for x in node.outputs]
+    columns = shape[-1] if rows and shape else 0
     if node.call is not None and rows:  # a reduction: rows are all that one result combines
         source, target = node.reads[0], node.outputs[0]
         columns = source.elements // target.elements
         outputs = [access_of(target, target.shape).repeated(columns)]
+    else:
+        outputs = [access_of(x, shape) for x in node.outputs]
+    if rows and columns <= 1:
+        return None
     count = 1
     for length in shape:
         count *= length
