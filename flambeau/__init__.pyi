@@ -15,6 +15,10 @@ from flambeau import random as random
 from flambeau import serialization as serialization
 from flambeau import utils as utils
 from flambeau import version as version
+from flambeau._control_flow import cond as cond
+from flambeau._control_flow import map as map
+from flambeau._control_flow import scan as scan
+from flambeau._control_flow import while_loop as while_loop
 from flambeau._core import Generator as Generator
 from flambeau._core import Tensor as Tensor
 from flambeau._core import bfloat16 as bfloat16

@@ -107,12 +107,22 @@ class Pass {
     return inside_ ? node.outputs[output].buffer : states_[&node].buffers[output];
   }
 
+  // Nothing flows on from a node whose outputs are all on the border.
+  bool ends_at(Node& node) const {
+    if (!options_.border) return false;
+    for (int i = 0; i < node.outputs.size(); ++i) {
+      if (!capture_.count({&node, i})) return false;
+    }
+    return true;
+  }
+
   void count_dependencies(Node* root) {
     if (!enter(*root)) return;
     std::vector<Node*> stack{root};
     while (!stack.empty()) {
       Node* node = stack.back();
       stack.pop_back();
+      if (ends_at(*node)) continue;
       for (Edge& edge : node->edges) {
         if (!edge.node) continue;
         if (enter(*edge.node)) stack.push_back(edge.node.get());
@@ -134,6 +144,10 @@ class Pass {
     enter_needed(root);
     while (!stack.empty()) {
       auto& [node, next] = stack.back();
+      if (ends_at(*node)) {
+        stack.pop_back();
+        continue;
+      }
       if (next < node->edges.size()) {
         Node* child = node->edges[next++].node.get();
         if (child) enter_needed(child);
@@ -190,13 +204,15 @@ class Pass {
     for (int i = 0; i < node.outputs.size(); ++i) {
       gradients[i] = std::move(buffer(node, i));
       if (!gradients[i]) continue;
-      any = true;
-      node.run_tensor_hooks(i, gradients[i]);
-      if (selective_) {
-        auto found = capture_.find({&node, i});
-        if (found == capture_.end()) continue;
+      auto found = selective_ ? capture_.find({&node, i}) : capture_.end();
+      const bool is_captured = found != capture_.end();
+      const bool flows_on = !is_captured || !options_.border;
+      if (flows_on) node.run_tensor_hooks(i, gradients[i]);
+      if (is_captured) {
         for (size_t index : found->second) captured_[index] = gradients[i];
       }
+      if (!flows_on) gradients[i].reset();
+      any |= flows_on;
     }
     return any;
   }
@@ -215,6 +231,7 @@ class Pass {
     gradients.resize(node.outputs.size());
     results.resize(node.edges.size());
     bool any = receive(node, {gradients.begin(), gradients.end()});
+    if (ends_at(node)) return;
     if (any && wanted(node)) {
       NodeHooks* hooks = node.hooks_if_any();
       std::span<TensorRef> in(gradients.begin(), gradients.end());

@@ -8,6 +8,8 @@ namespace flambeau {
 struct BackwardOptions {
   bool retain_graph = false;
   bool create_graph = false;
+  // Inputs end the pass: what has reached one is taken before its hooks and does not flow on.
+  bool border = false;
 };
 
 // Adds the gradients of `roots` (weighted by `gradients`, one per root) to the .grad of all

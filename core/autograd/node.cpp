@@ -12,6 +12,8 @@ namespace flambeau {
 
 static std::atomic<uint64_t> sequence_counter{0};
 
+uint64_t next_sequence() { return sequence_counter.load(std::memory_order_relaxed); }
+
 Node::Node() : sequence(sequence_counter.fetch_add(1, std::memory_order_relaxed)) {
   if (!mode.without_gil) {
     place = places.here();

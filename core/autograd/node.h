@@ -60,6 +60,9 @@ struct NodeHooks {
   std::vector<Ref<NodeHook>> after;
 };
 
+// The sequence number that the next node will get.
+uint64_t next_sequence();
+
 class Node : public RefCounted {
  public:
   // What flows into the node: one per output of the recorded operation.

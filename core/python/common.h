@@ -159,6 +159,7 @@ void bind_operators(nanobind::module_& module);
 void bind_tensor_type(nanobind::module_& module);
 void bind_values(nanobind::module_& module);
 void bind_autograd(nanobind::module_& module);
+void bind_recompute(nanobind::module_& module);
 void bind_data(nanobind::module_& module);
 void bind_random(nanobind::module_& module);
 void bind_shared_memory(nanobind::module_& module);

@@ -10,6 +10,7 @@ NB_MODULE(_core, module) {
   bind_values(module);
   bind_tensor_type(module);
   bind_autograd(module);
+  bind_recompute(module);
   bind_data(module);
   bind_random(module);
   bind_shared_memory(module);
