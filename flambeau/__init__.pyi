@@ -15,10 +15,6 @@ from flambeau import random as random
 from flambeau import serialization as serialization
 from flambeau import utils as utils
 from flambeau import version as version
-from flambeau._control_flow import cond as cond
-from flambeau._control_flow import map as map
-from flambeau._control_flow import scan as scan
-from flambeau._control_flow import while_loop as while_loop
 from flambeau._core import Generator as Generator
 from flambeau._core import Tensor as Tensor
 from flambeau._core import bfloat16 as bfloat16
@@ -64,6 +60,10 @@ from flambeau.autograd._modes import enable_grad as enable_grad
 from flambeau.autograd._modes import inference_mode as inference_mode
 from flambeau.autograd._modes import no_grad as no_grad
 from flambeau.autograd._modes import set_grad_enabled as set_grad_enabled
+from flambeau.compiler._control_flow import cond as cond
+from flambeau.compiler._control_flow import map as map
+from flambeau.compiler._control_flow import scan as scan
+from flambeau.compiler._control_flow import while_loop as while_loop
 from flambeau.ops._compare import allclose as allclose
 from flambeau.ops._compare import cdist as cdist
 from flambeau.ops._compare import corrcoef as corrcoef

@@ -13,11 +13,10 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, Protocol, TypeVar
 
-from flambeau import Tensor, _core
+from flambeau import Tensor
+from flambeau._core import recording as _recording
 
 Step = TypeVar("Step", bound=Callable[..., Any])
-
-_recording: Callable[[], Any] | None = getattr(_core, "recording", None)
 
 
 class Source(Protocol):
@@ -91,7 +90,7 @@ _sources: dict[Any, Sources] = {}  # of the recordings in progress
 
 def recording_sources() -> Sources | None:
     """The sources of this thread's recording, or None if nothing is being recorded."""
-    recording = None if _recording is None else _recording()
+    recording = _recording()
     return None if recording is None else _sources.setdefault(recording, Sources())
 
 
@@ -102,7 +101,7 @@ def take_sources(recording: Any) -> Sources:
 
 def refuse(reason: str) -> None:
     """Say that what is being recorded, if anything is, cannot be replayed."""
-    recording = None if _recording is None else _recording()
+    recording = _recording()
     if recording is not None:
         recording.fail(reason)
 
