@@ -53,6 +53,44 @@ def test_integers_wrap(dtype: str) -> None:
     np.testing.assert_array_equal(found.numpy(), (a.astype(np.int64) @ b).astype(dtype))
 
 
+@pytest.mark.parametrize("dtype", [flambeau.float16, flambeau.bfloat16])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        (1, 300, 70),
+        (70, 300, 1),
+        (5, 6, 7),
+        (3, 900, 90),
+        (130, 1000, 70),
+        (300, 40, 520),
+        (9, 0, 4),
+    ],
+)
+def test_narrow_results_are_wide_ones_rounded(sizes: tuple[int, int, int], dtype: Any) -> None:
+    """The conversion is the epilogue of a float32 product: every block must be written once."""
+    m, k, n = sizes
+    a, b = flambeau.randn(m, k).to(dtype), flambeau.randn(k, n).to(dtype)
+    expected = (a.float() @ b.float()).to(dtype)
+    for x in (a, a.t().contiguous().t()):
+        for y in (b, b.t().contiguous().t()):
+            found = x @ y
+            close = (found.float() - expected.float()).abs() <= 0.02 * (1 + expected.float().abs())
+            assert close.all()
+
+
+def test_batches_are_read_in_place() -> None:
+    """Heads of attention: batches that are views, broadcast batches, and their gradients."""
+    x = flambeau.from_numpy(normal(2, 5, 3, 4, 6))
+    q, k, v = (x[:, :, i].transpose(1, 2) for i in range(3))
+    scores = q @ k.transpose(2, 3)
+    np.testing.assert_allclose(scores.numpy(), q.numpy() @ k.numpy().swapaxes(2, 3), 1e-12)
+    np.testing.assert_allclose((scores @ v).numpy(), scores.numpy() @ v.numpy(), 1e-12)
+    left = flambeau.from_numpy(normal(3, 1, 4, 2)).requires_grad_()
+    right = flambeau.from_numpy(normal(5, 2, 3)).requires_grad_()
+    assert gradcheck(lambda a, b: a @ b, (left, right))
+    assert gradgradcheck(lambda a, b: a @ b, (left, right))
+
+
 def test_half_precision() -> None:
     a, b = flambeau.from_numpy(normal(6, 300)), flambeau.from_numpy(normal(300, 5))
     for dtype, bound in ((flambeau.float16, 0.05), (flambeau.bfloat16, 0.3)):

@@ -58,6 +58,14 @@ void multiply_openblas(const Product<double>& p) {
                     p.n, p.k, p.alpha, p.a, p.lda, p.b, p.ldb, p.beta, p.c, p.ldc);
 }
 
+// The epilogue of a product that is complete but too large for one block.
+void finish_rows(const Epilogue* epilogue, int64_t m, int64_t n) {
+  if (!epilogue) return;
+  parallel_for(m, kGrain / std::max<int64_t>(n, 1) + 1, [&](int64_t begin, int64_t end) {
+    epilogue->run(epilogue->context, begin, end, 0, n);
+  });
+}
+
 // y = alpha * op(matrix) x + beta * y, the matrix as stored.
 template <class T>
 struct MatrixVector {
@@ -98,6 +106,10 @@ void multiply_vector(const Product<T>& p) {
     part.matrix += begin * (whole.transposed ? 1 : whole.ld);
     part.y += begin * whole.step_y;
     multiply_vector(part, p.alpha, p.beta);
+    if (!p.epilogue) return;
+    bool column = p.n == 1;
+    p.epilogue->run(p.epilogue->context, column ? begin : 0, column ? end : 1, column ? 0 : begin,
+                    column ? 1 : end);
   });
 }
 
@@ -113,9 +125,16 @@ bool use_openblas(const Product<T>& p) {
 template <class T>
 void multiply(const Product<T>& p) {
   if (p.m == 0 || p.n == 0) return;
-  if (p.k == 0 || p.alpha == T(0)) return scale(p);
+  if (p.k == 0 || p.alpha == T(0)) {
+    scale(p);
+    return finish_rows(p.epilogue, p.m, p.n);
+  }
   if constexpr (kNative<T>) {
-    if (use_openblas(p)) return p.m == 1 || p.n == 1 ? multiply_vector(p) : multiply_openblas(p);
+    if (use_openblas(p)) {
+      if (p.m == 1 || p.n == 1) return multiply_vector(p);
+      multiply_openblas(p);
+      return finish_rows(p.epilogue, p.m, p.n);
+    }
   }
   multiply_packed(p);
 }
@@ -165,10 +184,6 @@ class Converted {
   void read(const From* from, int64_t ld) {
     for_rows([&](int64_t i) { convert_row(columns_, from + i * ld, data_ + i * columns_); });
   }
-  template <class From>
-  void write(From* to, int64_t ld) const {
-    for_rows([&](int64_t i) { convert_row(columns_, data_ + i * columns_, to + i * ld); });
-  }
   To* data() { return data_; }
   int64_t ld() const { return std::max<int64_t>(columns_, 1); }
 
@@ -185,33 +200,58 @@ class Converted {
   To* data_;
 };
 
+// Writes blocks of a wide result into C; then comes the caller's own epilogue.
+template <class W, class T>
+struct Narrowing {
+  const W* from;
+  int64_t ld_from;
+  T* to;
+  int64_t ld_to;
+  const Epilogue* next;
+
+  static void run(void* context, int64_t row_begin, int64_t row_end, int64_t column_begin,
+                  int64_t column_end) {
+    auto& self = *static_cast<Narrowing*>(context);
+    for (int64_t i = row_begin; i < row_end; ++i) {
+      convert_row(column_end - column_begin, self.from + i * self.ld_from + column_begin,
+                  self.to + i * self.ld_to + column_begin);
+    }
+    if (!self.next) return;
+    self.next->run(self.next->context, row_begin, row_end, column_begin, column_end);
+  }
+};
+
 }  // namespace
 
 template <class T>
 void gemm(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k,
           std::type_identity_t<Compute<T>> alpha, const T* a, int64_t lda, const T* b, int64_t ldb,
-          std::type_identity_t<Compute<T>> beta, T* c, int64_t ldc) {
+          std::type_identity_t<Compute<T>> beta, T* c, int64_t ldc, const Epilogue* epilogue) {
   using W = Wide<T>;
   if constexpr (std::is_same_v<T, W>) {
-    multiply<T>({transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, c, ldc});
+    multiply<T>(
+        {transpose_a, transpose_b, m, n, k, alpha, a, lda, b, ldb, beta, c, ldc, c, ldc, epilogue});
   } else {
     Converted<W> wide_a(transpose_a ? k : m, transpose_a ? m : k, a, lda);
     Converted<W> wide_b(transpose_b ? n : k, transpose_b ? k : n, b, ldb);
     Converted<W> wide_c(m, n);
     if (beta != Compute<T>(0)) wide_c.read(c, ldc);
+    Narrowing<W, T> narrowing{wide_c.data(), wide_c.ld(), c, ldc, epilogue};
+    const Epilogue writing{narrowing.run, &narrowing};
     multiply<W>({transpose_a, transpose_b, m, n, k, static_cast<W>(alpha), wide_a.data(),
                  wide_a.ld(), wide_b.data(), wide_b.ld(), static_cast<W>(beta), wide_c.data(),
-                 wide_c.ld(), wide_c.data(), wide_c.ld()});
-    wide_c.write(c, ldc);
+                 wide_c.ld(), wide_c.data(), wide_c.ld(), &writing});
   }
 }
 
 template <class T>
 void gemm_bias(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t k, const T* a,
-               int64_t lda, const T* b, int64_t ldb, const T* bias, T* c, int64_t ldc) {
+               int64_t lda, const T* b, int64_t ldb, const T* bias, T* c, int64_t ldc,
+               const Epilogue* epilogue) {
   if constexpr (std::is_same_v<T, Wide<T>>) {
     if (bias) {
-      multiply<T>({transpose_a, transpose_b, m, n, k, T(1), a, lda, b, ldb, T(1), bias, 0, c, ldc});
+      multiply<T>({transpose_a, transpose_b, m, n, k, T(1), a, lda, b, ldb, T(1), bias, 0, c, ldc,
+                   epilogue});
       return;
     }
   }
@@ -221,17 +261,17 @@ void gemm_bias(bool transpose_a, bool transpose_b, int64_t m, int64_t n, int64_t
     });
   }
   Compute<T> one = 1, beta = bias ? 1 : 0;
-  gemm(transpose_a, transpose_b, m, n, k, one, a, lda, b, ldb, beta, c, ldc);
+  gemm(transpose_a, transpose_b, m, n, k, one, a, lda, b, ldb, beta, c, ldc, epilogue);
 }
 
 template <class T>
 void gemm_batch(bool transpose_a, bool transpose_b, int64_t batch, int64_t m, int64_t n, int64_t k,
-                std::type_identity_t<Compute<T>> alpha, const T* a, int64_t lda, int64_t stride_a,
-                const T* b, int64_t ldb, int64_t stride_b, std::type_identity_t<Compute<T>> beta,
-                T* c, int64_t ldc, int64_t stride_c) {
+                std::type_identity_t<Compute<T>> alpha, const T* a, int64_t lda,
+                const int64_t* a_offsets, const T* b, int64_t ldb, const int64_t* b_offsets,
+                std::type_identity_t<Compute<T>> beta, T* c, int64_t ldc, int64_t stride_c) {
   auto products = [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      gemm(transpose_a, transpose_b, m, n, k, alpha, a + i * stride_a, lda, b + i * stride_b, ldb,
+      gemm(transpose_a, transpose_b, m, n, k, alpha, a + a_offsets[i], lda, b + b_offsets[i], ldb,
            beta, c + i * stride_c, ldc);
     }
   };
@@ -275,14 +315,14 @@ T dot(int64_t count, const T* x, int64_t step_x, const T* y, int64_t step_y) {
   }
 }
 
-#define FLAMBEAU_GEMM(T)                                                                          \
-  template void gemm<T>(bool, bool, int64_t, int64_t, int64_t, Compute<T>, const T*, int64_t,     \
-                        const T*, int64_t, Compute<T>, T*, int64_t);                              \
-  template void gemm_bias<T>(bool, bool, int64_t, int64_t, int64_t, const T*, int64_t, const T*,  \
-                             int64_t, const T*, T*, int64_t);                                     \
-  template void gemm_batch<T>(bool, bool, int64_t, int64_t, int64_t, int64_t, Compute<T>,         \
-                              const T*, int64_t, int64_t, const T*, int64_t, int64_t, Compute<T>, \
-                              T*, int64_t, int64_t);                                              \
+#define FLAMBEAU_GEMM(T)                                                                         \
+  template void gemm<T>(bool, bool, int64_t, int64_t, int64_t, Compute<T>, const T*, int64_t,    \
+                        const T*, int64_t, Compute<T>, T*, int64_t, const Epilogue*);            \
+  template void gemm_bias<T>(bool, bool, int64_t, int64_t, int64_t, const T*, int64_t, const T*, \
+                             int64_t, const T*, T*, int64_t, const Epilogue*);                   \
+  template void gemm_batch<T>(bool, bool, int64_t, int64_t, int64_t, int64_t, Compute<T>,        \
+                              const T*, int64_t, const int64_t*, const T*, int64_t,              \
+                              const int64_t*, Compute<T>, T*, int64_t, int64_t);                 \
   template T dot<T>(int64_t, const T*, int64_t, const T*, int64_t);
 FLAMBEAU_GEMM(float)
 FLAMBEAU_GEMM(double)

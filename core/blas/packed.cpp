@@ -40,23 +40,27 @@ namespace {
 // Note [Blocking of products]: the sum over k is cut into blocks of at most kDepth, so that a
 // panel of rows (kDepth x rows) stays in the first-level cache while a block of columns (kDepth x
 // kColumnPanels panels) streams from the second. Within a block, every element is a plain sum in
-// ascending k, whatever tile and thread it falls to: results do not depend on threads.
+// ascending k, whatever tile and thread it falls to: results do not depend on threads. While one
+// strip of tiles is computed, the left operand of the next one is fetched.
 //
 // Note [When to pack]: the left operand is read in place unless its rows are at a distance that
-// maps them to the same cache sets, or it is transposed and large; the right operand must be packed
-// if its columns are not contiguous, and is worth packing when many row panels read it. Of A and B,
-// the one whose packing costs less may take the right side: then the transpose of C is computed and
-// each tile is stored transposed.
+// maps them to the same cache sets; then each panel is copied just before its strip. The right
+// operand must be packed if its columns are not contiguous, and is worth packing when each of its
+// rows lies in a page of its own and many row panels read it. Of A and B, the one whose packing
+// costs less may take the right side: then the transpose of C is computed and each tile is stored
+// transposed.
 constexpr int64_t kDepth = 384;
 constexpr int64_t kColumnPanels = 8, kRowPanels = 16;  // most panels of a task
 constexpr int64_t kChunkPanels = 16;  // panels of the right operand packed at a time, per thread
 constexpr int64_t kPackRows = 20;     // row panels from which packing the right operand pays
-constexpr int64_t kAhead = 4;         // steps of the depth to fetch ahead in packed operands
-constexpr int64_t kLeftSize = int64_t{4} << 20;  // elements of the left operand packed at a time
 constexpr int64_t kPackGrain = 16384;
-constexpr size_t kCacheSize = size_t{1} << 20;  // about a second-level cache
+constexpr int64_t kPage = 4096;
 // Multiply-adds below which a task is not worth handing to another thread.
 constexpr int64_t kTaskWork = 1 << 19;
+// Elements of a result handed to the epilogue at once: they are still in the cache.
+constexpr int64_t kEpilogueElements = 16384;
+// Distance of the rows of a copied left panel: not a multiple of a page.
+constexpr int64_t kPanelStep = kDepth + 16;
 
 int64_t divide_up(int64_t count, int64_t by) { return (count + by - 1) / by; }
 
@@ -79,6 +83,11 @@ class Scratch {
   T* data_;
 };
 
+// A strip of tiles among those that a thread computes one after another.
+struct Place {
+  int64_t task, block, panel;
+};
+
 // The product as tiles see it: left (rows x depth) times right (depth x columns).
 template <class T>
 class Driver {
@@ -89,16 +98,25 @@ class Driver {
  private:
   void run_chunk();
   void pack_right();
-  void pack_left();
-  void pack_left_panel(int64_t panel, int64_t p, int64_t p_end);
-  void run_task(int64_t task);
-  void run_tile(int64_t row_panel, int64_t column_panel, int64_t block);
   void choose_tasks();
+  void run_tasks(int64_t begin, int64_t end);
+  void run_strip(const Place& place, const Place* following, T* panel);
+  bool advance(Place& place, int64_t task_end) const;
+  LeftLayout set_left(Strip<T>& strip, const Place& place, T* panel) const;
+  Fetch* fetch_left(const Place& place, Fetch* list) const;
+  Fetch* fetch_right(const Place& place, Fetch* list) const;
+  void finish(int64_t row, int64_t rows, int64_t task) const;
 
-  int64_t row_of(int64_t panel) const { return row0_ + panel * chunk_rows_ / row_panels_; }
+  int64_t row_of(int64_t panel) const { return panel * rows_ / row_panels_; }
   int64_t depth_of(int64_t block) const { return block * product_.k / depth_blocks_; }
-  bool packs_column(int64_t panel) const {
-    return pack_right_ || (panel == column_panels_ - 1 && chunk_columns_ % kernels_.lanes != 0);
+  int64_t first_panel(int64_t row_block) const { return row_block * row_panels_ / row_blocks_; }
+  int64_t first_column(int64_t column_block) const {
+    int64_t panel = column_block * column_panels_ / column_blocks_;
+    return std::min(panel * kernels_.width, chunk_columns_);
+  }
+  int64_t task_columns(int64_t task) const {
+    int64_t column_block = task / row_blocks_;
+    return first_column(column_block + 1) - first_column(column_block);
   }
   const T* left_at(int64_t row, int64_t p) const {
     return left_ + (left_transposed_ ? p * left_ld_ + row : row * left_ld_ + p);
@@ -108,7 +126,7 @@ class Driver {
   }
 
   const TileKernels<T>& kernels_ = tile_kernels<T>();
-  Product<T> product_;
+  const Product<T>& product_;
   bool swapped_;  // C transposed is computed
   const T *left_, *right_;
   int64_t left_ld_, right_ld_;
@@ -117,17 +135,17 @@ class Driver {
   bool pack_left_, pack_right_;
   int64_t left_step_ = 0, depth_blocks_ = 1;
 
-  // The chunk at hand: rows, columns, and blocks of the depth.
-  int64_t row0_ = 0, column0_ = 0, block0_ = 0;
-  int64_t chunk_rows_ = 0, chunk_columns_ = 0, chunk_blocks_ = 0;
+  // The chunk at hand: columns, and blocks of the depth.
+  int64_t column0_ = 0, block0_ = 0;
+  int64_t chunk_columns_ = 0, chunk_blocks_ = 0;
   int64_t depth0_ = 0, chunk_depth_ = 0;
   int64_t row_panels_ = 0, column_panels_ = 0;
   int64_t row_blocks_ = 1, column_blocks_ = 1;
-  T *packed_left_ = nullptr, *packed_right_ = nullptr;
+  T* packed_right_ = nullptr;  // all panels, or just the last if it is partial
 };
 
-// Rows at such a distance fall into a few sets of the first-level cache and evict one another.
-bool collides(int64_t ld, size_t item) { return ld * static_cast<int64_t>(item) % 2048 == 0; }
+// Rows at such a distance fall into one set of the first-level cache and evict one another.
+bool collides(int64_t ld, size_t item) { return ld * static_cast<int64_t>(item) % kPage == 0; }
 
 // Estimated time of left (rows x k) times right (k x columns) in processor cycles.
 template <class T>
@@ -153,46 +171,37 @@ Driver<T>::Driver(const Product<T>& p, bool swapped) : product_(p), swapped_(swa
     left_ = p.a, left_ld_ = p.lda, left_transposed_ = p.transpose_a;
     right_ = p.b, right_ld_ = p.ldb, right_transposed_ = p.transpose_b;
   }
-  bool many_columns = columns_ >= 4 * kernels_.width;
-  bool scattered =
-      collides(left_ld_, sizeof(T)) || (left_transposed_ && rows_ * p.k * sizeof(T) > kCacheSize);
-  bool in_place = std::is_floating_point_v<T> || left_transposed_;
-  pack_left_ = !in_place || (many_columns && scattered);
-  pack_right_ = right_transposed_ || rows_ >= kPackRows * kernels_.rows;
+  bool several_tiles = columns_ > 2 * kernels_.width;
+  pack_left_ = !left_transposed_ &&
+               (!std::is_floating_point_v<T> || (several_tiles && collides(left_ld_, sizeof(T))));
+  bool distant = right_ld_ * static_cast<int64_t>(sizeof(T)) >= kPage;
+  pack_right_ = right_transposed_ || (distant && rows_ >= kPackRows * kernels_.rows);
+  left_step_ = divide_up(kernels_.rows, kernels_.lanes) * kernels_.lanes;
 }
 
 template <class T>
 void Driver<T>::run() {
   depth_blocks_ = divide_up(product_.k, kDepth);
-  int64_t most_rows = rows_, most_columns = columns_, most_blocks = depth_blocks_;
-  if (pack_left_) most_rows = std::min(rows_, std::max<int64_t>(kLeftSize / product_.k, 512));
+  int64_t most_columns = columns_, most_blocks = depth_blocks_;
   if (pack_right_) {
     int64_t at_once = kChunkPanels * kernels_.width * thread_count();
     most_columns = divide_up(columns_, divide_up(columns_, at_once));
     most_columns = divide_up(most_columns, kernels_.width) * kernels_.width;
     most_blocks = std::max<int64_t>(at_once / most_columns, 1);
   }
-  left_step_ = divide_up(kernels_.rows, kernels_.lanes) * kernels_.lanes;
-  int64_t left_panels = divide_up(most_rows, kernels_.rows);
   int64_t right_panels = pack_right_ ? divide_up(most_columns, kernels_.width) : 1;
-  Scratch<T> left(pack_left_ ? left_panels * left_step_ * product_.k : 0);
   int64_t deepest = std::min(product_.k, most_blocks * divide_up(product_.k, depth_blocks_));
   Scratch<T> right(right_panels * kernels_.width * deepest);
-  packed_left_ = left.data();
   packed_right_ = right.data();
-  for (row0_ = 0; row0_ < rows_; row0_ += most_rows) {
-    chunk_rows_ = std::min(most_rows, rows_ - row0_);
-    row_panels_ = divide_up(chunk_rows_, kernels_.rows);
-    if (pack_left_) pack_left();
-    for (column0_ = 0; column0_ < columns_; column0_ += most_columns) {
-      chunk_columns_ = std::min(most_columns, columns_ - column0_);
-      column_panels_ = divide_up(chunk_columns_, kernels_.width);
-      for (block0_ = 0; block0_ < depth_blocks_; block0_ += most_blocks) {
-        chunk_blocks_ = std::min(most_blocks, depth_blocks_ - block0_);
-        depth0_ = depth_of(block0_);
-        chunk_depth_ = depth_of(block0_ + chunk_blocks_) - depth0_;
-        run_chunk();
-      }
+  row_panels_ = divide_up(rows_, kernels_.rows);
+  for (column0_ = 0; column0_ < columns_; column0_ += most_columns) {
+    chunk_columns_ = std::min(most_columns, columns_ - column0_);
+    column_panels_ = divide_up(chunk_columns_, kernels_.width);
+    for (block0_ = 0; block0_ < depth_blocks_; block0_ += most_blocks) {
+      chunk_blocks_ = std::min(most_blocks, depth_blocks_ - block0_);
+      depth0_ = depth_of(block0_);
+      chunk_depth_ = depth_of(block0_ + chunk_blocks_) - depth0_;
+      run_chunk();
     }
   }
 }
@@ -202,7 +211,7 @@ void Driver<T>::choose_tasks() {
   column_blocks_ = divide_up(column_panels_, kColumnPanels);
   row_blocks_ = divide_up(row_panels_, kRowPanels);
   int64_t threads = thread_count();
-  int64_t wanted = threads == 1 ? 1 : chunk_rows_ * chunk_columns_ * chunk_depth_ / kTaskWork;
+  int64_t wanted = threads == 1 ? 1 : rows_ * chunk_columns_ * chunk_depth_ / kTaskWork;
   wanted = std::min(wanted, 4 * threads);
   while (row_blocks_ * column_blocks_ < wanted) {
     if (row_blocks_ * column_panels_ < column_blocks_ * row_panels_) {
@@ -219,15 +228,14 @@ template <class T>
 void Driver<T>::run_chunk() {
   if (pack_right_) {
     pack_right();
-  } else if (packs_column(column_panels_ - 1)) {
+  } else if (chunk_columns_ % kernels_.lanes != 0) {
     int64_t column = (column_panels_ - 1) * kernels_.width;
     kernels_.pack(false, right_at(depth0_, column0_ + column), right_ld_, chunk_columns_ - column,
                   chunk_depth_, packed_right_, kernels_.width, 0);
   }
   choose_tasks();
-  parallel_for(row_blocks_ * column_blocks_, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t task = begin; task < end; ++task) run_task(task);
-  });
+  parallel_for(row_blocks_ * column_blocks_, 1,
+               [&](int64_t begin, int64_t end) { run_tasks(begin, end); });
 }
 
 template <class T>
@@ -249,105 +257,157 @@ void Driver<T>::pack_right() {
   });
 }
 
+// To the strip that the same thread computes next; false if there is none.
 template <class T>
-void Driver<T>::pack_left() {
-  // Neighbouring panels of a transposed operand share cache lines: they take turns, 64 rows each.
-  int64_t group = left_transposed_ ? 8 : 1, slice = left_transposed_ ? 64 : kDepth;
-  int64_t groups = divide_up(row_panels_, group), slices = divide_up(product_.k, slice);
-  int64_t grain = kPackGrain / (group * kernels_.rows * slice) + 1;
-  parallel_for(groups * slices, grain, [&](int64_t begin, int64_t end) {
-    for (int64_t item = begin; item < end; ++item) {
-      int64_t first = item / slices * group, last = std::min(first + group, row_panels_);
-      int64_t p = item % slices * slice;
-      for (int64_t panel = first; panel < last; ++panel) {
-        pack_left_panel(panel, p, std::min(p + slice, product_.k));
+bool Driver<T>::advance(Place& place, int64_t task_end) const {
+  int64_t row_block = place.task % row_blocks_;
+  if (++place.panel < first_panel(row_block + 1)) return true;
+  if (++place.block == block0_ + chunk_blocks_) {
+    place.block = block0_;
+    row_block = ++place.task % row_blocks_;
+  }
+  place.panel = first_panel(row_block);
+  return place.task < task_end;
+}
+
+template <class T>
+void Driver<T>::run_tasks(int64_t begin, int64_t end) {
+  alignas(64) T panel[(kTileRows + 2) * kPanelStep];
+  Place place{begin, block0_, first_panel(begin % row_blocks_)}, following = place;
+  int64_t pending = place.panel;  // the first whose result the epilogue has not seen
+  for (bool more = true; more; place = following) {
+    more = advance(following, end);
+    run_strip(place, more ? &following : nullptr, panel);
+    bool same = following.task == place.task && following.block == place.block;
+    if (product_.epilogue && place.block + 1 == depth_blocks_) {
+      int64_t rows = row_of(place.panel + 1) - row_of(pending);
+      if (!same || rows * task_columns(place.task) >= kEpilogueElements) {
+        finish(row_of(pending), rows, place.task);
+        pending = place.panel + 1;
       }
     }
-  });
-}
-
-// Panels of one block of the depth lie together.
-template <class T>
-void Driver<T>::pack_left_panel(int64_t panel, int64_t p, int64_t p_end) {
-  int64_t row = row_of(panel);
-  for (int64_t block = 0; block < depth_blocks_; ++block) {
-    int64_t block_begin = depth_of(block), block_end = depth_of(block + 1);
-    int64_t begin = std::max(p, block_begin), depth = std::min(p_end, block_end) - begin;
-    if (depth <= 0) continue;
-    T* to = packed_left_ + left_step_ * (row_panels_ * block_begin +
-                                         panel * (block_end - block_begin) + begin - block_begin);
-    kernels_.pack(!left_transposed_, left_at(row, begin), left_ld_, row_of(panel + 1) - row, depth,
-                  to, left_step_, kernels_.width);
+    if (!same) pending = following.panel;
   }
 }
 
 template <class T>
-void Driver<T>::run_task(int64_t task) {
-  int64_t row_block = task % row_blocks_, column_block = task / row_blocks_;
-  int64_t row_end = (row_block + 1) * row_panels_ / row_blocks_;
-  int64_t column_begin = column_block * column_panels_ / column_blocks_;
-  int64_t column_end = (column_block + 1) * column_panels_ / column_blocks_;
-  for (int64_t block = block0_; block < block0_ + chunk_blocks_; ++block) {
-    for (int64_t i = row_block * row_panels_ / row_blocks_; i < row_end; ++i) {
-      for (int64_t j = column_begin; j < column_end; ++j) run_tile(i, j, block);
+void Driver<T>::finish(int64_t row, int64_t rows, int64_t task) const {
+  int64_t column = column0_ + first_column(task / row_blocks_), columns = task_columns(task);
+  if (swapped_) {
+    std::swap(row, column);
+    std::swap(rows, columns);
+  }
+  product_.epilogue->run(product_.epilogue->context, row, row + rows, column, column + columns);
+}
+
+// The left operand of a strip: where it lies, or a copy in `panel`.
+template <class T>
+LeftLayout Driver<T>::set_left(Strip<T>& strip, const Place& place, T* panel) const {
+  int64_t row = row_of(place.panel), rows = row_of(place.panel + 1) - row;
+  const T* from = left_at(row, depth_of(place.block));
+  strip.a = from;
+  strip.a_step = left_ld_;
+  if (pack_left_) {
+    strip.a = panel;
+    if (!left_transposed_ && std::is_floating_point_v<T>) {
+      strip.a_step = kPanelStep;
+      for (int64_t i = 0; i < rows; ++i) {
+        std::copy(from + i * left_ld_, from + i * left_ld_ + strip.depth, panel + i * kPanelStep);
+      }
+    } else {
+      strip.a_step = left_step_;
+      kernels_.pack(!left_transposed_, from, left_ld_, rows, strip.depth, panel, left_step_,
+                    kernels_.width);
+      return LeftLayout::Columns;
     }
   }
+  return left_transposed_ ? LeftLayout::Columns : LeftLayout::Rows;
+}
+
+// What to fetch while the strip at `place` is computed, added at the end of the list: its share of
+// the rows of the right operand that the next block of the depth will read.
+template <class T>
+Fetch* Driver<T>::fetch_right(const Place& place, Fetch* list) const {
+  if (pack_right_ || place.block + 1 == depth_blocks_) return list;
+  int64_t row_block = place.task % row_blocks_, first = first_panel(row_block);
+  int64_t strips = first_panel(row_block + 1) - first, strip = place.panel - first;
+  int64_t p = depth_of(place.block + 1), depth = depth_of(place.block + 2) - p;
+  int64_t begin = p + strip * depth / strips, end = p + (strip + 1) * depth / strips;
+  int64_t column = first_column(place.task / row_blocks_), columns = task_columns(place.task);
+  const int64_t lines = 128 / sizeof(T);
+  for (int64_t j = 0; j < columns; j += lines) {
+    *list++ = {right_at(begin, column + j), right_ld_ * static_cast<int64_t>(sizeof(T)),
+               divide_up(end - begin, 4)};
+  }
+  return list;
+}
+
+// The same for the left operand of the strip at `place`, which comes next.
+template <class T>
+Fetch* Driver<T>::fetch_left(const Place& place, Fetch* list) const {
+  int64_t row = row_of(place.panel), rows = row_of(place.panel + 1) - row;
+  int64_t p = depth_of(place.block), depth = depth_of(place.block + 1) - p;
+  const int64_t item = sizeof(T);
+  if (left_transposed_) {
+    *list++ = {left_at(row, p), left_ld_ * item, divide_up(depth, 4)};
+    return list;
+  }
+  for (int64_t i = 0; i < rows; ++i) {
+    *list++ = {left_at(row + i, p), 128, divide_up(depth * item, 512)};
+  }
+  return list;
 }
 
 template <class T>
-void Driver<T>::run_tile(int64_t row_panel, int64_t column_panel, int64_t block) {
-  int64_t p = depth_of(block), depth = depth_of(block + 1) - p;
-  int64_t row = row_of(row_panel), column = column_panel * kernels_.width;
-  int64_t tile_rows = row_of(row_panel + 1) - row;
-  Tile<T> tile;
-  TileLayout layout = TileLayout::Columns;
-  if (pack_left_) {
-    tile.a = packed_left_ + left_step_ * (row_panels_ * p + row_panel * depth);
-    tile.a_step = left_step_;
-    tile.a_ahead = kAhead * left_step_;
-  } else {
-    tile.a = left_at(row, p);
-    tile.a_step = left_ld_;
-    tile.a_ahead = tile_rows;
-    if (!left_transposed_) layout = TileLayout::Rows;
-  }
-  if (packs_column(column_panel)) {
-    tile.b =
-        packed_right_ + (pack_right_ ? column * chunk_depth_ : 0) + (p - depth0_) * kernels_.width;
-    tile.b_step = kernels_.width;
-    tile.b_ahead = kAhead * kernels_.width;
-  } else {
-    tile.b = right_at(p, column0_ + column);
-    tile.b_step = right_ld_;
-    tile.b_ahead = kernels_.width;
-  }
-  tile.depth = depth;
-  tile.columns = std::min<int64_t>(kernels_.width, chunk_columns_ - column);
-  tile.alpha = product_.alpha;
-  auto function = kernels_.function(layout, tile_rows, tile.columns);
+void Driver<T>::run_strip(const Place& place, const Place* following, T* panel) {
+  int64_t p = depth_of(place.block), row = row_of(place.panel);
+  Strip<T> strip;
+  strip.depth = depth_of(place.block + 1) - p;
+  LeftLayout layout = set_left(strip, place, panel);
   // Later blocks of the depth add to what earlier ones have stored.
   bool first = p == 0;
-  T beta = first ? product_.beta : T(1);
-  const T* d = first ? product_.d : product_.c;
-  int64_t ldd = first ? product_.ldd : product_.ldc;
-  column += column0_;
-  if (!swapped_) {
-    tile.beta = beta;
-    tile.d = d + row * ldd + column;
-    tile.ldd = ldd;
-    tile.c = product_.c + row * product_.ldc + column;
-    tile.ldc = product_.ldc;
-    return function(tile);
+  strip.alpha = product_.alpha;
+  strip.beta = first ? product_.beta : T(1);
+  strip.d = first ? product_.d : product_.c;
+  strip.ldd = first ? product_.ldd : product_.ldc;
+  strip.c = product_.c;
+  strip.ldc = product_.ldc;
+  strip.turned = swapped_;
+  Fetch list[kTileRows + kColumnPanels * kTileVectors + 1], *end = list;
+  if (following) end = fetch_left(*following, end);
+  end = fetch_right(place, end);
+  *end = {strip.a, 0, INT64_MAX};  // in the cache anyway
+  strip.fetch = list;
+  int64_t begin = first_column(place.task / row_blocks_), columns = task_columns(place.task);
+  auto at = [&](int64_t i, int64_t j, int64_t ld) { return swapped_ ? j * ld + i : i * ld + j; };
+  int64_t next_row = following ? row_of(following->panel) : row;
+  strip.next_c = strip.c + at(next_row, column0_ + begin, strip.ldc);
+  strip.c += at(row, column0_ + begin, strip.ldc);
+  strip.d += at(row, column0_ + begin, strip.ldd);
+  auto function = kernels_.strip(layout, row_of(place.panel + 1) - row);
+  if (pack_right_) {
+    strip.b = packed_right_ + begin * chunk_depth_ + (p - depth0_) * kernels_.width;
+    strip.b_step = kernels_.width;
+    strip.b_panel = kernels_.width * chunk_depth_;
+    strip.columns = columns;
+    return function(strip);
   }
-  alignas(64) T buffer[kTileBuffer];
-  int64_t columns = tile.columns;
-  tile.columns = divide_up(columns, kernels_.lanes) * kernels_.lanes;
-  tile.beta = 0;
-  tile.c = buffer;
-  tile.ldc = kernels_.width;
-  function(tile);
-  kernels_.store_transposed(buffer, tile_rows, columns, beta, d + column * ldd + row, ldd,
-                            product_.c + column * product_.ldc + row, product_.ldc);
+  // In place, but for a partial last panel.
+  int64_t tail = begin + columns == columns_ && columns_ % kernels_.lanes != 0
+                     ? columns - (column_panels_ - 1) * kernels_.width + begin
+                     : 0;
+  strip.b = right_at(p, begin);
+  strip.b_step = right_ld_;
+  strip.b_panel = kernels_.width;
+  strip.columns = columns - tail;
+  if (strip.columns > 0) function(strip);
+  if (tail == 0) return;
+  strip.b = packed_right_ + p * kernels_.width;
+  strip.b_step = kernels_.width;
+  strip.c += at(0, strip.columns, strip.ldc);
+  strip.d += at(0, strip.columns, strip.ldd);
+  strip.columns = tail;
+  function(strip);
 }
 
 // A times B transposed, both with few enough rows on one side that packing would cost more than
@@ -385,6 +445,7 @@ void multiply_packed(const Product<T>& p) {
   int64_t swapped = estimate<T>(p.n, p.m, p.k, !p.transpose_a, true);
   if (!p.transpose_a && p.transpose_b && estimate_dots(p) < std::min(plain, swapped)) {
     multiply_dots(p);
+    if (p.epilogue) p.epilogue->run(p.epilogue->context, 0, p.m, 0, p.n);
   } else {
     Driver<T>(p, swapped < plain).run();
   }

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "blas/gemm.h"
+
 namespace flambeau {
 
 // C = alpha * op(A) op(B) + beta * D, where D is C itself, or a bias with a row step of zero.
@@ -20,6 +22,7 @@ struct Product {
   int64_t ldd;
   T* c;
   int64_t ldc;
+  const Epilogue* epilogue = nullptr;
 };
 
 // T: float, double, int32_t, int64_t. All sizes positive.

@@ -1,375 +1,242 @@
 // Tiles: accumulators stay in registers, so a tile has as many rows as the register file allows.
 // With two vectors per row, one step of the depth loads rows + 2 times for 2 * rows
-// multiply-adds; that keeps both multiply-add units of a core busy.
-#include "blas/tile.h"
+// multiply-adds; that keeps both multiply-add units of a core busy and leaves half of the loads
+// to fetch what comes next: the tile to be stored next, and the list that the caller gives.
+#include <type_traits>
 
-#if defined(FLAMBEAU_ISA_v4)
-#include <immintrin.h>
-#endif
+#include "blas/vectors.h"
 
 namespace flambeau::FLAMBEAU_ISA {
 namespace {
 
-// Rows of a tile, bytes of a vector, and whether masks make parts of vectors as cheap as whole
-// ones.
-#if defined(FLAMBEAU_ISA_v4)
-constexpr int kRows = 14, kBytes = 64;
-constexpr bool kCheapParts = true;
-#elif defined(FLAMBEAU_ISA_v3)
-constexpr int kRows = 6, kBytes = 32;
-#elif defined(FLAMBEAU_ISA_v2)
-constexpr int kRows = 4, kBytes = 16;
-#else
-constexpr int kRows = 12, kBytes = 16;
-#endif
-#if !defined(FLAMBEAU_ISA_v4)
-constexpr bool kCheapParts = false;
-#endif
+// Where fetching stands: the entry at hand, and the one that it interrupted.
+struct Fetcher {
+  const char* at;
+  int64_t step, groups;
+  Fetch interrupted = {nullptr, 0, 0};
+  const Fetch* next;
 
-// Integers wrap around: their arithmetic is done on unsigned lanes.
-template <class T>
-struct LaneOf {
-  using Type = T;
-};
-template <>
-struct LaneOf<int32_t> {
-  using Type = uint32_t;
-};
-template <>
-struct LaneOf<int64_t> {
-  using Type = uint64_t;
-};
-template <class T>
-struct VectorOf {
-  using Lane = typename LaneOf<T>::Type;
-  typedef Lane Type __attribute__((vector_size(kBytes)));
-  typedef Lane Unaligned __attribute__((vector_size(kBytes), aligned(sizeof(T)), may_alias));
-};
-template <class T>
-using Vector = typename VectorOf<T>::Type;
-template <class T>
-using Lane = typename LaneOf<T>::Type;
-template <class T>
-constexpr int kLanes = kBytes / sizeof(T);
-
-template <class T>
-[[gnu::always_inline]] inline Vector<T> load(const T* from) {
-  return *reinterpret_cast<const typename VectorOf<T>::Unaligned*>(from);
-}
-template <class T>
-[[gnu::always_inline]] inline void store_vector(T* to, Vector<T> value) {
-  *reinterpret_cast<typename VectorOf<T>::Unaligned*>(to) = value;
-}
-
-// The first `count` lanes, 0 < count <= lanes; others are zero or left alone.
-template <class T>
-[[gnu::always_inline]] inline Vector<T> load_part(const T* from, int64_t count) {
-#if defined(FLAMBEAU_ISA_v4)
-  if constexpr (sizeof(T) == 4) {
-    return (Vector<T>)_mm512_maskz_loadu_epi32(static_cast<__mmask16>((2u << (count - 1)) - 1),
-                                               from);
-  } else {
-    return (Vector<T>)_mm512_maskz_loadu_epi64(static_cast<__mmask8>((2u << (count - 1)) - 1),
-                                               from);
+  explicit Fetcher(const Fetch* list) : next(list) { advance(); }
+  [[gnu::always_inline]] void take(const Fetch& entry) {
+    at = static_cast<const char*>(entry.at);
+    step = entry.step;
+    groups = entry.groups;
   }
-#else
-  T lanes[kLanes<T>] = {};
-  for (int64_t i = 0; i < count; ++i) lanes[i] = from[i];
-  return load(lanes);
-#endif
-}
-template <class T>
-[[gnu::always_inline]] inline void store_part(T* to, Vector<T> value, int64_t count) {
-#if defined(FLAMBEAU_ISA_v4)
-  if constexpr (sizeof(T) == 4) {
-    _mm512_mask_storeu_epi32(to, static_cast<__mmask16>((2u << (count - 1)) - 1), (__m512i)value);
-  } else {
-    _mm512_mask_storeu_epi64(to, static_cast<__mmask8>((2u << (count - 1)) - 1), (__m512i)value);
+  void advance() {
+    if (interrupted.groups > 0) {
+      take(interrupted);
+      interrupted.groups = 0;
+    } else {
+      take(*next++);
+    }
   }
-#else
-  T lanes[kLanes<T>];
-  store_vector(lanes, value);
-  for (int64_t i = 0; i < count; ++i) to[i] = lanes[i];
+  void interrupt(const Fetch& entry) {
+    if (interrupted.groups == 0) interrupted = {at, step, groups};
+    take(entry);
+  }
+};
+
+// sum += x * y. The compiler would choose the form that overwrites a factor as often, and then copy
+// and spill sums to make room.
+template <class T>
+[[gnu::always_inline]] inline void multiply_add(Vector<T>& sum, Vector<T> x, Vector<T> y) {
+#if defined(FLAMBEAU_ISA_v4) || defined(FLAMBEAU_ISA_v3)
+  if constexpr (std::is_same_v<T, float>) {
+    asm("vfmadd231ps %2, %1, %0" : "+v"(sum) : "v"(x), "v"(y));
+    return;
+  } else if constexpr (std::is_same_v<T, double>) {
+    asm("vfmadd231pd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(y));
+    return;
+  }
 #endif
+  sum += x * y;
 }
 
-// --- the micro-kernel -------------------------------------------------------------------------
-
-template <class T, TileLayout layout, int rows, int vectors>
+template <class T, LeftLayout layout, int rows, int vectors>
 struct Sums {
   Vector<T> sums[rows][vectors] = {};
 
   // One step of the depth: element i of the left operand is left(i).
   template <class Left>
-  [[gnu::always_inline]] void step(const T* b, const T* b_later, Left left) {
+  [[gnu::always_inline]] void step(const T* b, Left left) {
     Vector<T> right[vectors];
-    if constexpr (layout != TileLayout::Table) {
-#pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) __builtin_prefetch(b_later + v * kLanes<T>);
-    }
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; ++v) right[v] = load(b + v * kLanes<T>);
 #pragma GCC unroll 16
     for (int i = 0; i < rows; ++i) {
-      Lane<T> value = static_cast<Lane<T>>(left(i));
+      Vector<T> value = static_cast<Lane<T>>(left(i)) - Vector<T>{};
 #pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) sums[i][v] += value * right[v];
+      for (int v = 0; v < vectors; ++v) multiply_add<T>(sums[i][v], value, right[v]);
     }
+  }
+
+  // All steps. Four at a time fetch; the element i of the left operand at step u of them is
+  // left(i, u). move() is called after each, move_end(count) after four or after a single one.
+  template <class Left, class Move, class MoveEnd>
+  [[gnu::always_inline]] void steps(int64_t depth, const T* b, int64_t b_step, Fetcher& fetcher,
+                                    Left left, Move move, MoveEnd move_end) {
+    const char* at = fetcher.at;
+    int64_t groups = fetcher.groups, fetch_step = fetcher.step;
+    for (; depth >= 4; depth -= 4) {
+#pragma GCC unroll 4
+      for (int u = 0; u < 4; ++u, b += b_step, at += fetch_step) {
+        __builtin_prefetch(at, 0, 2);
+        __builtin_prefetch(at + 64, 0, 2);
+        step(b, [&](int i) [[gnu::always_inline]] { return left(i, u); });
+        move();
+        asm("" : "+r"(b), "+r"(at));
+      }
+      move_end(4);
+      if (--groups == 0) [[unlikely]] {
+        fetcher.advance();
+        at = fetcher.at, groups = fetcher.groups, fetch_step = fetcher.step;
+      }
+    }
+    for (; depth > 0; --depth, b += b_step) {
+      step(b, [&](int i) [[gnu::always_inline]] { return left(i, 0); });
+      move();
+      move_end(1);
+    }
+    fetcher.at = at, fetcher.groups = groups;
   }
 
   // Rows in place: a pointer for every third row, the others at once or twice the distance, which
   // is what an address can hold. The compiler must not see how the pointers are related, or it
   // would keep an offset for every row and run out of registers.
-  [[gnu::always_inline]] void run_rows(const Tile<T>& t) {
+  [[gnu::always_inline]] void run_rows(const Strip<T>& s, const T* b, Fetcher& fetcher) {
     constexpr int groups = (rows + 2) / 3;
-    const T *a[groups], *b = t.b, *later = b + t.b_ahead;
+    const T* a[groups];
 #pragma GCC unroll 8
     for (int q = 0; q < groups; ++q) {
-      a[q] = t.a + 3 * q * t.a_step;
+      a[q] = s.a + 3 * q * s.a_step;
       asm("" : "+r"(a[q]));
     }
-    int64_t row = t.a_step, b_step = t.b_step, p = t.depth;
-    for (; p >= 4; p -= 4) {
-#pragma GCC unroll 4
-      for (int u = 0; u < 4; ++u, b += b_step, later += b_step) {
-        step(b, later, [&](int i) [[gnu::always_inline]] { return a[i / 3][i % 3 * row + u]; });
-        asm("" : "+r"(b), "+r"(later));
-      }
+    int64_t row = s.a_step;
+    auto left = [&](int i, int u) [[gnu::always_inline]] { return a[i / 3][i % 3 * row + u]; };
+    auto stay = []() [[gnu::always_inline]] {};
+    steps(s.depth, b, s.b_step, fetcher, left, stay, [&](int count) [[gnu::always_inline]] {
 #pragma GCC unroll 8
       for (int q = 0; q < groups; ++q) {
-        a[q] += 4;
+        a[q] += count;
         asm("" : "+r"(a[q]));
       }
-    }
-    for (; p > 0; --p, b += b_step) {
-      step(b, b, [&](int i) [[gnu::always_inline]] { return a[i / 3][i % 3 * row]; });
-      for (int q = 0; q < groups; ++q) ++a[q];
+    });
+  }
+
+  [[gnu::always_inline]] void run_columns(const Strip<T>& s, const T* b, Fetcher& fetcher) {
+    const T* a = s.a;
+    int64_t step = s.a_step;
+    auto left = [&](int i, int) [[gnu::always_inline]] { return a[i]; };
+    auto move = [&]() [[gnu::always_inline]] {
+      a += step;
+      asm("" : "+r"(a));
+    };
+    steps(s.depth, b, s.b_step, fetcher, left, move, [](int) [[gnu::always_inline]] {});
+  }
+
+  [[gnu::always_inline]] void run(const Strip<T>& s, const T* b, Fetcher& fetcher) {
+    if constexpr (layout == LeftLayout::Rows) {
+      run_rows(s, b, fetcher);
+    } else {
+      run_columns(s, b, fetcher);
     }
   }
 
-  [[gnu::always_inline]] void run(const Tile<T>& t) {
-    if constexpr (layout == TileLayout::Rows) return run_rows(t);
-    const T *a = t.a, *b = t.b, *later = b + t.b_ahead;
-    asm("" : "+r"(later));
-    for (int64_t p = 0; p < t.depth; ++p, a += t.a_step) {
-      auto left = [a](int i) [[gnu::always_inline]] { return a[i]; };
-      if constexpr (layout == TileLayout::Table) {
-        step(b + t.b_offsets[p], b, left);
-      } else {
-        __builtin_prefetch(a + t.a_ahead);
-        step(b, later, left);
-        b += t.b_step;
-        later += t.b_step;
-      }
-    }
-  }
-
-  // Columns of the last vector that count; all of them is the usual case.
-  template <bool whole>
-  [[gnu::always_inline]] void store_sums(const Tile<T>& t) {
-    Lane<T> alpha = static_cast<Lane<T>>(t.alpha), beta = static_cast<Lane<T>>(t.beta);
-    int64_t last = t.columns - (vectors - 1) * kLanes<T>;
+  // `last`: columns of the last vector that count; all of them is the usual case.
+  template <bool whole, bool accumulates>
+  [[gnu::always_inline]] void store_sums(const Strip<T>& s, const T* d, T* c, int64_t last) {
+    Lane<T> alpha = static_cast<Lane<T>>(s.alpha), beta = static_cast<Lane<T>>(s.beta);
 #pragma GCC unroll 16
-    for (int i = 0; i < rows; ++i) {
+    for (int i = 0; i < rows; ++i, d += s.ldd, c += s.ldc) {
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; ++v) {
-        const T* d = t.d + i * t.ldd + v * kLanes<T>;
-        T* c = t.c + i * t.ldc + v * kLanes<T>;
+        int64_t at = v * kLanes<T>;
         Vector<T> result = sums[i][v] * alpha;
         if (whole || v < vectors - 1) {
-          if (t.beta != 0) result += load(d) * beta;
-          store_vector(c, result);
+          if constexpr (accumulates) result += load(d + at) * beta;
+          store_vector(c + at, result);
         } else {
-          if (t.beta != 0) result += load_part(d, last) * beta;
-          store_part(c, result, last);
+          if constexpr (accumulates) result += load_part(d + at, last) * beta;
+          store_part(c + at, result, last);
         }
       }
     }
   }
+  void store(const Strip<T>& s, const T* d, T* c, int64_t columns) {
+    int64_t last = columns - (vectors - 1) * kLanes<T>;
+    if (last == kLanes<T>) {
+      if (s.beta != 0) return store_sums<true, true>(s, d, c, last);
+      return store_sums<true, false>(s, d, c, last);
+    }
+    if (s.beta != 0) return store_sums<false, true>(s, d, c, last);
+    store_sums<false, false>(s, d, c, last);
+  }
 
-  [[gnu::always_inline]] void store(const Tile<T>& t) {
-    if (!kCheapParts && t.columns == vectors * kLanes<T>) {
-      store_sums<true>(t);
-    } else {
-      store_sums<false>(t);
+  // The same with C stored transposed: columns of the tile become rows.
+  void store_turned(const Strip<T>& s, const T* d, T* c, int64_t columns) {
+    constexpr int lanes = kLanes<T>;
+    Lane<T> alpha = static_cast<Lane<T>>(s.alpha), beta = static_cast<Lane<T>>(s.beta);
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) {
+#pragma GCC unroll 8
+      for (int first = 0; first < rows; first += lanes) {
+        constexpr int missing = rows % lanes;
+        int64_t count = rows - first < lanes ? missing : lanes;
+        Vector<T> block[lanes];
+#pragma GCC unroll 16
+        for (int q = 0; q < lanes; ++q) {
+          block[q] = first + q < rows ? sums[first + q][v] * alpha : Vector<T>{};
+        }
+        transpose_square<1, lanes>(block);
+#pragma GCC unroll 16
+        for (int q = 0; q < lanes; ++q) {
+          int64_t column = v * lanes + q;
+          if (column >= columns) break;
+          Vector<T> result = block[q];
+          if (s.beta != 0) result += load_part(d + column * s.ldd + first, count) * beta;
+          store_part(c + column * s.ldc + first, result, count);
+        }
+      }
     }
   }
 };
 
-template <class T, TileLayout layout, int rows, int vectors>
-void tile(const Tile<T>& t) {
-  // Fetched while the sum runs; otherwise storing the tile would wait for its lines.
-  for (int i = 0; i < rows; ++i) {
-    __builtin_prefetch(t.c + i * t.ldc, 1);
-    __builtin_prefetch(t.c + i * t.ldc + t.columns - 1, 1);
-  }
+template <class T, LeftLayout layout, int rows, int vectors>
+[[gnu::noinline]] void tile(const Strip<T>& s, int64_t j, int64_t columns, Fetcher& fetcher) {
+  const T* b = s.b + j / (kLanes<T> * kTileVectors) * s.b_panel;
   Sums<T, layout, rows, vectors> sums;
-  sums.run(t);
-  sums.store(t);
-}
-
-// --- transposition ----------------------------------------------------------------------------
-
-template <int... indices>
-struct Indices {};
-template <int n, int... indices>
-struct MakeIndices : MakeIndices<n - 1, n - 1, indices...> {};
-template <int... indices>
-struct MakeIndices<0, indices...> {
-  using Type = Indices<indices...>;
-};
-
-// Exchanges, between rows i and i + distance, the lanes whose number has / has not that bit.
-template <int distance, class V, int... j>
-[[gnu::always_inline]] inline void exchange(V& low, V& high, Indices<j...>) {
-  constexpr int lanes = sizeof...(j);
-  V first = __builtin_shufflevector(low, high, ((j & distance) ? j - distance + lanes : j)...);
-  V second = __builtin_shufflevector(low, high, ((j & distance) ? j + lanes : j + distance)...);
-  low = first;
-  high = second;
-}
-template <int distance, int lanes, class V>
-[[gnu::always_inline]] inline void transpose_square(V (&rows)[lanes]) {
-  if constexpr (distance < lanes) {
-#pragma GCC unroll 16
-    for (int i = 0; i < lanes; ++i) {
-      if (!(i & distance)) {
-        exchange<distance>(rows[i], rows[i + distance], typename MakeIndices<lanes>::Type{});
-      }
-    }
-    transpose_square<2 * distance, lanes>(rows);
-  }
-}
-
-// Column i of what is packed starts at (i / width) * panel + i % width.
-template <class T>
-void pack_transposed(const T* from, int64_t ld, int64_t count, int64_t depth, T* packed,
-                     int64_t step, int64_t panel) {
-  constexpr int lanes = kLanes<T>, width = lanes * kTileVectors;
-  for (int64_t i = 0; i < count; i += lanes) {
-    const T* rows[lanes];
-    for (int q = 0; q < lanes; ++q) rows[q] = from + (i + q < count ? i + q : count - 1) * ld;
-    T* to = packed + i / width * panel + i % width;
-    int64_t p = 0;
-    for (; p + lanes <= depth; p += lanes) {
-      Vector<T> block[lanes];
-#pragma GCC unroll 16
-      for (int q = 0; q < lanes; ++q) block[q] = load(rows[q] + p);
-      transpose_square<1, lanes>(block);
-#pragma GCC unroll 16
-      for (int q = 0; q < lanes; ++q) store_vector(to + (p + q) * step, block[q]);
-    }
-    for (; p < depth; ++p) {
-      for (int q = 0; q < lanes; ++q) to[p * step + q] = rows[q][p];
-    }
-  }
-}
-
-template <class T>
-void pack_rows(const T* from, int64_t ld, int64_t count, int64_t depth, T* packed, int64_t step,
-               int64_t panel) {
-  constexpr int lanes = kLanes<T>, width = lanes * kTileVectors;
-  for (int64_t p = 0; p < depth; ++p, from += ld, packed += step) {
-    T* to = packed;
-    int64_t i = 0;
-    for (; i + width <= count; i += width, to += panel) {
-#pragma GCC unroll 4
-      for (int v = 0; v < width; v += lanes) store_vector(to + v, load(from + i + v));
-    }
-    for (; i + lanes <= count; i += lanes, to += lanes) store_vector(to, load(from + i));
-    if (i < count) store_vector(to, load_part(from + i, count - i));
-  }
-}
-
-template <class T>
-void pack(bool transposed, const T* from, int64_t ld, int64_t count, int64_t depth, T* packed,
-          int64_t step, int64_t panel) {
-  if (transposed) {
-    pack_transposed(from, ld, count, depth, packed, step, panel);
+  sums.run(s, b, fetcher);
+  if (s.turned) {
+    sums.store_turned(s, s.d + j * s.ldd, s.c + j * s.ldc, columns);
   } else {
-    pack_rows(from, ld, count, depth, packed, step, panel);
+    sums.store(s, s.d + j, s.c + j, columns);
   }
 }
 
-template <class T>
-void store_transposed(const T* tile, int64_t rows, int64_t columns, T beta, const T* d, int64_t ldd,
-                      T* c, int64_t ldc) {
-  constexpr int lanes = kLanes<T>, width = lanes * kTileVectors;
-  Lane<T> scale = static_cast<Lane<T>>(beta);
-  for (int64_t i = 0; i < rows; i += lanes) {
-    int64_t count = rows - i < lanes ? rows - i : lanes;
-    for (int64_t j = 0; j < columns; j += lanes) {
-      Vector<T> block[lanes];
-#pragma GCC unroll 16
-      for (int q = 0; q < lanes; ++q) {
-        block[q] = load(tile + (i + (q < count ? q : 0)) * width + j);
-      }
-      transpose_square<1, lanes>(block);
-#pragma GCC unroll 16
-      for (int q = 0; q < lanes; ++q) {
-        if (j + q >= columns) break;
-        Vector<T> result = block[q];
-        if (beta != 0) result += load_part(d + (j + q) * ldd + i, count) * scale;
-        store_part(c + (j + q) * ldc + i, result, count);
-      }
-    }
-  }
-}
-
-// --- few rows: vectors along the depth ----------------------------------------------------------
-
-template <class T>
-void dot_tile(int64_t rows, int64_t columns, int64_t depth, T alpha, const T* a, int64_t lda,
-              const T* b, int64_t ldb, T beta, const T* d, int64_t ldd, T* c, int64_t ldc) {
-  constexpr int lanes = kLanes<T>, size = kDotRows, sums_count = size * size;
-  // Missing rows repeat the last one; their sums are dropped.
-  const T *left[size], *right[size];
-  for (int i = 0; i < size; ++i) left[i] = a + (i < rows ? i : rows - 1) * lda;
-  for (int j = 0; j < size; ++j) right[j] = b + (j < columns ? j : columns - 1) * ldb;
-  Vector<T> sums[sums_count] = {};
-  auto step = [&](auto read) [[gnu::always_inline]] {
-    Vector<T> values[size];
-#pragma GCC unroll 4
-    for (int j = 0; j < size; ++j) values[j] = read(right[j]);
-#pragma GCC unroll 4
-    for (int i = 0; i < size; ++i) {
-      Vector<T> value = read(left[i]);
-#pragma GCC unroll 4
-      for (int j = 0; j < size; ++j) sums[i * size + j] += value * values[j];
-    }
-  };
-  int64_t p = 0;
-  for (; p + lanes <= depth; p += lanes) step([p](const T* row) { return load(row + p); });
-  if (p < depth) step([p, depth](const T* row) { return load_part(row + p, depth - p); });
-  // Transposing a square of sums lets one vector add up `lanes` of them.
-  T totals[sums_count];
-#pragma GCC unroll 16
-  for (int first = 0; first < sums_count; first += lanes) {
-    Vector<T> square[lanes];
-#pragma GCC unroll 16
-    for (int q = 0; q < lanes; ++q) square[q] = sums[first + q];
-    transpose_square<1, lanes>(square);
-#pragma GCC unroll 16
-    for (int q = 1; q < lanes; ++q) square[0] += square[q];
-    store_vector(totals + first, square[0]);
-  }
-  for (int64_t i = 0; i < rows; ++i) {
-    for (int64_t j = 0; j < columns; ++j) {
-      Lane<T> total = static_cast<Lane<T>>(totals[i * size + j]) * static_cast<Lane<T>>(alpha);
-      if (beta != 0) total += static_cast<Lane<T>>(d[i * ldd + j]) * static_cast<Lane<T>>(beta);
-      c[i * ldc + j] = static_cast<T>(total);
+template <class T, LeftLayout layout, int rows>
+void strip(const Strip<T>& s) {
+  constexpr int64_t width = kLanes<T> * kTileVectors;
+  Fetcher fetcher(s.fetch);
+  int64_t stored_rows = s.turned ? width : rows;
+  for (int64_t j = 0; j < s.columns; j += width) {
+    int64_t columns = s.columns - j < width ? s.columns - j : width;
+    // Otherwise storing the next tile would wait for its lines.
+    const T* next = j + width < s.columns ? s.c + (j + width) * (s.turned ? s.ldc : 1) : s.next_c;
+    fetcher.interrupt({next, s.ldc * static_cast<int64_t>(sizeof(T)), (stored_rows + 3) / 4});
+    if (columns > kLanes<T>) {
+      tile<T, layout, rows, 2>(s, j, columns, fetcher);
+    } else {
+      tile<T, layout, rows, 1>(s, j, columns, fetcher);
     }
   }
 }
 
 // --- the table --------------------------------------------------------------------------------
 
-template <class T, TileLayout layout, int rows>
+template <class T, LeftLayout layout, int rows>
 constexpr void fill(TileKernels<T>& kernels) {
   if constexpr (rows > 0) {
-    auto& functions = kernels.functions[static_cast<int>(layout)];
-    functions[0][rows - 1] = tile<T, layout, rows, 1>;
-    functions[1][rows - 1] = tile<T, layout, rows, 2>;
+    kernels.strips[static_cast<int>(layout)][rows - 1] = strip<T, layout, rows>;
     fill<T, layout, rows - 1>(kernels);
   }
 }
@@ -380,13 +247,11 @@ constexpr TileKernels<T> make_kernels() {
   kernels.rows = kRows;
   kernels.lanes = kLanes<T>;
   kernels.width = kTileVectors * kLanes<T>;
-  fill<T, TileLayout::Columns, kRows>(kernels);
+  fill<T, LeftLayout::Columns, kRows>(kernels);
   constexpr bool floating = T(0.5) != T(0);
-  if constexpr (floating) fill<T, TileLayout::Rows, kRows>(kernels);
-  if constexpr (floating && sizeof(T) == 4) fill<T, TileLayout::Table, kRows>(kernels);
+  if constexpr (floating) fill<T, LeftLayout::Rows, kRows>(kernels);
   kernels.pack = pack<T>;
   kernels.dot_tile = dot_tile<T>;
-  kernels.store_transposed = store_transposed<T>;
   return kernels;
 }
 

@@ -2,6 +2,8 @@
 // strides; only others are copied.
 #include "ops/matmul.h"
 
+#include <vector>
+
 #include "blas/gemm.h"
 #include "ops/arithmetic.h"
 #include "ops/reduction.h"
@@ -41,8 +43,24 @@ struct Matrices {
     tensor = dense_copy(*x, x->dtype());
     find_layout(*tensor, layout);
   }
-  int64_t batch_stride() const { return tensor->dim() == 3 ? tensor->stride(0) : 0; }
+  // Where each matrix of a batch begins; `shape` is that of the result.
+  std::vector<int64_t> offsets(const Dims& shape) const;
 };
+
+std::vector<int64_t> Matrices::offsets(const Dims& shape) const {
+  std::vector<int64_t> result{0};
+  int64_t lead = shape.size() - tensor->dim();
+  for (int64_t d = 0; d < shape.size() - 2; ++d) {
+    bool repeats = d < lead || tensor->size(d - lead) == 1;
+    int64_t stride = repeats ? 0 : tensor->stride(d - lead);
+    std::vector<int64_t> outer = std::move(result);
+    result.clear();
+    for (int64_t offset : outer) {
+      for (int64_t i = 0; i < shape[d]; ++i) result.push_back(offset + i * stride);
+    }
+  }
+  return result;
+}
 
 // Calls function.operator()<T>() for the types that have products.
 template <class Function>
@@ -222,13 +240,15 @@ void infer_batch(Call& call, int first) {
 
 void multiply_batch(const char* op, const TensorRef& first, const TensorRef& second, Scalar alpha,
                     Scalar beta, Tensor& out) {
+  if (out.numel() == 0) return;
   Matrices a(first), b(second);
-  int64_t batch = out.size(0), m = out.size(1), n = out.size(2), k = a.tensor->size(2);
+  int64_t d = out.dim() - 2, m = out.size(d), n = out.size(d + 1), k = a.tensor->shape().back();
+  std::vector<int64_t> a_offsets = a.offsets(out.shape()), b_offsets = b.offsets(out.shape());
   visit_products(op, out.dtype(), [&]<class T>() {
-    gemm_batch<T>(a.layout.transposed, b.layout.transposed, batch, m, n, k, alpha.to<Compute<T>>(),
-                  a.tensor->data<T>(), a.layout.leading, a.batch_stride(), b.tensor->data<T>(),
-                  b.layout.leading, b.batch_stride(), beta.to<Compute<T>>(), out.data<T>(),
-                  std::max<int64_t>(n, 1), m * n);
+    gemm_batch<T>(a.layout.transposed, b.layout.transposed, a_offsets.size(), m, n, k,
+                  alpha.to<Compute<T>>(), a.tensor->data<T>(), a.layout.leading, a_offsets.data(),
+                  b.tensor->data<T>(), b.layout.leading, b_offsets.data(), beta.to<Compute<T>>(),
+                  out.data<T>(), std::max<int64_t>(n, 1), m * n);
   });
 }
 
@@ -245,6 +265,35 @@ const Primitive kBmm{.name = "bmm",
                      .gradient = bmm_gradient,
                      .saved_inputs = 3,
                      .saves = saves_factors<0>};
+
+// Batches of any common shape, read where they lie.
+void infer_batches(Call& call) {
+  const Tensor &a = call.input(0), &b = call.input(1);
+  require_same_dtype("matmul", a, b);
+  auto batch_of = [](const Tensor& x) { return Dims(x.shape().begin(), x.shape().end() - 2); };
+  Dims shape = broadcast_shapes("matmul", batch_of(a), batch_of(b));
+  shape.push_back(a.size(a.dim() - 2));
+  shape.push_back(b.shape().back());
+  call.expect(0, shape, a.dtype());
+}
+
+TensorRef multiply_batches(const TensorRef& a, const TensorRef& b);
+
+void batches_gradient(Gradient& gradient) {
+  factor_gradients<multiply_batches>(gradient, 0, gradient.g());
+}
+
+const Primitive kBatches{.name = "batch_matmul",
+                         .infer = infer_batches,
+                         .run = run_bmm,
+                         .gradient = batches_gradient,
+                         .saved_inputs = 3,
+                         .grad_name = "UnsafeViewBackward0",
+                         .saves = saves_factors<0>};
+
+TensorRef multiply_batches(const TensorRef& a, const TensorRef& b) {
+  return apply(kBatches, {a, b});
+}
 
 void infer_baddbmm(Call& call) {
   infer_batch(call, 1);
@@ -353,25 +402,6 @@ Dims with_last(const Dims& shape, int64_t last) {
   return result;
 }
 
-// Products of batches of any common shape.
-TensorRef matmul_batches(const TensorRef& a, const TensorRef& b) {
-  auto batch_of = [](const TensorRef& x) { return Dims(x->shape().begin(), x->shape().end() - 2); };
-  Dims batch = broadcast_shapes("matmul", batch_of(a), batch_of(b));
-  int64_t count = count_elements(batch);
-  auto stacked = [&](const TensorRef& x) {
-    Dims shape = batch;
-    int64_t rows = x->size(x->dim() - 2), columns = x->shape().back();
-    shape.push_back(rows);
-    shape.push_back(columns);
-    return reshape(expand(x, shape), {count, rows, columns});
-  };
-  TensorRef product = bmm(stacked(a), stacked(b));
-  Dims shape = batch;
-  shape.push_back(product->size(1));
-  shape.push_back(product->size(2));
-  return view(product, shape);
-}
-
 }  // namespace
 
 TensorRef mm(const TensorRef& a, const TensorRef& b) { return apply(kMm, {a, b}); }
@@ -412,7 +442,7 @@ TensorRef matmul(const TensorRef& a, const TensorRef& b) {
   if (q == 2 && a->numel() > 0) {
     return view(mm(flat_rows(a), b), with_last(a->shape(), b->size(1)));
   }
-  return matmul_batches(a, b);
+  return p == 3 && q == 3 && a->size(0) == b->size(0) ? bmm(a, b) : multiply_batches(a, b);
 }
 
 TensorRef linear(const TensorRef& x, const TensorRef& weight, const TensorRef& bias) {
