@@ -201,7 +201,7 @@ void run_strided_sum(Call& call) {
   const Dims &shape = x.shape(), &to = call.attributes.more_ints;
   int64_t offset = call.attributes.ints[1];
   if (!call.attributes.flag) {  // no two elements meet
-    copy(*Tensor::view(out.storage(), shape, to, offset, x.dtype()), x);
+    copy(*Tensor::view(out.storage(), shape, to, out.offset() + offset, x.dtype()), x);
     return;
   }
   visit_dtype(x.dtype(), [&]<class T>() {

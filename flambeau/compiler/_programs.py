@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class ProgramFacts(NamedTuple):
     """Facts about one program."""
 
-    text: str
+    key: tuple[str, int]  # equal for equal programs; the text alone rounds constants
     rows: bool  # contains values of one number per row
     values: int  # how many instructions, inputs and constants
 
@@ -25,7 +25,7 @@ def facts(program: Any) -> ProgramFacts:
     """The facts about a program."""
     text = repr(program)
     rows = " row " in text or " row_" in text
-    return ProgramFacts(text, rows, text.count("\n") - 1)
+    return ProgramFacts((text, hash(program)), rows, text.count("\n") - 1)
 
 
 def precision(dtype: dtype) -> str:

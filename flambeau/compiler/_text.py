@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flambeau.compiler._graph import Buffer, Graph, Input, Node, Number, Value
+from flambeau.compiler._programs import facts
 
 PREFIXES = {
     "argument": "arg",
@@ -110,8 +111,8 @@ def _line(node: Node, names: Names, made: list[Any]) -> str:
     outputs = ", ".join(names.typed(value) for value in node.outputs)
     operator = node.operator
     if operator in ("fused", "update"):  # an operator of the library needs no listing
-        text = repr(node.program)
-        known = next((i for i, program in enumerate(made) if repr(program) == text), len(made))
+        key = facts(node.program).key
+        known = next((i for i, program in enumerate(made) if facts(program).key == key), len(made))
         if known == len(made):
             made.append(node.program)
         operator += f" {known}"

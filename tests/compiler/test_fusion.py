@@ -187,6 +187,13 @@ def test_sum_of_everything_and_what_follows() -> None:
     )
 
 
+def test_a_row_is_one_axis() -> None:
+    x, y = argument(0, 4, 6), argument(1, 4, 1)
+    a = program("add", x, y)
+    s = reduction("mean", a.outputs[0])
+    assert len(fused([a, s], s.outputs[0]).nodes) == 2
+
+
 def test_sums_over_trailing_axes() -> None:
     x = argument(0, 3, 4, 5)
     a = program("tanh", x)

@@ -48,7 +48,7 @@ def _redirect(node: Node, same: dict[Buffer, Buffer]) -> None:
 
 def _key(node: Node, version: dict[Buffer, int]) -> Hashable:
     """Equal for steps that compute the same; None if that cannot be told."""
-    what = facts(node.program).text if node.call is None and node.program else None
+    what = facts(node.program).key if node.call is None and node.program else None
     if node.call is not None:
         what = getattr(node.call, "key", None)
     if what is None:

@@ -102,27 +102,44 @@ def _element(value: Value) -> float | None:
 
 
 def _drop_copies(graph: Graph) -> None:
-    """Lets readers of a copy read the original, where nothing writes to either."""
+    """Lets readers of a copy read the original, where nothing writes to either.
+
+    A copy that leaves the graph keeps its memory, and the original is made there.
+    """
     once = single_assignment(graph.nodes)
     written = writes(graph.nodes)
     escaping = graph.escaping
     originals: dict[Buffer, Value] = {}
+    moved: dict[Buffer, Buffer] = {}
     kept = []
     for node in graph.nodes:
-        for place, x in enumerate(node.inputs):
-            if isinstance(x, Value) and x.buffer in originals:
-                node.inputs[place] = _within(x, originals[x.buffer])
+        _redirect(node, originals, moved)
         source = _copied(node)
-        if (
-            source is None
-            or node.outputs[0].buffer not in once
-            or node.outputs[0].buffer in escaping
-            or not _steady(source.buffer, graph, once, written)
-        ):
-            kept.append(node)
-        else:
-            originals[node.outputs[0].buffer] = source
+        if source is not None and node.outputs[0].buffer in once:
+            target = node.outputs[0].buffer
+            if target not in escaping:
+                if _steady(source.buffer, graph, once, written):
+                    originals[target] = source
+                    continue
+            elif source.buffer in once and source.buffer not in escaping and source.fills:
+                moved[source.buffer] = target
+                continue
+        kept.append(node)
     graph.nodes = kept
+    if moved:
+        for node in kept:
+            _redirect(node, {}, moved)
+            node.outputs = [x.on(moved.get(x.buffer, x.buffer)) for x in node.outputs]
+
+
+def _redirect(node: Node, originals: dict[Buffer, Value], moved: dict[Buffer, Buffer]) -> None:
+    for place, x in enumerate(node.inputs):
+        if isinstance(x, Value):
+            if x.buffer in originals:
+                x = _within(x, originals[x.buffer])
+            if x.buffer in moved:
+                x = x.on(moved[x.buffer])
+            node.inputs[place] = x
 
 
 def _copied(node: Node) -> Value | None:

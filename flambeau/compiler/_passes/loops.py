@@ -134,6 +134,8 @@ def loop_of(node: Node, number: int) -> Loop | None:
             if refined is None:
                 return None
             cuts = refined
+    if cuts and cuts[0] < columns:
+        return None
     loop = Loop([Member(node, number, inputs, outputs)], count, columns, cuts)
     return None if loop.clashes() else loop
 
@@ -171,8 +173,8 @@ def joined(a: Loop, b: Loop) -> Loop | None:
     if columns and columns * FEW_ROWS > a.count > MOST_ELEMENTS_OF_FEW_ROWS:
         return None
     cuts = joint_cuts(a.cuts, b.cuts)
-    if cuts is None or not _compatible(a, b):
-        return None
+    if cuts is None or (cuts and cuts[0] < columns) or not _compatible(a, b):
+        return None  # a row is one axis of the shape
     loop = Loop.__new__(Loop)
     loop.members = [*a.members, *b.members]
     loop.count, loop.columns, loop.cuts = a.count, columns, cuts

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from flambeau.compiler._graph import Graph, Node, Value
-from flambeau.compiler._programs import Symbols, build, precision
+from flambeau.compiler._programs import Symbols, build
 
 # Few rows longer than this in total are reduced faster by a call, which shares a row among
 # threads.
@@ -38,11 +38,8 @@ def _copy(node: Node) -> None:
 
 def _converts_like_a_copy(source: Value, target: Value) -> bool:
     """Whether loading into a register and storing it does what a copy does."""
-    if source.dtype == target.dtype:
-        return True
-    return precision(source.dtype) in ("int64", precision(target.dtype)) and (
-        target.dtype.is_floating_point and target.dtype.itemsize >= 4
-    )
+    floating = target.dtype.is_floating_point and target.dtype.itemsize >= 4
+    return source.dtype == target.dtype or floating
 
 
 def _fill(node: Node) -> None:

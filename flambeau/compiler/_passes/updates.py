@@ -64,7 +64,7 @@ def _key(node: Node) -> Hashable:
     targets = tuple(values.index(value) for value in node.outputs)
     types = tuple(value.dtype for value in node.reads)
     numbers = tuple((type(x), x) for x in node.inputs[columns:])
-    what = facts(node.program).text, precision(node.dtype)
+    what = facts(node.program).key, precision(node.dtype)
     return what, targets, types, numbers, node.backward
 
 

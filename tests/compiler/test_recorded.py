@@ -1,0 +1,240 @@
+"""Recordings of real functions: optimised and executed, they do what eager calls do."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import flambeau as fl
+from flambeau import _core, nn
+from flambeau.compiler._graph import Graph
+from flambeau.compiler._lower import Lowering
+from flambeau.compiler._passes import run_passes
+from flambeau.compiler._record import graph_of
+
+Step = Callable[..., Any]
+
+
+def recorded(step: Step, arguments: list[Any]) -> Graph:
+    recording = _core.Recording(arguments)
+    try:
+        result = step(*arguments)
+        recording.finish([result] if isinstance(result, fl.Tensor) else list(result))
+    finally:
+        recording.stop()
+    assert recording.failure is None
+    return graph_of(recording)
+
+
+def executable(graph: Graph, arguments: list[Any]) -> Any:
+    lowering = Lowering(graph)
+    for argument in arguments:
+        lowering.builder.expect_argument(argument)
+    return lowering.finish()
+
+
+def close(a: Any, b: Any, tolerance: float) -> None:
+    assert a.dtype == b.dtype and a.shape == b.shape
+    if not fl.allclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True):
+        raise AssertionError(f"{a}\n{b}")
+
+
+def check_training(
+    make: Callable[[], tuple[Step, list[Any], list[Any]]], steps: int = 3
+) -> tuple[Graph, Graph]:
+    """Compares replays with eager steps; returns the graph as recorded and as optimised."""
+    step, arguments, state = make()
+    step(*arguments)
+    graph = recorded(step, arguments)
+    before = graph.copy()
+    run_passes(graph)
+    run = executable(graph, arguments)
+    compiled = [run.run(arguments, [])[0].item() for _ in range(steps)]
+    compiled_state = [x.detach().clone() for x in state]
+    step, arguments, state = make()
+    step(*arguments)
+    step(*arguments)
+    eager = [step(*arguments).item() for _ in range(steps)]
+    assert compiled == pytest.approx(eager, rel=1e-5)
+    for a, b in zip(compiled_state, state):
+        close(a, b.detach(), 1e-5)
+    return before, graph
+
+
+def cubic_fit() -> tuple[Step, list[Any], list[Any]]:
+    """The seeds' first example: four scalars, gradients by autograd, updates by hand."""
+    fl.manual_seed(0)
+    x = fl.linspace(-math.pi, math.pi, 2000)
+    parameters = [fl.randn((), requires_grad=True) for _ in range(4)]
+
+    def step(x: Any, y: Any) -> Any:
+        a, b, c, d = parameters
+        loss = (a + b * x + c * x**2 + d * x**3 - y).pow(2).sum()
+        loss.backward()
+        with fl.no_grad():
+            for parameter in parameters:
+                parameter -= 1e-6 * parameter.grad
+                parameter.grad = None
+        return loss
+
+    return step, [x, fl.sin(x)], parameters
+
+
+def test_cubic_fit_is_one_program() -> None:
+    before, after = check_training(cubic_fit)
+    assert len(before.nodes) > 25
+    assert [node.operator for node in after.nodes] == ["fused"]
+    (node,) = after.nodes
+    assert len(node.reads) == 6 and len(node.outputs) == 5  # x, y, parameters; loss, parameters
+
+
+def trained(
+    model: Any, loss: Callable[..., Any], arguments: list[Any], rate: float = 0.05
+) -> tuple[Step, list[Any], list[Any]]:
+    optimizer = fl.optim.SGD(model.parameters(), rate, momentum=0.9)
+
+    def step(x: Any, y: Any) -> Any:
+        optimizer.zero_grad()
+        result = loss(model(x), y)
+        result.backward()
+        optimizer.step()
+        return result
+
+    return step, arguments, [*model.parameters(), *model.buffers()]
+
+
+def sine() -> tuple[Step, list[Any], list[Any]]:
+    fl.manual_seed(0)
+    x = fl.linspace(-3, 3, 100).unsqueeze(1)
+    layers = [nn.Linear(1, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 1)]
+    return trained(nn.Sequential(*layers), nn.MSELoss(), [x, fl.sin(x)])
+
+
+def classifier() -> tuple[Step, list[Any], list[Any]]:
+    fl.manual_seed(0)
+    layers = [
+        nn.Conv2d(1, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.LayerNorm(36),
+        nn.Linear(36, 10),
+    ]
+    data = [fl.randn(8, 1, 8, 8), fl.randint(0, 10, (8,))]
+    return trained(nn.Sequential(*layers), nn.CrossEntropyLoss(), data)
+
+
+@pytest.mark.parametrize("make", [sine, classifier])
+def test_training_steps(make: Any) -> None:
+    before, after = check_training(make)
+    operators = [node.operator for node in after.nodes]
+    assert operators.count("update") == 1
+    assert len(operators) < 0.75 * len(before.nodes)
+
+
+def test_random_numbers_are_those_of_eager_steps() -> None:
+    x = fl.randn(50, 8)
+
+    def step(x: Any) -> Any:
+        noisy = nn.functional.dropout(x, 0.5) + fl.randn_like(x) * 0.1
+        return nn.functional.dropout(noisy.tanh(), 0.25)
+
+    graph = recorded(step, [x])
+    run_passes(graph)
+    run = executable(graph, [x])
+    fl.manual_seed(3)
+    compiled = [run.run([x], [])[0] for _ in range(2)]
+    fl.manual_seed(3)
+    for result in compiled:
+        close(result, step(x), 1e-6)
+
+
+# --- random functions -----------------------------------------------------------------------------
+
+
+def random_function(seed: int) -> Step:
+    """A function that makes the same random calls each time."""
+
+    def function(x: Any, y: Any, p: Any) -> Any:
+        rng = random.Random(seed)
+        pool = [x, y, p]
+        for _ in range(rng.choice([4, 10, 25])):
+            pool.append(_random_call(rng, pool))
+        loss = sum((z.to(fl.float32).mean() for z in pool[3:]), fl.zeros(()))
+        if rng.random() < 0.5 and loss.requires_grad:
+            loss.backward()
+            gradient = p.grad
+            with fl.no_grad():
+                p -= 0.1 * p.grad
+            p.grad = None
+            return [loss, gradient, pool[-1]]
+        return [loss, *pool[-2:]]
+
+    return function
+
+
+def _random_call(rng: random.Random, pool: list[Any]) -> Any:
+    a, b = rng.choice(pool), rng.choice(pool[-4:])
+    functional = nn.functional
+    calls: list[Callable[[], Any]] = [
+        lambda: fl.tanh(a),
+        lambda: a + b,
+        lambda: a * b - 0.5 * a,
+        lambda: fl.where(a > b, a, 1.0),
+        lambda: (a < 0.1).to(fl.float32) + b,
+        lambda: a.softmax(-1),
+        lambda: a.log_softmax(0),
+        lambda: functional.layer_norm(a, (6,)),
+        lambda: a - a.mean(-1, keepdim=True),
+        lambda: a / (1 + a.square().sum()),
+        lambda: a * b.sum(0) * 0.1,
+        lambda: fl.tanh(a @ b.t() @ b),
+        lambda: fl.cat([a[:2], b[2:]]),
+        lambda: a.t().contiguous().t() + b,
+        lambda: a.clone().mul_(2).add_(b),
+        lambda: _column_written(a, b),
+        lambda: a.to(fl.float64).exp().clamp(max=3).to(fl.float32),
+        lambda: a.reshape(3, 8).flip(0).view(4, 6).relu(),
+        lambda: functional.gelu(a) + a.amax(1, keepdim=True),
+        lambda: a.var(1, keepdim=True).sqrt() + b.abs(),
+    ]
+    return rng.choice(calls)()
+
+
+def _column_written(a: Any, b: Any) -> Any:
+    c = a.clone()
+    c[:, 1] = b[:, 2]
+    c[1:3].mul_(0.5)
+    return c
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_random_functions(seed: int) -> None:
+    step = random_function(seed)
+    fl.manual_seed(seed)
+    arguments = [fl.randn(4, 6), fl.randn(4, 6)]
+    start = fl.randn(4, 6)
+    parameter = start.clone().requires_grad_()
+
+    def function(x: Any, y: Any) -> Any:
+        return step(x, y, parameter)
+
+    function(*arguments)
+    graph = recorded(function, arguments)
+    run_passes(graph)
+    run = executable(graph, arguments)
+    others = [fl.randn(4, 6), fl.randn(4, 6)]
+    with fl.no_grad():
+        parameter.copy_(start)
+    compiled = run.run(others, [])
+    moved = parameter.detach().clone()
+    with fl.no_grad():
+        parameter.copy_(start)
+    for a, b in zip(compiled, function(*others), strict=True):
+        close(a.detach(), b.detach(), 2e-5)
+    close(moved, parameter.detach(), 2e-5)
