@@ -1,0 +1,150 @@
+"""What a compiled function's steps cost, and what they could not be faster than."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from math import prod
+from time import perf_counter
+from typing import NamedTuple
+
+import flambeau as fl
+from flambeau.compiler._graph import Graph, Node, Value
+from flambeau.compiler._lower import label
+from flambeau.compiler._programs import facts
+
+
+class Machine(NamedTuple):
+    """What this machine can do."""
+
+    bytes_per_second: float  # of memory, read and written
+    operations_per_second: float  # multiplications and additions of float32
+
+
+class StepCost(NamedTuple):
+    """One step of a run.
+
+    Attributes:
+        label: operator, and what was merged into it.
+        place: the user's line.
+        seconds: what it took.
+        bytes: how much memory it reads and writes.
+        operations: how many multiplications, additions and the like.
+        bound: the seconds that the machine needs at least for bytes from memory, and operations.
+    """
+
+    label: str
+    place: str
+    seconds: float
+    bytes: int
+    operations: int
+    bound: float
+
+
+class Report:
+    """The costs of all steps; prints as a table."""
+
+    def __init__(self, steps: Sequence[StepCost], machine: Machine, arena: int) -> None:
+        self.steps = list(steps)
+        self.machine = machine
+        self.arena = arena
+
+    @property
+    def seconds(self) -> float:
+        """Of the whole run."""
+        return sum(step.seconds for step in self.steps)
+
+    def __str__(self) -> str:
+        total = self.seconds or 1.0
+        lines = [
+            f"{'us':>9}  {'%':>4}  {'kB':>9}  {'GB/s':>6}  {'Gop/s':>6}  {'bound us':>8}  step"
+        ]
+        for step in self.steps:
+            seconds = step.seconds or 1e-9
+            lines.append(
+                f"{step.seconds * 1e6:9.1f}  {100 * step.seconds / total:4.1f}  "
+                f"{step.bytes / 1e3:9.1f}  {step.bytes / seconds / 1e9:6.1f}  "
+                f"{step.operations / seconds / 1e9:6.1f}  {step.bound * 1e6:8.1f}  "
+                f"{step.label}" + (f"  ({step.place})" if step.place else "")
+            )
+        bound = sum(step.bound for step in self.steps)
+        lines.append(
+            f"{self.seconds * 1e6:9.1f} us in {len(self.steps)} steps, bound {bound * 1e6:.1f} us "
+            f"({self.machine.bytes_per_second / 1e9:.1f} GB/s, "
+            f"{self.machine.operations_per_second / 1e9:.0f} Gop/s); "
+            f"{self.arena / 1e3:.1f} kB of intermediate memory"
+        )
+        lines.append("Data in the processor's caches moves faster than the bound's memory speed.")
+        return "\n".join(lines)
+
+
+def report(graph: Graph, seconds: Sequence[tuple[str, float]], arena: int = 0) -> Report:
+    """The costs of a graph's steps.
+
+    Args:
+        seconds: (label, seconds) of every step, as `Executable.profile` gives them.
+        arena: bytes of intermediate memory.
+    """
+    machine = measured_machine()
+    steps = []
+    for node, (_, taken) in zip(graph.nodes, seconds, strict=True):
+        moved, work = _bytes(node), _operations(node)
+        bound = max(moved / machine.bytes_per_second, work / machine.operations_per_second)
+        steps.append(StepCost(label(node), node.place, taken, moved, work, bound))
+    return Report(steps, machine, arena)
+
+
+@lru_cache(maxsize=1)
+def measured_machine() -> Machine:
+    """Measures the machine with a large copy and a matrix product."""
+    x, y = fl.zeros(1 << 23), fl.zeros(1 << 23)
+    a = fl.ones(512, 512)
+    copying = min(_timed(lambda: y.copy_(x)) for _ in range(4))
+    product = min(_timed(lambda: a @ a) for _ in range(4))
+    return Machine(2 * 4 * x.numel() / copying, 2 * 512**3 / product)
+
+
+def _timed(call: Callable[[], object]) -> float:
+    start = perf_counter()
+    call()
+    return perf_counter() - start
+
+
+def _bytes(node: Node) -> int:
+    """How much memory is read and written, each place once."""
+    return sum(_size(value) for value in {*node.reads, *node.outputs})
+
+
+def _size(value: Value) -> int:
+    distinct = prod(n for n, stride in zip(value.shape, value.strides) if stride or n == 0)
+    return distinct * value.dtype.itemsize
+
+
+def _operations(node: Node) -> int:
+    """Multiplications and additions; every instruction of a program counts as one."""
+    if node.program is not None and node.call is None:
+        elements = max(value.elements for value in (*node.reads, *node.outputs))
+        if node.columns:
+            elements = sum(value.elements for value in node.reads) // node.columns
+        return elements * max(facts(node.program).values - len(node.inputs), 1)
+    pairs = PRODUCTS.get(node.operator)
+    if pairs is not None:
+        return 2 * pairs(node.reads, node.outputs[0])
+    return max((value.elements for value in (*node.reads, *node.outputs)), default=0)
+
+
+def _matrix_product(reads: list[Value], out: Value) -> int:
+    return out.elements * reads[-2].shape[-1]
+
+
+# How many pairs of elements are multiplied.
+PRODUCTS: dict[str, Callable[[list[Value], Value], int]] = {
+    "mm": _matrix_product,
+    "addmm": _matrix_product,
+    "bmm": _matrix_product,
+    "baddbmm": _matrix_product,
+    "batch_matmul": _matrix_product,
+    "convolution": lambda reads, out: out.elements * prod(reads[1].shape[1:]),
+    "convolution_transpose": lambda reads, out: reads[0].elements * prod(reads[1].shape[1:]),
+    "convolution_weight": lambda reads, out: reads[1].elements * prod(out.shape[1:]),
+}
