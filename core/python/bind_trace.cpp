@@ -204,6 +204,10 @@ void bind_recording(nb::module_& module) {
       .def_prop_ro("gradients", [](RecordingObject& self) { return gradients_of(*self.recording); })
       .def_prop_ro("without_gradient",
                    [](RecordingObject& self) { return wrapped(self.recording->without_gradient); });
+  module.def("history", [](nb::handle tensor) {
+    static constexpr const char* kNames[] = {"none", "used", "alive"};
+    return translated([&] { return kNames[static_cast<int>(history_of(unwrap(tensor.ptr())))]; });
+  });
   module.def("recording", []() -> nb::object {
     Recording* current = Recording::current();
     if (!current) return nb::none();
@@ -312,13 +316,16 @@ Executable& building(UnfinishedObject& self) {
 ExecutableObject finish(UnfinishedObject& self, const std::vector<int>& outputs, nb::list gradients,
                         size_t arena_bytes, nb::list sources,
                         const std::vector<int>& source_gradients,
-                        const std::vector<int>& differentiable) {
+                        const std::vector<int>& differentiable, const std::vector<int>& used,
+                        int slots) {
   return translated([&] {
     Executable::Interface interface;
     interface.outputs = outputs;
     interface.arena_bytes = arena_bytes;
     interface.source_gradients = source_gradients;
     interface.differentiable = differentiable;
+    interface.used = used;
+    interface.slots = slots;
     for (nb::handle item : gradients) {
       nb::tuple pair = nb::cast<nb::tuple>(item);
       interface.gradients.emplace_back(unwrap(nb::object(pair[0]).ptr()), nb::cast<int>(pair[1]));
@@ -393,13 +400,35 @@ void bind_builder(nb::module_& module) {
            })
       .def("finish", &finish, nb::arg("outputs"), nb::arg("gradients"), nb::arg("arena_bytes"),
            nb::arg("sources") = nb::list(), nb::arg("source_gradients") = std::vector<int>(),
-           nb::arg("differentiable") = std::vector<int>());
+           nb::arg("differentiable") = std::vector<int>(),
+           nb::arg("used") = std::vector<int>(), nb::arg("slots") = 0);
 }
 
 std::vector<double> numbers_of(nb::handle list) {
   std::vector<double> numbers;
   for (nb::handle item : list) numbers.push_back(nb::cast<double>(item));
   return numbers;
+}
+
+// None if the arguments are others than those recorded, or while another recording is on.
+nb::object try_run(ExecutableObject& self, nb::handle arguments, nb::handle numbers) {
+  return translated([&]() -> nb::object {
+    if (mode.tracing) return nb::none();
+    TensorList given;
+    for (nb::handle item : arguments) {
+      if (!is_tensor(item.ptr())) return nb::none();
+      given.push_back(unwrap(item.ptr()));
+    }
+    if (!self.executable->matches(given)) return nb::none();
+    std::vector<double> values = numbers_of(numbers);
+    std::vector<TensorRef> outputs;
+    {
+      std::optional<WithoutGil> parallel;
+      if (self.executable->is_long()) parallel.emplace();
+      outputs = self.executable->run(given, values);
+    }
+    return wrapped(outputs);
+  });
 }
 
 nb::list run(ExecutableObject& self, nb::handle arguments, nb::handle numbers) {
@@ -434,6 +463,7 @@ nb::list profile(ExecutableObject& self, nb::handle arguments, nb::handle number
 void bind_executable(nb::module_& module) {
   nb::class_<ExecutableObject>(module, "Executable", "A graph that runs without Python.")
       .def("run", &run, nb::arg("arguments"), nb::arg("numbers") = nb::list())
+      .def("try_run", &try_run, nb::arg("arguments"), nb::arg("numbers") = nb::tuple())
       .def("profile", &profile, nb::arg("arguments"), nb::arg("numbers") = nb::list())
       .def("__len__", [](ExecutableObject& self) { return self.executable->step_count(); })
       .def(

@@ -55,6 +55,24 @@ class CompiledNode final : public Node {
 
 }  // namespace
 
+History history_of(const TensorRef& tensor) {
+  Ref<Node> root = grad_fn(tensor);
+  if (!root) return tensor->requires_grad() ? History::Alive : History::None;
+  std::vector<Node*> stack{root.get()};
+  std::unordered_map<Node*, bool> seen;
+  while (!stack.empty()) {
+    Node* node = stack.back();
+    stack.pop_back();
+    if (!seen.emplace(node, true).second) continue;
+    auto* primitive = dynamic_cast<PrimitiveNode*>(node);
+    if (primitive && primitive->released) return History::Used;
+    for (Edge& edge : node->edges) {
+      if (edge.node) stack.push_back(edge.node.get());
+    }
+  }
+  return History::Alive;
+}
+
 int Executable::add_buffer(BufferKind kind, size_t bytes, int index, TensorRef tensor,
                            int64_t arena_offset) {
   Buffer buffer{kind, index, bytes, arena_offset, std::move(tensor), {}, {}};
@@ -79,6 +97,7 @@ int Executable::add_value(int buffer, const Dims& shape, const Dims& strides, in
 }
 
 void Executable::note_read(int value) {
+  if (value >= 0) work_ += values_[value].tensor->numel();
   if (value >= 0 && steps_.size() >= backward_at_) buffers_[values_[value].buffer].needed = true;
 }
 
@@ -302,6 +321,8 @@ void Executable::bind_gradients() {
 
 std::vector<TensorRef> Executable::run(std::span<const TensorRef> arguments,
                                        std::span<const double> numbers) {
+  require(static_cast<int>(numbers.size()) == interface_.slots, "executable: ", interface_.slots,
+          " numbers are required, got ", numbers.size());
   std::lock_guard lock(mutex_);
   bind_arguments(arguments);
   renew(false);
@@ -310,7 +331,14 @@ std::vector<TensorRef> Executable::run(std::span<const TensorRef> arguments,
   bind_gradients();
   std::vector<TensorRef> outputs;
   for (int value : interface_.outputs) outputs.push_back(result(value));
-  if (!interface_.sources.empty()) set_histories(arguments, outputs, numbers);
+  if (!interface_.differentiable.empty()) set_histories(arguments, outputs, numbers);
+  for (int output : interface_.used) {
+    auto node = Ref<Node>::adopt(new CompiledNode(nullptr, nullptr));
+    node->outputs.resize(1);
+    node->outputs[0].shape = outputs[output]->shape();
+    node->outputs[0].dtype = outputs[output]->dtype();
+    set_history(*outputs[output], std::move(node), 0);
+  }
   return outputs;
 }
 

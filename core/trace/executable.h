@@ -65,6 +65,8 @@ class Executable : public Object {
     std::vector<std::pair<int, TensorRef>> sources;
     std::vector<int> source_gradients;
     std::vector<int> differentiable;
+    std::vector<int> used;  // outputs whose history a backward pass has used up already
+    int slots = 0;          // numbers of a run
   };
   void finish(Interface interface);
 
@@ -82,6 +84,8 @@ class Executable : public Object {
   std::vector<double> profile(std::span<const TensorRef> arguments,
                               std::span<const double> numbers);
   size_t step_count() const { return steps_.size(); }
+  // Whether a run takes long enough to let other Python threads run meanwhile.
+  bool is_long() const { return work_ >= kLongWork; }
   const Step& step(size_t i) const { return *steps_[i]; }
 
  private:
@@ -130,6 +134,8 @@ class Executable : public Object {
   size_t backward_at_ = SIZE_MAX;
   Interface interface_;
   std::vector<TensorRef> gradient_tensors_;
+  static constexpr int64_t kLongWork = 65536;  // elements read and written
+  int64_t work_ = 0;
   Ref<Storage> arena_;
   std::vector<Model> arguments_;
   std::vector<TensorRef> without_gradient_;
@@ -137,5 +143,10 @@ class Executable : public Object {
   DType default_dtype_ = DType::Float32;
 };
 using ExecutableRef = Ref<Executable>;
+
+// Whether a backward pass can start at a tensor: it has no history, its history was used up, or
+// is alive.
+enum class History { None, Used, Alive };
+History history_of(const TensorRef& tensor);
 
 }  // namespace flambeau

@@ -1,0 +1,238 @@
+"""What a function reads beside its arguments: globals, closures, attributes.
+
+Note [Watches]
+A recording holds the values of all Python variables that the function looked at. A watch finds
+these from the function's code - names of globals, cells of closures, attributes of the objects
+that are reached - and keeps what they were. If one of them has changed, the function is recorded
+again. What cannot be watched (iterators, files, random numbers, printing) is a reason not to
+replay at all.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from functools import partial
+from operator import is_
+from types import (
+    BuiltinFunctionType,
+    CellType,
+    CodeType,
+    FunctionType,
+    GeneratorType,
+    MethodType,
+    ModuleType,
+)
+from typing import Any
+
+from flambeau import Tensor
+from flambeau.nn._members import version
+
+_SCALARS = frozenset((bool, int, float, complex, str, bytes, type(None)))
+_ABSENT = object()
+# Built-in functions whose effect, or answer, belongs to one call.
+_REFUSED_BUILTINS = frozenset(("print", "input", "open", "next", "exec", "eval", "globals"))
+_REFUSED_MODULES = frozenset(("random", "time", "secrets", "uuid", "datetime", "logging"))
+_LONGEST = 10_000  # elements of a watched list
+
+
+def _is_ours(module: str | None) -> bool:
+    return module is not None and (module == "flambeau" or module.startswith("flambeau."))
+
+
+def _is_library(name: str) -> bool:
+    top = name.partition(".")[0]
+    return top in sys.stdlib_module_names or top in ("flambeau", "torch", "numpy")
+
+
+class Watch:
+    """The Python values that a call of `function` may read, as they are now (Note [Watches])."""
+
+    def __init__(self, function: Callable[..., Any], arguments: Iterable[Any]) -> None:
+        self.refusal: str | None = None
+        self._version = version()
+        self._variables: list[tuple[dict[str, Any], str, Any]] = []
+        self._cells: list[tuple[CellType, Any]] = []
+        self._copies: list[tuple[Any, list[Any]]] = []
+        self._seen: set[int] = set()
+        self._kept: list[Any] = []  # what `_seen` holds the identities of
+        self._names: set[str] = set()
+        self._objects: list[Any] = []
+        self._has_modules = False
+        self._reach(function)
+        for argument in arguments:
+            self._reach(argument)
+        self._watch_objects()
+
+    def changed(self) -> str | None:
+        """The name of a variable that is not what it was, or None."""
+        if self._has_modules and version() != self._version:
+            return "an attribute of a module"
+        for container, name, expected in self._variables:
+            now = container.get(name, _ABSENT)
+            if now is not expected and not _equal(now, expected):
+                return name
+        for cell, expected in self._cells:
+            now = _contents(cell)
+            if now is not expected and not _equal(now, expected):
+                return "a variable of an enclosing function"
+        for container, items in self._copies:
+            now = _items(container)
+            if len(now) != len(items) or not all(map(_same, now, items)):
+                return f"the contents of a {type(container).__name__}"
+        return None
+
+    # --- finding ------------------------------------------------------------------------
+
+    def _refuse(self, reason: str) -> None:
+        self.refusal = self.refusal or reason
+
+    def _reach(self, value: Any) -> None:
+        kind = type(value)
+        if kind in _SCALARS or isinstance(value, (Tensor, type, BuiltinFunctionType)):
+            return
+        if id(value) in self._seen:
+            return
+        self._seen.add(id(value))
+        self._kept.append(value)
+        if isinstance(value, FunctionType):
+            self._reach_function(value)
+        elif isinstance(value, MethodType):
+            self._reach(value.__func__)
+            self._reach(value.__self__)
+        elif isinstance(value, partial):
+            for part in (value.func, value.args, value.keywords):
+                self._reach(part)
+        elif kind in (list, tuple, set, frozenset, dict):
+            self._reach_container(value)
+        elif isinstance(value, ModuleType):
+            if not _is_library(value.__name__):
+                self._objects.append(value)
+        else:
+            self._reach_object(value)
+
+    def _reach_container(self, value: Any) -> None:
+        if len(value) > _LONGEST:
+            self._refuse(f"it reads a {type(value).__name__} of {len(value)} elements")
+            return
+        items = _items(value)
+        if not isinstance(value, (tuple, frozenset)):
+            self._copies.append((value, items))
+        for item in items:
+            self._reach(item)
+
+    def _reach_function(self, function: FunctionType) -> None:
+        wrapped = getattr(function, "__wrapped__", None)
+        if wrapped is not None:
+            self._reach(wrapped)
+        if _is_ours(function.__module__) and function.__closure__ is None:
+            return
+        if not _is_ours(function.__module__):
+            self._reach_code(function.__code__, function.__globals__)
+        for cell in function.__closure__ or ():
+            contents = _contents(cell)
+            self._cells.append((cell, contents))
+            self._reach(contents)
+        for default in (*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()):
+            self._reach(default)
+
+    def _reach_code(self, code: CodeType, variables: dict[str, Any]) -> None:
+        self._names.update(code.co_names)
+        for name in code.co_names:
+            if name in variables:
+                value = variables[name]
+                if isinstance(value, ModuleType):
+                    self._check_module(value, code)
+                else:
+                    self._variables.append((variables, name, value))
+                self._reach(value)
+            elif name in _REFUSED_BUILTINS:
+                self._refuse(f"it calls {name}()")
+        for constant in code.co_consts:
+            if isinstance(constant, CodeType):
+                self._reach_code(constant, variables)
+
+    def _check_module(self, module: ModuleType, code: CodeType) -> None:
+        name = module.__name__
+        if name in _REFUSED_MODULES:
+            self._refuse(f"it uses the module {name}")
+        if name == "numpy" and "random" in code.co_names:
+            self._refuse("it uses numpy.random")
+
+    def _reach_object(self, value: Any) -> None:
+        from flambeau.nn import Module
+        from flambeau.optim import Optimizer
+        from flambeau.optim.lr_scheduler import LRScheduler
+
+        kind = type(value)
+        if isinstance(value, (Optimizer, LRScheduler)):
+            return  # their steps leave sources
+        if isinstance(value, Module):
+            self._has_modules = True
+            for module in value.modules():
+                self._reach_class(type(module))
+                for name, attribute in module.__dict__.items():
+                    if not name.startswith("_") and not isinstance(attribute, Module):
+                        self._reach(attribute)
+            return
+        if isinstance(value, GeneratorType) or hasattr(kind, "__next__"):
+            self._refuse(f"it reads from a {kind.__name__}")
+            return
+        if _is_ours(kind.__module__):
+            if kind.__module__.startswith("flambeau.utils.data"):
+                self._refuse(f"it reads from a {kind.__name__}")
+            return
+        if hasattr(value, "__dict__") and not _is_library(kind.__module__):
+            self._objects.append(value)
+            self._reach_class(kind)
+
+    def _reach_class(self, kind: type) -> None:
+        for base in kind.__mro__:
+            if _is_library(base.__module__) or id(base) in self._seen:
+                continue
+            self._seen.add(id(base))
+            for member in vars(base).values():
+                if isinstance(member, (staticmethod, classmethod)):
+                    member = member.__func__
+                if isinstance(member, property):
+                    member = member.fget
+                if isinstance(member, FunctionType) and member.__name__ != "__init__":
+                    self._reach(member)
+
+    def _watch_objects(self) -> None:
+        # Attributes may lead to other objects, whose code names other attributes.
+        done: set[tuple[int, str]] = set()
+        while True:
+            before = len(self._objects), len(self._names)
+            for value in list(self._objects):
+                variables = vars(value)
+                for name in self._names & variables.keys():
+                    if (id(value), name) in done:
+                        continue
+                    done.add((id(value), name))
+                    self._variables.append((variables, name, variables[name]))
+                    self._reach(variables[name])
+            if before == (len(self._objects), len(self._names)):
+                return
+
+
+def _contents(cell: CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # a variable that has no value yet
+        return _ABSENT
+
+
+def _items(container: Any) -> list[Any]:
+    if isinstance(container, dict):
+        return [item for pair in container.items() for item in pair]
+    return list(container)
+
+
+def _equal(a: Any, b: Any) -> bool:
+    kind = type(a)
+    return kind is type(b) and kind in _SCALARS and a == b
+
+
+def _same(a: Any, b: Any) -> bool:
+    return is_(a, b) or _equal(a, b)
