@@ -400,8 +400,8 @@ void bind_builder(nb::module_& module) {
            })
       .def("finish", &finish, nb::arg("outputs"), nb::arg("gradients"), nb::arg("arena_bytes"),
            nb::arg("sources") = nb::list(), nb::arg("source_gradients") = std::vector<int>(),
-           nb::arg("differentiable") = std::vector<int>(),
-           nb::arg("used") = std::vector<int>(), nb::arg("slots") = 0);
+           nb::arg("differentiable") = std::vector<int>(), nb::arg("used") = std::vector<int>(),
+           nb::arg("slots") = 0);
 }
 
 std::vector<double> numbers_of(nb::handle list) {
@@ -488,7 +488,10 @@ void check_recorded(const char* op, std::span<const Argument> arguments, const R
   Recording* current = Recording::current();
   bool any = false;
   for (const Argument& argument : arguments) any |= argument.tensor || !argument.tensors.empty();
-  if (!current || !any) return;
+  std::string_view name = op;
+  // What is made in the image of a tensor depends on its shape only.
+  bool only_shape = name.ends_with("_like") || name.starts_with("new_");
+  if (!current || !any || only_shape) return;
   if (result.one) current->expect_known(op, *result.one);
   for (const TensorRef& tensor : result.many) {
     if (tensor) current->expect_known(op, *tensor);

@@ -18,7 +18,11 @@ nb::handle generator_type;
 
 using Lock = std::lock_guard<std::mutex>;
 
-Generator& generator_in(const GeneratorObject& object) { return *object.generator; }
+// For its state or seed, which a recording cannot follow.
+Generator& generator_in(const GeneratorObject& object) {
+  if (mode.tracing) recorder.untraceable("or sets the state of a random generator");
+  return *object.generator;
+}
 
 GeneratorObject fresh_generator() { return {Ref<Generator>::adopt(new Generator)}; }
 

@@ -79,6 +79,7 @@ int Executable::add_buffer(BufferKind kind, size_t bytes, int index, TensorRef t
   if (kind == BufferKind::Captured || kind == BufferKind::Constant) {
     require(buffer.tensor, "executable: a buffer of kind ", name_of(kind), " needs its tensor");
     buffer.storage = buffer.tensor->storage();
+    buffer.requires_grad = buffer.tensor->requires_grad();
   }
   buffers_.push_back(std::move(buffer));
   return static_cast<int>(buffers_.size()) - 1;
@@ -228,6 +229,9 @@ bool Executable::matches(std::span<const TensorRef> arguments, std::string* why)
       if (!(buffer.tensor->storage() == buffer.storage)) {
         return differs("the memory of a captured tensor of shape ", buffer.tensor->shape());
       }
+      if (buffer.tensor->requires_grad() != buffer.requires_grad) {
+        return differs("requires_grad of a captured tensor of shape ", buffer.tensor->shape());
+      }
       for (const TensorRef& argument : arguments) {
         if (argument->storage() == buffer.storage) return differs("an argument that is captured");
       }
@@ -248,7 +252,7 @@ bool Executable::matches(std::span<const TensorRef> arguments, std::string* why)
 
 // Nobody but the executable itself can see the buffer's memory of the last run.
 bool Executable::reusable(const Buffer& buffer) const {
-  if (!buffer.storage) return false;
+  if (!buffer.storage || buffer.storage->bytes() != buffer.bytes) return false;
   uint32_t holders = 1 + static_cast<uint32_t>(buffer.values.size());
   for (size_t i = 0; i < interface_.gradients.size(); ++i) {
     auto& [leaf, value] = interface_.gradients[i];

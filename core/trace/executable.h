@@ -98,9 +98,10 @@ class Executable : public Object {
     Ref<Storage> storage;
     std::vector<int> values;
     bool written = false;
-    bool backward = false;  // made by the backward part
-    bool needed = false;    // read by the backward part
-    int64_t root = 0;       // of the memory it is bound to, in bytes
+    bool backward = false;       // made by the backward part
+    bool needed = false;         // read by the backward part
+    bool requires_grad = false;  // a captured tensor did
+    int64_t root = 0;            // of the memory it is bound to, in bytes
   };
   struct Value {
     TensorRef tensor;

@@ -103,6 +103,7 @@ class CompiledFunction:
         update_wrapper(self, function)
         self._function = function
         self._fullgraph = fullgraph
+        self._name = getattr(function, "__qualname__", repr(function))
         self._entries: list[Entry] = []  # most recently used first
         self._attempts: dict[Hashable, tuple[Hashable, int]] = {}
         self._reasons: dict[Hashable, str] = {}  # of calls that stay eager
@@ -128,7 +129,8 @@ class CompiledFunction:
         tensors: list[Tensor] = []
         spec: Hashable = take_apart((args, kwargs), tensors)
         # Positional tensors alone need no taking apart at the next call.
-        key = None if not kwargs and len(tensors) == len(args) == _depth_one(args) else spec
+        plain = not kwargs and all(isinstance(x, Tensor) for x in args)
+        key = None if plain else spec
         if key in self._reasons:
             return self._function(*args, **kwargs)
         for i, entry in enumerate(self._entries):
@@ -196,12 +198,11 @@ class CompiledFunction:
         self._attempts[key, shapes] = (signature if settled else None, attempts + 1)
 
     def _stay_eager(self, key: Hashable, reason: str) -> None:
-        name = getattr(self._function, "__qualname__", repr(self._function))
         if self._fullgraph:
-            raise CompileError(f"compile: {name} cannot be one graph: {reason}")
+            raise CompileError(f"compile: {self._name} cannot be one graph: {reason}")
         if not self._reasons:
             warnings.warn(
-                f"compile: {name} stays eager: {reason}", CompileWarning, stacklevel=5
+                f"compile: {self._name} stays eager: {reason}", CompileWarning, stacklevel=5
             )
         if len(self._reasons) > 64:
             self._reasons.clear()
@@ -237,13 +238,8 @@ class CompiledFunction:
         if not self._entries:
             reasons = list(self._reasons.values())
             why = f"it stays eager: {reasons[-1]}" if reasons else "call it twice first"
-            raise RuntimeError(f"compile: {self.__name__} has no executable; {why}")
+            raise RuntimeError(f"compile: {self._name} has no executable; {why}")
         return self._entries[0]
-
-
-def _depth_one(args: tuple[Any, ...]) -> int:
-    """How many of the arguments are tensors themselves."""
-    return sum(isinstance(x, Tensor) for x in args)
 
 
 def _finish(recording: Any, tensors: list[Tensor], watch: Watch, result: Any) -> Recorded:
@@ -275,9 +271,7 @@ def _finish(recording: Any, tensors: list[Tensor], watch: Watch, result: Any) ->
         leaves, gradients = _record_backward(recording, tensors, [fresh[i] for i in alive])
     recording.finish([*fresh, *gradients])
     sources = take_sources(recording)
-    return Recorded(
-        recording, tensors, watch, sources, Result(spec, parts), leaves, alive, used
-    )
+    return Recorded(recording, tensors, watch, sources, Result(spec, parts), leaves, alive, used)
 
 
 def _record_backward(
