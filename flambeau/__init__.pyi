@@ -7,6 +7,7 @@ from typing import Any, TypeAlias, overload
 from flambeau import accelerator as accelerator
 from flambeau import autograd as autograd
 from flambeau import backends as backends
+from flambeau import compiler as compiler
 from flambeau import cuda as cuda
 from flambeau import nn as nn
 from flambeau import ops as ops
@@ -64,6 +65,7 @@ from flambeau.compiler._control_flow import cond as cond
 from flambeau.compiler._control_flow import map as map
 from flambeau.compiler._control_flow import scan as scan
 from flambeau.compiler._control_flow import while_loop as while_loop
+from flambeau.compiler._public import compile as compile
 from flambeau.ops._compare import allclose as allclose
 from flambeau.ops._compare import cdist as cdist
 from flambeau.ops._compare import corrcoef as corrcoef

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Hashable, Sequence
 from functools import update_wrapper
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 import flambeau as fl
 from flambeau import Tensor, _core
@@ -25,6 +26,7 @@ from flambeau.compiler._watch import Watch
 KEPT_EXECUTABLES = 8  # of one function; the least recently used goes first
 RECORDINGS = 4  # how many may differ before the function stays eager
 _MISS = object()
+compiled_functions: WeakSet[CompiledFunction] = WeakSet()
 
 
 class CompileError(RuntimeError):
@@ -107,6 +109,7 @@ class CompiledFunction:
         self._entries: list[Entry] = []  # most recently used first
         self._attempts: dict[Hashable, tuple[Hashable, int]] = {}
         self._reasons: dict[Hashable, str] = {}  # of calls that stay eager
+        compiled_functions.add(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         entries = self._entries

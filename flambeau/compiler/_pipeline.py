@@ -55,7 +55,7 @@ class Compiled:
             value.buffer.tensor
             for node in self.graph.nodes
             for value in node.outputs
-            if value.buffer.kind == "captured"
+            if value.buffer.kind == "captured" and value.buffer.tensor is not None
         }
         leaves = [leaf for leaf, _ in self.graph.gradients]
         gradients = [leaf.grad for leaf in leaves]

@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
-from weakref import WeakSet
 
 from flambeau import _core
-from flambeau.compiler._compile import CompiledFunction
-from flambeau.nn import Module
-
-_functions: WeakSet[CompiledFunction] = WeakSet()
+from flambeau.compiler._compile import CompiledFunction, compiled_functions
 
 
 def compile(
@@ -56,6 +52,9 @@ def compile(
         return decorate
     if disable:
         return model
+    from flambeau.compiler._module import CompiledModule
+    from flambeau.nn.modules.module import Module
+
     if isinstance(model, CompiledModule | CompiledFunction):
         return model
     if isinstance(model, Module):
@@ -65,44 +64,7 @@ def compile(
             f"compile: a function or a module is required, got {type(model).__name__}; "
             "compile the function that is called"
         )
-    compiled = CompiledFunction(model, fullgraph)
-    _functions.add(compiled)
-    return compiled
-
-
-class CompiledModule(Module):
-    """A module whose calls are compiled; what torch.compile(module) returns.
-
-    Args:
-        module: the module itself, as `_orig_mod`; it shares its parameters with this one.
-        fullgraph: see `compile`.
-    """
-
-    def __init__(self, module: Module, fullgraph: bool = False) -> None:
-        super().__init__()
-        self._orig_mod = module
-        self.training = module.training
-        compiled = CompiledFunction(module.__call__, fullgraph)
-        object.__setattr__(self, "_compiled", compiled)
-        _functions.add(compiled)
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the module, by its executable if there is one."""
-        return self._compiled(*args, **kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("_orig_mod", "_compiled"):
-            raise AttributeError(name)
-        return getattr(self._orig_mod, name)
-
-    def report(self) -> str:
-        """The steps of the executable that ran last, with time, bytes and bound of each."""
-        return self._compiled.report()
-
-    @property
-    def graph(self) -> Any:
-        """The optimised graph that ran last."""
-        return self._compiled.graph
+    return CompiledFunction(model, fullgraph)
 
 
 def disable(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -125,5 +87,5 @@ def is_compiling() -> bool:
 
 def reset() -> None:
     """Forget all executables and recordings of all compiled functions."""
-    for function in _functions:
+    for function in compiled_functions:
         function.reset()

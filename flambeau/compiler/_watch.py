@@ -103,7 +103,7 @@ class Watch:
         elif isinstance(value, partial):
             for part in (value.func, value.args, value.keywords):
                 self._reach(part)
-        elif kind in (list, tuple, set, frozenset, dict):
+        elif isinstance(value, (list, tuple, set, frozenset, dict)):
             self._reach_container(value)
         elif isinstance(value, ModuleType):
             if not _is_library(value.__name__):
@@ -160,13 +160,11 @@ class Watch:
             self._refuse("it uses numpy.random")
 
     def _reach_object(self, value: Any) -> None:
-        from flambeau.nn import Module
-        from flambeau.optim import Optimizer
-        from flambeau.optim.lr_scheduler import LRScheduler
+        from flambeau.nn.modules.module import Module
 
         kind = type(value)
-        if isinstance(value, (Optimizer, LRScheduler)):
-            return  # their steps leave sources
+        if _is_ours(getattr(getattr(kind, "step", None), "__module__", None)):
+            return  # optimizers and schedulers: their steps leave sources
         if isinstance(value, Module):
             self._has_modules = True
             for module in value.modules():

@@ -683,6 +683,37 @@ def optimizer_state_replaced(wrap):
 
 
 @trap
+def optimizer_of_the_user(wrap):
+    class Shrinking(torch.optim.Optimizer):
+        def __init__(self, params, lr):
+            super().__init__(params, {"lr": lr})
+
+        @torch.no_grad()
+        def step(self):
+            for group in self.param_groups:
+                for p in group["params"]:
+                    state = self.state[p]
+                    state["count"] = state.get("count", 0) + 1
+                    p -= group["lr"] / state["count"] * p.grad
+
+    w = torch.ones(4, requires_grad=True)
+    optimizer = Shrinking([w], lr=0.1)
+
+    def step(x):
+        optimizer.zero_grad()
+        ((x * w) ** 2).sum().backward()
+        optimizer.step()
+
+    step = wrap(step)
+    seen = []
+    for i in range(2 * CALLS):
+        step(x_of(i))
+        seen.append(values(w))
+        optimizer.param_groups[0]["lr"] = 0.1 + 0.1 * (i // 4)
+    return seen
+
+
+@trap
 def rectified_adam_changes_its_formula(wrap):
     w = torch.ones(4, requires_grad=True)
     optimizer = torch.optim.RAdam([w], lr=0.1)
@@ -814,7 +845,7 @@ def test_warning_names_the_line_and_the_mend() -> None:
 
 
 def test_fullgraph_raises() -> None:
-    with pytest.raises(CompileError, match="cannot be one graph.*value of a tensor"):
+    with pytest.raises(CompileError, match=r"cannot be one graph.*value of a tensor"):
         torch.compile(lambda x: x * x.sum().item(), fullgraph=True)(torch.ones(2))
 
 
