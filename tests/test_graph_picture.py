@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import flambeau as torch
-from flambeau.utils._layered_layout import place
+from flambeau._layered_layout import place
 from flambeau.utils.graph_picture import draw_graph
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -233,7 +233,7 @@ class CompiledFunction:
         """The graph of the last executable as it was recorded, before the passes."""
         return self._last().compiled.recorded
 
-    def report(self) -> str:
+    def report(self) -> Any:
         """The steps of the executable that ran last, with time, bytes and bound of each."""
         return self._last().compiled.report()
 

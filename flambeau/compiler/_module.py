@@ -31,7 +31,7 @@ class CompiledModule(Module):
             raise AttributeError(name)
         return getattr(self._orig_mod, name)
 
-    def report(self) -> str:
+    def report(self) -> Any:
         """The steps of the executable that ran last, with time, bytes and bound of each."""
         return self._compiled.report()
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from flambeau._boxes import Box, arranged, svg_text
 from flambeau.compiler._graph import Buffer, Graph, Node, Value
 from flambeau.compiler._text import Names
-from flambeau.utils._boxes import Box, arranged, svg_text
 
 MOST_PARTS = 6  # of a merged node, by name
 

@@ -9,6 +9,7 @@ from flambeau.compiler._graph import Graph
 from flambeau.compiler._lower import Lowering
 from flambeau.compiler._passes import run_passes
 from flambeau.compiler._record import graph_of
+from flambeau.compiler._report import Report, report
 
 
 class Compiled:
@@ -32,6 +33,7 @@ class Compiled:
             lowering.builder.expect_argument(tensor)
         for leaf in recording.without_gradient:
             lowering.builder.expect_no_gradient(leaf)
+        self.arena_bytes = lowering.plan.bytes
         values = [lowering.value(value) for value in self.graph.outputs]
         count = len(values) - len(recorded.leaves)
         self.executable = lowering.builder.finish(
@@ -78,6 +80,6 @@ class Compiled:
             for i, (label, _) in enumerate(profiles[0])
         ]
 
-    def report(self) -> str:
-        """The steps with their times."""
-        return "\n".join(f"{seconds * 1e6:10.1f} us  {label}" for label, seconds in self.times())
+    def report(self) -> Report:
+        """Time, bytes moved and bound of every step; printing it makes a table."""
+        return report(self.graph, self.times(), self.arena_bytes)

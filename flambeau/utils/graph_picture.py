@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flambeau.utils._boxes import Box, arranged, draw_with_matplotlib, svg_text
+from flambeau._boxes import Box, arranged, draw_with_matplotlib, svg_text
 
 if TYPE_CHECKING:
     from flambeau import Tensor

@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
-from flambeau.utils._layered_layout import Point, place
+from flambeau._layered_layout import Point, place
 
 TEXT_SIZE = 13.0
 DETAIL_SIZE = 10.5
