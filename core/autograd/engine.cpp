@@ -30,19 +30,21 @@ struct SlotHash {
   }
 };
 
-TensorRef fit(TensorRef gradient, const Node::Output& receiver, Node& from) {
-  if (gradient->shape() != receiver.shape) {
-    int64_t lead = gradient->dim() - receiver.shape.size();
-    bool fits = lead >= 0;
-    for (int64_t d = 0; fits && d < receiver.shape.size(); ++d) {
-      fits = receiver.shape[d] == 1 || receiver.shape[d] == gradient->size(lead + d);
-    }
-    require(fits, from.name(), ": returned an invalid gradient, got shape ", gradient->shape(),
-            " but expected shape compatible with ", receiver.shape);
-    gradient = sum_to(gradient, receiver.shape);
+[[gnu::noinline]] void fit_shape(TensorRef& gradient, const Node::Output& receiver, Node& from) {
+  int64_t lead = gradient->dim() - receiver.shape.size();
+  bool fits = lead >= 0;
+  for (int64_t d = 0; fits && d < receiver.shape.size(); ++d) {
+    fits = receiver.shape[d] == 1 || receiver.shape[d] == gradient->size(lead + d);
   }
+  require(fits, from.name(), ": returned an invalid gradient, got shape ", gradient->shape(),
+          " but expected shape compatible with ", receiver.shape);
+  gradient = sum_to(gradient, receiver.shape);
+}
+
+// Makes a gradient what its receiver expects: un-broadcast and of its type.
+void fit(TensorRef& gradient, const Node::Output& receiver, Node& from) {
+  if (!(gradient->shape() == receiver.shape)) fit_shape(gradient, receiver, from);
   if (gradient->dtype() != receiver.dtype) gradient = to_dtype(gradient, receiver.dtype);
-  return gradient;
 }
 
 class Pass {
@@ -71,8 +73,8 @@ class Pass {
     }
     try {
       for (size_t i = 0; i < roots.size(); ++i) {
-        TensorRef gradient =
-            fit(gradients[i], roots[i].node->outputs[roots[i].output], *roots[i].node);
+        TensorRef gradient = gradients[i];
+        fit(gradient, roots[i].node->outputs[roots[i].output], *roots[i].node);
         accumulate(*roots[i].node, roots[i].output, std::move(gradient));
         if (dependencies(*roots[i].node) == 0 && !queued(roots[i].node.get())) {
           push(roots[i].node.get());
@@ -117,17 +119,23 @@ class Pass {
   }
 
   void count_dependencies(Node* root) {
-    if (!enter(*root)) return;
-    std::vector<Node*> stack{root};
-    while (!stack.empty()) {
-      Node* node = stack.back();
-      stack.pop_back();
-      if (ends_at(*node)) continue;
-      for (Edge& edge : node->edges) {
+    std::vector<Node*> stack;
+    for (Node* node = enter(*root) ? root : nullptr; node;) {
+      Node* next = nullptr;  // a chain is followed without the stack
+      const std::span<Edge> edges = ends_at(*node) ? std::span<Edge>() : node->edges;
+      for (Edge& edge : edges) {
         if (!edge.node) continue;
-        if (enter(*edge.node)) stack.push_back(edge.node.get());
+        if (enter(*edge.node)) {
+          if (next) stack.push_back(next);
+          next = edge.node.get();
+        }
         ++dependencies(*edge.node);
       }
+      if (!next && !stack.empty()) {
+        next = stack.back();
+        stack.pop_back();
+      }
+      node = next;
     }
   }
 
@@ -160,12 +168,11 @@ class Pass {
     }
   }
 
-  void accumulate(Node& node, int32_t output, TensorRef gradient) {
+  void accumulate(Node& node, int32_t output, TensorRef&& gradient) {
     TensorRef& sum = buffer(node, output);
     if (!sum) {
       sum = std::move(gradient);
-    } else if (!options_.create_graph && sum->use_count() == 1 &&
-               sum->storage()->use_count() == 1 && sum->contiguous()) {
+    } else if (!options_.create_graph && sum->exclusive() && sum->contiguous()) {
       add_(sum, gradient);
     } else {
       sum = add(sum, gradient);
@@ -227,15 +234,12 @@ class Pass {
   }
 
   void step(Node& node) {
-    InlineArray<TensorRef, 2> gradients, results;
-    gradients.resize(node.outputs.size());
-    results.resize(node.edges.size());
-    bool any = receive(node, {gradients.begin(), gradients.end()});
+    InlineArray<TensorRef, 2> gradients(node.outputs.size()), results(node.edges.size());
+    bool any = receive(node, gradients);
     if (ends_at(node)) return;
     if (any && wanted(node)) {
       NodeHooks* hooks = node.hooks_if_any();
-      std::span<TensorRef> in(gradients.begin(), gradients.end());
-      std::span<TensorRef> out(results.begin(), results.end());
+      std::span<TensorRef> in = gradients, out = results;
       if (hooks) {
         for (size_t i = 0; i < hooks->before.size(); ++i) hooks->before[i]->call({}, in);
       }
@@ -252,8 +256,8 @@ class Pass {
       Edge& edge = node.edges[i];
       if (!edge.node) continue;
       if (results[i]) {
-        accumulate(*edge.node, edge.output,
-                   fit(std::move(results[i]), edge.node->outputs[edge.output], node));
+        fit(results[i], edge.node->outputs[edge.output], node);
+        accumulate(*edge.node, edge.output, std::move(results[i]));
       }
       if (--dependencies(*edge.node) == 0) push(edge.node.get());
     }

@@ -1,9 +1,15 @@
-// What autograd keeps about a tensor that takes part in it.
+// What autograd keeps about a tensor beside its history: about leaves, views, and results that
+// retain their gradient.
 #pragma once
 
 #include "autograd/node.h"
 
 namespace flambeau {
+
+struct LeafHooks {
+  std::vector<Ref<Hook>> gradient;     // before the gradient is added to .grad
+  std::vector<Ref<Hook>> accumulated;  // after .grad was updated
+};
 
 class AutogradMeta {
  public:
@@ -14,14 +20,16 @@ class AutogradMeta {
   static void operator delete(void* pointer, size_t bytes) { deallocate(pointer, bytes); }
 
   TensorRef grad;
-  Ref<Node> grad_fn;                // null: a leaf (or a view whose grad_fn is out of date)
-  int32_t output = 0;               // which output of grad_fn
-  uint32_t view_version = 0;        // the storage's version that grad_fn of a view belongs to
-  TensorRef base;                   // of a view: the tensor that owns the memory
-  Ref<AccumulateGrad> accumulator;  // of a leaf that was used
-  std::vector<Ref<Hook>> leaf_hooks;
-  std::vector<Ref<Hook>> accumulated_hooks;  // after .grad was updated
+  uint32_t view_version = 0;         // the storage's version that grad_fn of a view belongs to
+  TensorRef base;                    // of a view: the tensor that owns the memory
+  Ref<AccumulateGrad> accumulator;   // of a leaf that was used
+  std::unique_ptr<LeafHooks> hooks;  // of a leaf
   bool retains_grad = false;
+
+  LeafHooks& hooks_of_leaf() {
+    if (!hooks) hooks = std::make_unique<LeafHooks>();
+    return *hooks;
+  }
 };
 
 // The meta data of a tensor, created when absent.

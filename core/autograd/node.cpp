@@ -14,7 +14,16 @@ static std::atomic<uint64_t> sequence_counter{0};
 
 uint64_t next_sequence() { return sequence_counter.load(std::memory_order_relaxed); }
 
-Node::Node() : sequence(sequence_counter.fetch_add(1, std::memory_order_relaxed)) {
+static uint64_t take_sequence() {
+  if (counts_shared.load(std::memory_order_relaxed)) {  // Note [Counts]
+    return sequence_counter.fetch_add(1, std::memory_order_relaxed);
+  }
+  uint64_t sequence = next_sequence();
+  sequence_counter.store(sequence + 1, std::memory_order_relaxed);
+  return sequence;
+}
+
+Node::Node() : sequence(take_sequence()) {
   if (!mode.without_gil) {
     place = places.here();
   } else if (pending_place.code) {
@@ -65,7 +74,7 @@ void SavedTensor::save(const TensorRef& value, int position, bool output) {
           "autograd: Inference tensors cannot be saved for backward; clone() the tensor "
           "outside inference_mode to get a normal one");
   AutogradMeta* meta = value->autograd();
-  if (!output && value->requires_grad() && meta && !meta->base && !meta->grad_fn) {
+  if (!output && value->requires_grad() && !value->history() && !(meta && meta->base)) {
     tensor = value;  // a leaf: its .grad_fn can never change
     return;
   }
@@ -101,8 +110,9 @@ class NodeGradient final : public Gradient {
   NodeGradient(PrimitiveNode& node, std::span<TensorRef> gradients, std::span<TensorRef> results)
       : node_(node), gradients_(gradients), results_(results) {}
   const Primitive& primitive() const override { return node_.primitive; }
-  const Attributes& attributes() const override { return node_.attributes; }
+  const Attributes& attributes() const override { return node_.attributes.restore(attributes_); }
   const TensorRef& g(int i) const override { return gradients_[i]; }
+  TensorRef take(int i) override { return std::move(gradients_[i]); }
   TensorRef input(int i) const override { return saved(i, false); }
   TensorRef output(int i) const override { return saved(i, true); }
   const Dims& input_shape(int i) const override { return receiver(i).shape; }
@@ -126,9 +136,36 @@ class NodeGradient final : public Gradient {
   PrimitiveNode& node_;
   std::span<TensorRef> gradients_;
   std::span<TensorRef> results_;
+  mutable std::optional<Attributes> attributes_;
 };
 
 }  // namespace
+
+void KeptAttributes::keep(Attributes&& attributes) {
+  bool whole = !attributes.ints.empty() || !attributes.more_ints.empty() || attributes.object;
+  for (int i = 1; i < 4; ++i) {
+    const Scalar& scalar = attributes.scalars[i];
+    whole |= scalar.integer != 0 || scalar.kind != Scalar().kind;
+  }
+  if (whole) {
+    all_ = std::make_unique<Attributes>(std::move(attributes));
+    return;
+  }
+  flag_ = attributes.flag;
+  dtype_ = attributes.dtype;
+  number_ = attributes.scalars[0];
+}
+
+const Attributes& KeptAttributes::restore(std::optional<Attributes>& memory) const {
+  if (all_) return *all_;
+  if (!memory) {
+    memory.emplace();
+    memory->flag = flag_;
+    memory->dtype = dtype_;
+    memory->scalars[0] = number_;
+  }
+  return *memory;
+}
 
 std::string PrimitiveNode::name() const {
   if (given_name) return given_name;
@@ -167,9 +204,9 @@ void PrimitiveNode::release_saved() {
 void AccumulateGrad::run_tensor_hooks(int32_t output, TensorRef& gradient) {
   TensorRef leaf = variable();
   if (!leaf) return;
-  auto& hooks = autograd_meta(*leaf).leaf_hooks;
-  for (size_t i = 0; i < hooks.size(); ++i) {
-    Ref<Hook> hook = hooks[i];
+  LeafHooks* hooks = autograd_meta(*leaf).hooks.get();
+  for (size_t i = 0; hooks && i < hooks->gradient.size(); ++i) {
+    Ref<Hook> hook = hooks->gradient[i];
     if (TensorRef changed = hook->call(gradient)) gradient = std::move(changed);
   }
 }
@@ -181,8 +218,7 @@ void AccumulateGrad::run(std::span<TensorRef> gradients, std::span<TensorRef> re
   if (mode.tracing) recorder.note_gradient(*leaf, true);
   if (!meta.grad) {
     // Taken over when nobody else can see it; what is shared or expanded is copied.
-    bool owned = incoming->use_count() == 1 && incoming->storage()->use_count() == 1 &&
-                 incoming->contiguous();
+    bool owned = incoming->exclusive() && incoming->contiguous();
     bool keep = mode.grad && incoming->requires_grad();
     if (mode.tracing && !keep) {
       incoming = clone(incoming);  // the recording's references hide who owns it
@@ -196,8 +232,8 @@ void AccumulateGrad::run(std::span<TensorRef> gradients, std::span<TensorRef> re
     GradMode off(false);
     add_(meta.grad, incoming);
   }
-  for (size_t i = 0; i < meta.accumulated_hooks.size(); ++i) {
-    Ref<Hook> hook = meta.accumulated_hooks[i];
+  for (size_t i = 0; meta.hooks && i < meta.hooks->accumulated.size(); ++i) {
+    Ref<Hook> hook = meta.hooks->accumulated[i];
     hook->call(leaf);
   }
 }

@@ -2,38 +2,17 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "autograd/place.h"
 #include "base/allocator.h"
+#include "base/inline_array.h"
 #include "ops/primitive.h"
 
 namespace flambeau {
 
 class Node;
-
-// A fixed number of elements, the first N without a heap allocation.
-template <class T, int N>
-class InlineArray {
- public:
-  InlineArray() = default;
-  ~InlineArray() { delete[] heap_; }
-  InlineArray(const InlineArray&) = delete;
-  InlineArray& operator=(const InlineArray&) = delete;
-  void resize(int count) {  // once
-    count_ = count;
-    if (count > N) heap_ = new T[count];
-  }
-  int size() const { return count_; }
-  T* begin() { return heap_ ? heap_ : inline_; }
-  T* end() { return begin() + count_; }
-  T& operator[](int i) { return begin()[i]; }
-
- private:
-  int count_ = 0;
-  T* heap_ = nullptr;
-  T inline_[N];
-};
 
 // A gradient flows to output number `output` of `node`; no node: nowhere.
 struct Edge {
@@ -67,10 +46,12 @@ class Node : public RefCounted {
  public:
   // What flows into the node: one per output of the recorded operation.
   struct Output {
-    Dims shape;
+    Output() {}  // not defaulted: value construction would clear the shape's memory, too
+
     DType dtype = DType::Float32;
     TensorRef buffer;            // gradients collected so far, while a backward pass runs
     Tensor* retained = nullptr;  // the tensor that asked for its .grad by retain_grad()
+    Dims shape;
   };
 
   Node();
@@ -93,19 +74,20 @@ class Node : public RefCounted {
   }
   NodeHooks* hooks_if_any() { return hooks_.get(); }
 
-  uint64_t sequence;  // later nodes run first
-  InlineArray<Edge, 2> edges;
-  InlineArray<Output, 1> outputs;
-  Place place;
-  const char* given_name = nullptr;  // a composite shows its own name (a static string)
-  void* python = nullptr;            // the Python object that stands for this node (borrowed)
-
   // Of the engine, valid while `epoch` is that of a running backward pass.
   uint32_t epoch = 0;
   int32_t dependencies = 0;
 
+  uint64_t sequence;  // later nodes run first
+  Place place;
+  const char* given_name = nullptr;  // a composite shows its own name (a static string)
+
  protected:
   std::unique_ptr<NodeHooks> hooks_;
+
+ public:
+  InlineArray<Edge, 2> edges;
+  InlineArray<Output, 1> outputs;
 };
 
 // A tensor kept for the backward pass, as it was: its memory, version and history.
@@ -121,6 +103,20 @@ struct SavedTensor {
   TensorRef unpack(Node& owner) const;
 };
 
+// What a node keeps of Attributes: nearly always a flag, a type and one number.
+class KeptAttributes {
+ public:
+  void keep(Attributes&& attributes);
+  // `memory` is where they are put together if they were taken apart.
+  const Attributes& restore(std::optional<Attributes>& memory) const;
+
+ private:
+  int flag_ = 0;
+  DType dtype_ = DType::Float32;
+  Scalar number_;
+  std::unique_ptr<Attributes> all_;
+};
+
 // One applied primitive.
 class PrimitiveNode final : public Node {
  public:
@@ -130,10 +126,11 @@ class PrimitiveNode final : public Node {
   void release_saved() override;
 
   const Primitive& primitive;
-  Attributes attributes;
-  InlineArray<SavedTensor, 2> saved;
   bool released = false;
+  KeptAttributes attributes;
+  InlineArray<SavedTensor, 2> saved;
 };
+static_assert(sizeof(PrimitiveNode) <= 320, "a graph of 100 nodes should fit into the L1 cache");
 
 // Adds what arrives to the .grad of a leaf. The leaf owns it and may go first: then nobody can
 // see the gradient any more, and it is dropped.

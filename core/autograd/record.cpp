@@ -6,12 +6,15 @@
 
 namespace flambeau {
 
-void destroy_autograd_meta(AutogradMeta* meta) {
-  if (meta->retains_grad && meta->grad_fn) {
-    meta->grad_fn->outputs[meta->output].retained = nullptr;
+void destroy_autograd_meta(Tensor& tensor) {
+  AutogradMeta* meta = tensor.autograd();
+  if (meta->retains_grad && tensor.history()) {
+    tensor.history()->outputs[tensor.history_output()].retained = nullptr;
   }
   delete meta;
 }
+
+void release_history(Node* node) { Ref<Node>::adopt(node).reset(); }
 
 AutogradMeta& autograd_meta(Tensor& tensor) {
   if (!tensor.autograd()) tensor.set_autograd(new AutogradMeta);
@@ -23,11 +26,14 @@ namespace {
 // Guards the leaves' addresses in accumulators: a thread without the GIL may be running one.
 std::atomic_flag variable_lock = ATOMIC_FLAG_INIT;
 struct VariableGuard {
+  const bool needed = counts_shared.load(std::memory_order_relaxed);  // Note [Counts]
   VariableGuard() {
-    while (variable_lock.test_and_set(std::memory_order_acquire)) {
+    while (needed && variable_lock.test_and_set(std::memory_order_acquire)) {
     }
   }
-  ~VariableGuard() { variable_lock.clear(std::memory_order_release); }
+  ~VariableGuard() {
+    if (needed) variable_lock.clear(std::memory_order_release);
+  }
 };
 
 Ref<Node> accumulator_of(Tensor& leaf) {
@@ -64,41 +70,41 @@ void AccumulateGrad::forget_variable() {
 }
 
 Ref<Node> grad_fn(const TensorRef& tensor) {
+  if (!tensor->requires_grad()) return {};
   AutogradMeta* meta = tensor->autograd();
-  if (!meta || !tensor->requires_grad()) return {};
-  if (out_of_date(*meta, *tensor) && meta->base->requires_grad()) {
+  if (meta && out_of_date(*meta, *tensor) && meta->base->requires_grad()) {
     // Written to since: the view is now a view of its base's new value.
     TensorRef base = meta->base;
-    if (grad_fn(base) || meta->grad_fn) {
+    if (grad_fn(base) || tensor->history()) {
       meta->view_version = tensor->version();
       set_history(*tensor, as_strided_node(base, *tensor), 0);
     }
   }
-  return meta->grad_fn;
+  return Ref<Node>::share(tensor->history());
 }
 
 Edge gradient_edge(const TensorRef& tensor) {
   if (!tensor->requires_grad()) return {};
-  if (Ref<Node> node = grad_fn(tensor)) return {std::move(node), tensor->autograd()->output};
+  if (Ref<Node> node = grad_fn(tensor)) return {std::move(node), tensor->history_output()};
   return {accumulator_of(*tensor), 0};
 }
 
 void set_history(Tensor& tensor, Ref<Node> node, int32_t output) {
-  AutogradMeta& meta = autograd_meta(tensor);
-  if (meta.retains_grad) {
-    if (meta.grad_fn) meta.grad_fn->outputs[meta.output].retained = nullptr;
+  AutogradMeta* meta = tensor.autograd();
+  if (meta && meta->retains_grad) {
+    if (Node* before = tensor.history()) {
+      before->outputs[tensor.history_output()].retained = nullptr;
+    }
     node->outputs[output].retained = &tensor;
   }
-  meta.grad_fn = std::move(node);
-  meta.output = output;
+  tensor.set_history(node.leak(), output);
   tensor.set_requires_grad_flag(true);
 }
 
 bool is_leaf(const TensorRef& tensor) { return !tensor->requires_grad() || !grad_fn(tensor); }
 
 TensorRef detach(const Tensor& tensor) {
-  auto result = Tensor::view(tensor.storage(), tensor.shape(), tensor.strides(), tensor.offset(),
-                             tensor.dtype());
+  auto result = Tensor::view(tensor);
   result->set_inference(tensor.inference());
   return result;
 }
@@ -120,7 +126,7 @@ void check_in_place(const Call& call, Tensor& target) {
   require(!base || !base->requires_grad() || !is_leaf(base), call.primitive.name,
           "_: a view of a leaf Variable that requires grad is being used in an in-place operation; "
           "wrap it in `with torch.no_grad():` or write to a clone");
-  require(base || (meta && meta->grad_fn), call.primitive.name,
+  require(base || target.history(), call.primitive.name,
           "_: a leaf Variable that requires grad is being used in an in-place operation; "
           "wrap it in `with torch.no_grad():` or write to a clone");
 }
@@ -188,7 +194,7 @@ Ref<Node> make_node(Call& call, bool in_place) {
     node->outputs[i].shape = call.outputs[i]->shape();
     node->outputs[i].dtype = call.outputs[i]->dtype();
   }
-  node->attributes = std::move(call.attributes);
+  node->attributes.keep(std::move(call.attributes));
   return owner;
 }
 
@@ -213,6 +219,10 @@ void record(Call& call, bool in_place) {
     rebase_history(call.inputs[0], std::move(node));
     return;
   }
+  if (call.output_count == 1) {
+    set_history(call.output(), std::move(node), 0);
+    return;
+  }
   for (int i = 0; i < call.output_count; ++i) {
     if (is_floating(call.outputs[i]->dtype())) set_history(*call.outputs[i], node, i);
   }
@@ -228,7 +238,7 @@ void rebase_history(const TensorRef& target, Ref<Node> node) {
   set_history(*base, copy_slices_node(base, *target, std::move(node)), 0);
   target->storage()->set_history_through_view();
   meta->view_version = target->version() - 1;  // its own grad_fn is made anew when asked for
-  meta->grad_fn = nullptr;
+  target->set_history(nullptr, 0);
   if (meta->retains_grad) meta->retains_grad = false;
   target->set_requires_grad_flag(true);
 }

@@ -26,33 +26,29 @@
 namespace flambeau {
 namespace {
 
-constexpr size_t kLine = 64;
 constexpr size_t kMedium = size_t{32} << 10;
 constexpr size_t kLarge = size_t{1} << 20;
 constexpr size_t kHugePage = size_t{2} << 20;
 constexpr size_t kSlab = size_t{256} << 10;
 constexpr size_t kMostBytes = size_t{1} << 47;  // user address space
-constexpr int kLinear = 16;                     // classes up to 1 KiB
-constexpr int kClasses = kLinear + 4 * (47 - 10);
-constexpr int kThreadClasses = kLinear + 4 * (20 - 10);  // those below kLarge, and kLarge itself
+constexpr int kLinearClasses = kLinear / kLine;
+constexpr int kClasses = kLinearClasses + 4 * (47 - 10);
+// Those below kLarge, and kLarge itself.
+static_assert(kThreadClasses == kLinearClasses + 4 * (20 - 10));
 
 constexpr int class_of(size_t bytes) {
-  if (bytes <= 1024) return bytes == 0 ? 0 : static_cast<int>((bytes - 1) / kLine);
+  if (bytes <= kLinear) return bytes == 0 ? 0 : static_cast<int>((bytes - 1) / kLine);
   size_t last = bytes - 1;
   int log = 63 - std::countl_zero(last);
-  return kLinear + 4 * (log - 10) + static_cast<int>(last >> (log - 2) & 3);
+  return kLinearClasses + 4 * (log - 10) + static_cast<int>(last >> (log - 2) & 3);
 }
 constexpr size_t class_bytes(int index) {
-  if (index < kLinear) return (index + 1) * kLine;
-  int log = 10 + (index - kLinear) / 4;
-  return (size_t{1} << log) + (((index - kLinear) % 4 + size_t{1}) << (log - 2));
+  if (index < kLinearClasses) return (index + 1) * kLine;
+  int log = 10 + (index - kLinearClasses) / 4;
+  return (size_t{1} << log) + (((index - kLinearClasses) % 4 + size_t{1}) << (log - 2));
 }
 static_assert(class_bytes(class_of(1025)) == 1280 && class_bytes(class_of(1280)) == 1280);
 static_assert(class_of(kLarge) == kThreadClasses - 1 && class_bytes(class_of(kLarge)) == kLarge);
-
-struct Block {
-  Block* next;
-};
 
 // Blocks that move together between a thread and the shared lists.
 constexpr size_t kBatchBytes = size_t{64} << 10;
@@ -60,17 +56,7 @@ constexpr uint32_t batch_of(size_t bytes) {
   return static_cast<uint32_t>(std::clamp<size_t>(kBatchBytes / bytes, 1, 64));
 }
 
-struct FreeList {
-  Block* head = nullptr;
-  uint32_t count = 0;
-};
-
-// One per thread; only its thread writes it. Counters are atomic so that others may read them.
-struct ThreadCache {
-  FreeList lists[kThreadClasses];
-  std::atomic<int64_t> used{0};  // bytes handed out here minus bytes taken back here
-  ThreadCache* next = nullptr;
-};
+static_assert(kMostLinear == 2 * batch_of(kLinear) && batch_of(kLine) == batch_of(kLinear));
 
 struct IdleBlock {
   void* pointer;
@@ -93,8 +79,6 @@ struct Shared {
   pthread_key_t key;
 };
 
-thread_local ThreadCache* this_thread = nullptr;
-
 void finish_thread(void* cache);
 
 // Never destroyed: other threads and static destructors may free blocks until the very end.
@@ -107,23 +91,6 @@ Shared& shared() {
     return fresh;
   }();
   return *instance;
-}
-
-void count(std::atomic<int64_t>& counter, int64_t bytes) {
-  counter.store(counter.load(std::memory_order_relaxed) + bytes, std::memory_order_relaxed);
-}
-
-void push(FreeList& list, void* pointer) {
-  auto* block = static_cast<Block*>(pointer);
-  block->next = list.head;
-  list.head = block;
-  ++list.count;
-}
-void* pop(FreeList& list) {
-  Block* block = list.head;
-  list.head = block->next;
-  --list.count;
-  return block;
 }
 
 // --- the system ------------------------------------------------------------------------------
@@ -220,9 +187,9 @@ ThreadCache& start_thread() {
 void give_back(Shared& all, FreeList& list, int index, uint32_t number) {
   for (; number > 0; --number) {
     if (class_bytes(index) < kMedium) {
-      push(all.lists[index], pop(list));
+      all.lists[index].push(list.pop());
     } else {
-      give_idle(all, pop(list), index);
+      give_idle(all, list.pop(), index);
     }
   }
 }
@@ -266,9 +233,9 @@ void* carve_small(Shared& all, size_t bytes) {
   if (rounded < kMedium) {
     std::lock_guard guard(all.mutex);
     FreeList& common = all.lists[index];
-    for (uint32_t i = batch_of(rounded); i > 0 && common.count > 0; --i) push(list, pop(common));
+    for (uint32_t i = batch_of(rounded); i > 0 && common.count > 0; --i) list.push(common.pop());
     if (list.count > 0) {
-      pointer = pop(list);
+      pointer = list.pop();
     } else {
       pointer = carve_small(all, rounded);
     }
@@ -280,15 +247,15 @@ void* carve_small(Shared& all, size_t bytes) {
     }
     if (!pointer) pointer = system_allocate_or_fail(index, bytes);
   }
-  count(cache.used, static_cast<int64_t>(rounded));
+  cache.count(static_cast<int64_t>(rounded));
   return pointer;
 }
 
 [[gnu::noinline]] void deallocate_slowly(void* pointer, int index) {
   ThreadCache& cache = this_thread ? *this_thread : start_thread();
   FreeList& list = cache.lists[index];
-  push(list, pointer);
-  count(cache.used, -static_cast<int64_t>(class_bytes(index)));
+  list.push(pointer);
+  cache.count(-static_cast<int64_t>(class_bytes(index)));
   uint32_t batch = batch_of(class_bytes(index));
   if (list.count <= 2 * batch) return;
   Shared& all = shared();
@@ -323,18 +290,20 @@ void deallocate_large(void* pointer, size_t bytes) {
 
 }  // namespace
 
-void* allocate(size_t bytes) {
+constinit thread_local ThreadCache* this_thread = nullptr;
+
+void* allocate_generally(size_t bytes) {
   if (bytes >= kLarge) [[unlikely]]
     return allocate_large(bytes);
   int index = class_of(bytes);
   ThreadCache* cache = this_thread;
   if (!cache || !cache->lists[index].head) [[unlikely]]
     return allocate_slowly(index, bytes);
-  count(cache->used, static_cast<int64_t>(class_bytes(index)));
-  return pop(cache->lists[index]);
+  cache->count(static_cast<int64_t>(class_bytes(index)));
+  return cache->lists[index].pop();
 }
 
-void deallocate(void* pointer, size_t bytes) {
+void deallocate_generally(void* pointer, size_t bytes) {
   if (bytes >= kLarge) [[unlikely]]
     return deallocate_large(pointer, bytes);
   int index = class_of(bytes);
@@ -342,8 +311,8 @@ void deallocate(void* pointer, size_t bytes) {
   if (!cache || cache->lists[index].count >= 2 * batch_of(class_bytes(index))) [[unlikely]] {
     return deallocate_slowly(pointer, index);
   }
-  push(cache->lists[index], pointer);
-  count(cache->used, -static_cast<int64_t>(class_bytes(index)));
+  cache->lists[index].push(pointer);
+  cache->count(-static_cast<int64_t>(class_bytes(index)));
 }
 
 void release_cached_memory() {

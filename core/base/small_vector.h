@@ -23,10 +23,10 @@ class SmallVector {
   SmallVector(std::initializer_list<T> values) { assign(values.begin(), values.end()); }
   SmallVector(std::span<const T> values) { assign(values.data(), values.data() + values.size()); }
   SmallVector(const T* first, const T* last) { assign(first, last); }
-  SmallVector(const SmallVector& other) { assign(other.begin(), other.end()); }
+  SmallVector(const SmallVector& other) { copy(other); }
   SmallVector(SmallVector&& other) noexcept { take(other); }
   SmallVector& operator=(const SmallVector& other) {
-    if (this != &other) assign(other.begin(), other.end());
+    if (this != &other) copy(other);
     return *this;
   }
   SmallVector& operator=(SmallVector&& other) noexcept {
@@ -85,7 +85,12 @@ class SmallVector {
     size_ = static_cast<int32_t>(last - first);
   }
   bool operator==(const SmallVector& other) const {
-    return size_ == other.size_ && std::equal(begin(), end(), other.begin());
+    if (size_ != other.size_) return false;
+    const T *a = data(), *b = other.data();
+    for (int32_t i = 0; i < size_; ++i) {  // inline: std::equal would call memcmp
+      if (!(a[i] == b[i])) return false;
+    }
+    return true;
   }
 
  private:
@@ -98,11 +103,24 @@ class SmallVector {
     heap_ = fresh;
     capacity_ = static_cast<int32_t>(grown);
   }
+  // All inline values, used or not: a copy of fixed length needs no call.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+  void copy_inline(const SmallVector& other) {
+    std::memcpy(static_cast<void*>(inline_), other.inline_, sizeof(inline_));
+  }
+#pragma GCC diagnostic pop
+  void copy(const SmallVector& other) {
+    if (heap_ || other.heap_) return assign(other.begin(), other.end());
+    size_ = other.size_;
+    copy_inline(other);
+  }
   void take(SmallVector& other) {
     size_ = other.size_;
     capacity_ = other.capacity_;
     heap_ = other.heap_;
-    if (!heap_) std::memcpy(inline_, other.inline_, size_ * sizeof(T));
+    if (!heap_) copy_inline(other);
     other.heap_ = nullptr;
     other.size_ = 0;
     other.capacity_ = N;

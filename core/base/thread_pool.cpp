@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/ref.h"
 #include "base/system.h"
 
 namespace flambeau {
@@ -118,6 +119,7 @@ void Pool::wait_until_done() {
 }
 
 void Pool::run(int parts, int helpers, FunctionRef<void(int64_t)> body) {
+  CountsShared scope;  // Note [Counts]
   body_ = &body;
   parts_ = parts;
   done_.store(0, std::memory_order_relaxed);

@@ -129,9 +129,9 @@ void run_pointwise(Call& call) {
               {outputs, static_cast<size_t>(call.output_count)});
 }
 
-Scalar PointwiseNumbers::next() {
-  if (!attributes_.object) return attributes_.scalars[next_++];
-  return static_cast<const NumberList&>(*attributes_.object).numbers[next_++];
+Scalar PointwiseNumbers::at(int position) const {
+  if (!attributes_.object) return attributes_.scalars[position];
+  return static_cast<const NumberList&>(*attributes_.object).numbers[position];
 }
 
 namespace {
@@ -198,14 +198,13 @@ Kernel direct_kernel(const Pointwise& op, const Tensor& tensor) {
 }
 
 [[gnu::noinline]] void record_direct(const Pointwise& op, std::span<const TensorRef> inputs,
-                                     Scalar number, const TensorRef& out, bool in_place,
-                                     TensorRef overwritten = {}) {
-  Call call{op, inputs, {}, {}, {}, 1, std::move(overwritten)};
+                                     Scalar number, const TensorRef& out) {
+  Call call(op, inputs);
   call.attributes.scalars[0] = number;
   call.attributes.dtype = (inputs[0] ? inputs[0] : inputs[1])->dtype();
   for (size_t i = 0; i < inputs.size(); ++i) call.attributes.flag |= inputs[i] ? 1 << i : 0;
   call.outputs[0] = out;
-  recorder.record(call, in_place);
+  recorder.record(call, false);
 }
 
 bool recording(const Pointwise& op, bool requires_grad) {
@@ -314,7 +313,7 @@ TensorRef unary(const Pointwise& op, const TensorRef& a) {
   }
   auto out = empty_like(op, *a);
   run_direct(op, kernel, out->data<char>(), a->data<char>(), nullptr, 0, a->numel(), a->dtype());
-  if (recording(op, a->requires_grad())) record_direct(op, {&a, 1}, {}, out, false);
+  if (recording(op, a->requires_grad())) record_direct(op, {&a, 1}, {}, out);
   return out;
 }
 
@@ -333,7 +332,7 @@ TensorRef binary(const Pointwise& op, const TensorRef& a, const TensorRef& b) {
              a->dtype());
   if (recording(op, a->requires_grad() | b->requires_grad())) {
     const TensorRef inputs[] = {a, b};
-    record_direct(op, inputs, {}, out, false);
+    record_direct(op, inputs, {}, out);
   }
   return out;
 }
@@ -350,7 +349,7 @@ TensorRef binary(const Pointwise& op, const TensorRef& a, Scalar b) {
              a->dtype());
   if (recording(op, a->requires_grad())) {
     const TensorRef inputs[] = {a, nullptr};
-    record_direct(op, inputs, b, out, false);
+    record_direct(op, inputs, b, out);
   }
   return out;
 }
@@ -367,7 +366,7 @@ TensorRef binary(const Pointwise& op, Scalar a, const TensorRef& b) {
              b->dtype());
   if (recording(op, b->requires_grad())) {
     const TensorRef inputs[] = {nullptr, b};
-    record_direct(op, inputs, a, out, false);
+    record_direct(op, inputs, a, out);
   }
   return out;
 }
@@ -454,35 +453,70 @@ void check_result(const Pointwise& op, const OutputSpec& spec, const Tensor& tar
 
 }  // namespace
 
+namespace {
+
+// One instruction that writes over one of its operands: all of one type and shape.
+class DirectCall {
+ public:
+  bool prepare(const Pointwise& op, const Tensor& target, std::span<const Operand> operands) {
+    const size_t count = operands.size();
+    if (count > 2 || static_cast<int>(count) != op.operand_count || op.yields_bool()) return false;
+    kernel_ = direct_kernel(op, target);
+    for (size_t i = 0; i < count && kernel_; ++i) {
+      const Tensor* tensor = operands[i].tensor.get();
+      if (!tensor) {
+        if (!numbers_[i].set(target.dtype(), operands[i].scalar)) return false;
+        data_[i] = numbers_[i].bytes;
+        scalars_ |= 1u << i;
+      } else if (tensor != &target &&
+                 (tensor->dtype() != target.dtype() || !tensor->contiguous() ||
+                  !(tensor->shape() == target.shape()) || !tensor->device().is_cpu() ||
+                  (tensor->data() != target.data() && overlap(*tensor, target)))) {
+        return false;
+      } else {
+        data_[i] = tensor->data<char>();
+      }
+    }
+    return kernel_ != nullptr;
+  }
+  void run(const Pointwise& op, const Tensor& target) const {
+    run_direct(op, kernel_, target.data<char>(), data_[0], data_[1], scalars_, target.numel(),
+               target.dtype());
+  }
+
+ private:
+  Kernel kernel_ = nullptr;
+  const char* data_[2] = {};
+  DirectNumber numbers_[2];
+  uint32_t scalars_ = 0;
+};
+
+}  // namespace
+
+TensorRef pointwise_overwriting(const Pointwise& op, std::span<Operand> operands) {
+  for (Operand& target : operands) {
+    if (mode.grad || mode.tracing || !target.tensor || !target.tensor->exclusive()) continue;
+    DirectCall call;
+    if (!call.prepare(op, *target.tensor, operands)) break;
+    call.run(op, *target.tensor);
+    return std::move(target.tensor);
+  }
+  return pointwise(op, operands);
+}
+
 // The direct path of `x += y` and `x *= 2`: same type, same shape, nothing to record.
 static bool direct_in_place(const Pointwise& op, std::span<const Operand> operands) {
-  const Tensor& target = *operands[0].tensor;
-  if (operands.size() != 2 || op.operand_count != 2 || mode.tracing || op.yields_bool()) {
-    return false;
+  if (mode.tracing) return false;
+  const TensorRef& target = operands[0].tensor;
+  for (const Operand& operand : operands) {
+    if (mode.grad && operand.tensor && operand.tensor->requires_grad()) return false;
   }
-  Kernel kernel = direct_kernel(op, target);
-  if (!kernel) return false;
-  const char* b;
-  DirectNumber number;
-  bool needs_record = target.requires_grad();
-  if (const Tensor* other = operands[1].tensor.get()) {
-    if (other->dtype() != target.dtype() || !other->contiguous() ||
-        !(other->shape() == target.shape()) || !other->device().is_cpu() ||
-        (other->data() != target.data() && overlap(*other, target))) {
-      return false;
-    }
-    b = other->data<char>();
-    needs_record |= other->requires_grad();
-  } else {
-    if (!number.set(target.dtype(), operands[1].scalar)) return false;
-    b = number.bytes;
-  }
-  if (needs_record && mode.grad) return false;
-  Call call{op, {&operands[0].tensor, 1}, {}, {}, {}, 1, {}};
-  recorder.check_in_place(call, *operands[0].tensor);
-  char* data = target.data<char>();
-  run_direct(op, kernel, data, data, b, operands[1].tensor ? 0 : 2, target.numel(), target.dtype());
-  target.storage()->bump_version();
+  DirectCall direct;
+  if (!direct.prepare(op, *target, operands)) return false;
+  Call call{op, {&target, 1}, {}, {}, {}, 1, {}};
+  recorder.check_in_place(call, *target);
+  direct.run(op, *target);
+  target->storage()->bump_version();
   return true;
 }
 

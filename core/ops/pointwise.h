@@ -32,6 +32,7 @@ enum class Promotion : uint8_t {
 
 // A tensor or a number, implicitly made from either.
 struct Operand : TensorOrScalar {
+  Operand() = default;
   Operand(TensorRef value) : TensorOrScalar{std::move(value), {}} {}
   Operand(Scalar value) : TensorOrScalar{nullptr, value} {}
   Operand(const TensorOrScalar& value) : TensorOrScalar(value) {}
@@ -63,9 +64,15 @@ struct Pointwise : Primitive {
   bool yields_bool() const {
     return promotion == Promotion::Compare || promotion == Promotion::CompareFloating;
   }
-  const BackwardPlan& backward(uint32_t needs) const;
+  const BackwardPlan& backward(uint32_t needs) const {
+    BackwardPlan* plan =
+        needs < kPlans - 1 ? plans_[needs].load(std::memory_order_acquire) : nullptr;
+    if (plan) return *plan;
+    return find_backward(needs);
+  }
 
  private:
+  const BackwardPlan& find_backward(uint32_t needs) const;
   static constexpr int kPlans = 8;  // by needs; operators of more operands share the last list
   mutable std::atomic<BackwardPlan*> plans_[kPlans] = {};
 };

@@ -18,6 +18,7 @@ class BackwardPlan {
     std::unique_ptr<Pointwise> op;  // null: the gradient is what read `reads[0]` reads
     std::vector<int> reads;         // of derivative.reads: the operator's operands and parameters
     std::vector<int> targets;
+    uint32_t last = 0;  // bit k: no later piece reads what reads[k] does
   };
 
   BackwardPlan(const Pointwise& forward, uint32_t needs);
@@ -81,6 +82,14 @@ BackwardPlan::BackwardPlan(const Pointwise& forward, uint32_t needs_)
     }
   }
   if (!outputs.empty()) add_piece(forward, outputs, targets);
+  std::vector<bool> seen(derivative.reads.size(), false);
+  for (size_t p = pieces.size(); p-- > 0;) {
+    for (size_t k = 0; k < pieces[p].reads.size() && k < 32; ++k) {
+      int read = pieces[p].reads[k];
+      if (!seen[read]) pieces[p].last |= 1u << k;
+      seen[read] = true;
+    }
+  }
 }
 
 void BackwardPlan::add_piece(const Pointwise& forward, std::span<const int> outputs,
@@ -151,7 +160,7 @@ void BackwardPlan::add_piece(const Pointwise& forward, std::span<const int> outp
   pieces.push_back(std::move(piece));
 }
 
-const BackwardPlan& Pointwise::backward(uint32_t needs) const {
+const BackwardPlan& Pointwise::find_backward(uint32_t needs) const {
   static std::mutex mutex;
   std::atomic<BackwardPlan*>& slot = plans_[std::min<uint32_t>(needs, kPlans - 1)];
   auto find = [&]() -> BackwardPlan* {
@@ -176,31 +185,48 @@ void delete_backward_plans(BackwardPlan* first) {
   }
 }
 
-namespace {
-
-// The operands of a piece; no heap for the usual few.
-class FewOperands {
- public:
-  explicit FewOperands(size_t count) : count_(count) {
-    if (count > kFew) more_.assign(count, Operand(0));
-  }
-  Operand& operator[](size_t i) { return count_ > kFew ? more_[i] : few_[i]; }
-  operator std::span<const Operand>() const {
-    return {count_ > kFew ? more_.data() : few_, count_};
-  }
-
- private:
-  static constexpr size_t kFew = 4;
-  size_t count_;
-  Operand few_[kFew] = {0, 0, 0, 0};
-  std::vector<Operand> more_;
-};
-
-}  // namespace
-
 Saved pointwise_saves(const Call& call, uint32_t needs) {
   return static_cast<const Pointwise&>(call.primitive).backward(needs).saved;
 }
+
+namespace {
+
+// Where a piece finds what it reads.
+struct Readable {
+  Gradient& gradient;
+  const Attributes& attributes;
+  int operand_count;
+
+  bool is_tensor(int input) const {
+    return input < operand_count && (static_cast<uint32_t>(attributes.flag) >> input & 1);
+  }
+  // The numbers of the forward call are kept without the tensors between them.
+  Scalar number(int input) const {
+    int position = 0;
+    for (int i = 0; i < input; ++i) position += !is_tensor(i);
+    return PointwiseNumbers(attributes).at(position);
+  }
+  // `last`: nothing else reads it afterwards.
+  void load(const Derivative::Read& read, bool last, Operand& to) const {
+    switch (read.kind) {
+      case Derivative::Read::Kind::Gradient:
+        to.tensor = last ? gradient.take(read.index) : gradient.g(read.index);
+        if (!to.tensor) to.scalar = Scalar(0.0);
+        break;
+      case Derivative::Read::Kind::Output:
+        to.tensor = gradient.output(read.index);
+        break;
+      default:
+        if (is_tensor(read.index)) {
+          to.tensor = gradient.input(read.index);
+        } else {
+          to.scalar = number(read.index);
+        }
+    }
+  }
+};
+
+}  // namespace
 
 void pointwise_gradient(Gradient& gradient) {
   const auto& op = static_cast<const Pointwise&>(gradient.primitive());
@@ -209,47 +235,28 @@ void pointwise_gradient(Gradient& gradient) {
     if (gradient.needs(i)) needs |= 1u << i;
   }
   const BackwardPlan& plan = op.backward(needs);
-  // The numbers of the forward call by input.
-  SmallVector<Scalar, 8> numbers(op.program->input_count);
-  PointwiseNumbers in_order(gradient.attributes());
-  const auto tensors = static_cast<uint32_t>(gradient.attributes().flag);
-  for (int i = 0; i < op.program->input_count; ++i) {
-    if (i >= op.operand_count || !(tensors >> i & 1)) numbers[i] = in_order.next();
-  }
-  auto value_of = [&](const Derivative::Read& read) -> Operand {
-    switch (read.kind) {
-      case Derivative::Read::Kind::Gradient:
-        if (gradient.g(read.index)) return gradient.g(read.index);
-        return Scalar(0.0);
-      case Derivative::Read::Kind::Output:
-        return gradient.output(read.index);
-      default:
-        if (read.index < op.operand_count && (tensors >> read.index & 1)) {
-          return gradient.input(read.index);
-        }
-        return numbers[read.index];
-    }
-  };
   for (int i = 0; i < op.operand_count; ++i) {
     if (!(plan.derivative.zero >> i & 1)) continue;
     auto nothing = Tensor::empty(gradient.input_shape(i), gradient.input_dtype(i));
     fill(*nothing, Scalar(0));
     gradient.set(i, std::move(nothing));
   }
-  const Dims& axes = gradient.attributes().ints;
+  const Readable readable{gradient, gradient.attributes(), op.operand_count};
+  const Dims& axes = readable.attributes.ints;
   const int64_t axis = axes.empty() ? -1 : axes[0];
   for (const BackwardPlan::Piece& piece : plan.pieces) {
-    FewOperands operands(piece.reads.size());
+    InlineArray<Operand, 4> operands(static_cast<int>(piece.reads.size()));
     bool any = false;
     for (size_t k = 0; k < piece.reads.size(); ++k) {
-      operands[k] = value_of(plan.derivative.reads[piece.reads[k]]);
+      bool last = k < 32 && (piece.last >> k & 1);
+      readable.load(plan.derivative.reads[piece.reads[k]], last, operands[k]);
       any |= static_cast<bool>(operands[k].tensor);
     }
     if (!any) continue;  // no gradient flowed into the output that this piece comes from
     if (!piece.op) {
       gradient.set(piece.targets[0], std::move(operands[0].tensor));
     } else if (piece.targets.size() == 1) {
-      gradient.set(piece.targets[0], axis < 0 ? pointwise(*piece.op, operands)
+      gradient.set(piece.targets[0], axis < 0 ? pointwise_overwriting(*piece.op, operands)
                                               : pointwise_rows(*piece.op, operands, axis));
     } else {
       TensorList results = pointwise_outputs(*piece.op, operands, axis);

@@ -5,6 +5,7 @@
 // the compiler both work on what the recorder kept: primitive, attributes, inputs, outputs.
 #pragma once
 
+#include <array>
 #include <span>
 #include <vector>
 
@@ -23,6 +24,8 @@ struct Attributes {
   DType dtype = DType::Float32;
   int flag = 0;
   Ref<Object> object;
+
+  Attributes() {}  // not defaulted: `{}` would clear the unused dimensions, too
 };
 
 struct OutputSpec {
@@ -40,10 +43,23 @@ struct Call {
   std::span<const TensorRef> inputs;  // a null entry is an absent optional input
   Attributes attributes;
   OutputSpec* specs = nullptr;  // kMaxOutputs of them while shapes are inferred
-  TensorRef outputs[kMaxOutputs];
+  std::array<TensorRef, kMaxOutputs> outputs;
   int output_count = 1;
   // In place: input 0 as it was before, kept only when the gradient rule reads it.
   TensorRef overwritten;
+
+  Call(const Primitive& primitive, std::span<const TensorRef> inputs)
+      : primitive(primitive), inputs(inputs) {}
+  Call(const Primitive& primitive, std::span<const TensorRef> inputs, Attributes&& attributes,
+       OutputSpec* specs = nullptr, std::array<TensorRef, kMaxOutputs>&& outputs = {},
+       int output_count = 1, TensorRef&& overwritten = {})
+      : primitive(primitive),
+        inputs(inputs),
+        attributes(std::move(attributes)),
+        specs(specs),
+        outputs(std::move(outputs)),
+        output_count(output_count),
+        overwritten(std::move(overwritten)) {}
 
   const Tensor& input(int i) const { return *inputs[i]; }
   bool has(int i) const { return i < static_cast<int>(inputs.size()) && inputs[i]; }
@@ -62,6 +78,8 @@ class Gradient {
   virtual const Attributes& attributes() const = 0;
   // Incoming gradient of output i; null when nothing flowed into that output.
   virtual const TensorRef& g(int i = 0) const = 0;
+  // The same for the last time, without a share left behind: the rule may overwrite it then.
+  virtual TensorRef take(int i) { return g(i); }
   // A saved input or output (see Primitive::saved_inputs); null if the input was absent.
   virtual TensorRef input(int i) const = 0;
   virtual TensorRef output(int i = 0) const = 0;

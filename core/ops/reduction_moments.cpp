@@ -80,7 +80,7 @@ TensorList apply_moments(const Primitive& primitive, const TensorRef& x,
   TensorRef inputs[] = {x};
   Call call{primitive, inputs, std::move(attributes)};
   apply(call);
-  return {call.outputs, call.outputs + call.output_count};
+  return {call.outputs.begin(), call.outputs.begin() + call.output_count};
 }
 
 // --- norm; scalars[0] is p

@@ -111,9 +111,10 @@ struct HookHandle {
       drop(node->hooks().before, hook.get());
       drop(node->hooks().after, hook.get());
     }
-    if (tensor && tensor->autograd()) {
-      drop(tensor->autograd()->leaf_hooks, hook.get());
-      drop(tensor->autograd()->accumulated_hooks, hook.get());
+    if (LeafHooks* hooks =
+            tensor && tensor->autograd() ? tensor->autograd()->hooks.get() : nullptr) {
+      drop(hooks->gradient, hook.get());
+      drop(hooks->accumulated, hook.get());
     }
   }
 };
@@ -134,10 +135,10 @@ HookHandle register_hook(nb::handle self, nb::object function) {
   HookHandle handle;
   handle.hook = Ref<Object>::share(hook.get());
   if (Ref<Node> node = grad_fn(tensor)) {
-    node->hooks().tensor_hooks.emplace_back(tensor->autograd()->output, hook);
+    node->hooks().tensor_hooks.emplace_back(tensor->history_output(), hook);
     handle.node = node;
   } else {
-    autograd_meta(*tensor).leaf_hooks.push_back(hook);
+    autograd_meta(*tensor).hooks_of_leaf().gradient.push_back(hook);
     handle.tensor = tensor;
     track(self.ptr());
   }
@@ -150,7 +151,7 @@ HookHandle register_accumulated_hook(nb::handle self, nb::object function) {
           "register_post_accumulate_grad_hook: only leaf tensors that require grad accumulate one");
   // The hook gets the tensor itself, whose shape "gradient" results are compared with: None.
   Ref<Hook> hook = Ref<Hook>::adopt(new PythonHook(std::move(function)));
-  autograd_meta(*tensor).accumulated_hooks.push_back(hook);
+  autograd_meta(*tensor).hooks_of_leaf().accumulated.push_back(hook);
   track(self.ptr());
   HookHandle handle;
   handle.tensor = tensor;
@@ -538,8 +539,8 @@ LongWork::~LongWork() {
 
 int visit_hooks(const Tensor& tensor, visitproc visit, void* arg) {
   AutogradMeta* meta = tensor.autograd();
-  if (!meta) return 0;
-  for (auto* list : {&meta->leaf_hooks, &meta->accumulated_hooks}) {
+  if (!meta || !meta->hooks) return 0;
+  for (auto* list : {&meta->hooks->gradient, &meta->hooks->accumulated}) {
     for (const Ref<Hook>& hook : *list) {
       auto* python = dynamic_cast<PythonHook*>(hook.get());
       if (python && hook->use_count() == 1) Py_VISIT(python->function());

@@ -80,17 +80,30 @@ class Owned {
   PyObject* object_;
 };
 
-// Lets other Python threads run while this one computes.
+// True once another thread of this interpreter exists, or existed when this was asked before.
+inline bool threads_exist() {
+  return counts_shared_for_good.load(std::memory_order_relaxed) ||
+         PyThreadState_Next(PyInterpreterState_ThreadHead(PyInterpreterState_Get()));
+}
+
+// Lets other Python threads run while this one computes. Keeps the lock while there are none: a
+// thread that is not Python's own waits for the end of the computation then. Note [Counts].
 class WithoutGil {
  public:
-  WithoutGil() : state_(PyEval_SaveThread()) { mode.without_gil = true; }
+  WithoutGil() {
+    if (!threads_exist()) return;
+    share_counts_for_good();
+    state_ = PyEval_SaveThread();
+    mode.without_gil = true;
+  }
   ~WithoutGil() {
+    if (!state_) return;
     mode.without_gil = false;
     PyEval_RestoreThread(state_);
   }
 
  private:
-  PyThreadState* state_;
+  PyThreadState* state_ = nullptr;
 };
 class WithGil {
  public:
@@ -117,7 +130,9 @@ class LongWork {
 
 // Tensors.
 inline bool is_tensor(PyObject* object) {
-  return Py_TYPE(object) == tensor_type || PyObject_TypeCheck(object, tensor_type);
+  PyTypeObject* type = Py_TYPE(object);
+  if (type == tensor_type) return true;
+  return type != &PyFloat_Type && type != &PyLong_Type && PyType_IsSubtype(type, tensor_type);
 }
 inline TensorRef unwrap(PyObject* object) {
   return TensorRef::share(reinterpret_cast<TensorObject*>(object)->tensor);

@@ -366,7 +366,7 @@ PyObject* finish_in_place(PyObject* self, const TensorRef& target, const Result&
   if (value == target) return Py_NewRef(self);
   if (value->storage() == target->storage()) {
     Ref<Node> node = grad_fn(value);
-    int32_t output = node ? value->autograd()->output : 0;
+    int32_t output = value->history_output();
     target->rebind(value->storage(), value->shape(), value->strides(), value->offset(),
                    value->dtype());
     if (node) set_history(*target, std::move(node), output);

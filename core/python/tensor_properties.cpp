@@ -50,7 +50,7 @@ GETTER(get_T, wrap(x.dim() == 2 ? transpose(unwrap(self), 0, 1) : reversed(unwra
 GETTER(get_mT, wrap(matrix_transposed(unwrap(self))))
 GETTER(get_version, PyLong_FromUnsignedLong(x.version()))
 GETTER(get_base, x.autograd() ? wrap(x.autograd()->base) : Py_NewRef(Py_None))
-GETTER(get_output_number, PyLong_FromLong(x.autograd() ? x.autograd()->output : 0))
+GETTER(get_output_number, PyLong_FromLong(x.history_output()))
 GETTER(get_retains_grad, PyBool_FromLong(x.autograd() && x.autograd()->retains_grad))
 GETTER(get_itemsize, PyLong_FromLong(item_size(x.dtype())))
 GETTER(get_nbytes, PyLong_FromLongLong(x.numel() * item_size(x.dtype())))
@@ -182,7 +182,7 @@ PyObject* method_retain_grad(PyObject* self, PyObject*) {
             "requires_grad=False");
     if (Ref<Node> node = grad_fn(x)) {
       autograd_meta(*x).retains_grad = true;
-      node->outputs[x->autograd()->output].retained = x.get();
+      node->outputs[x->history_output()].retained = x.get();
     }
     return Py_NewRef(Py_None);
   });
@@ -193,12 +193,11 @@ PyObject* method_detach_in_place(PyObject* self, PyObject*) {
     Tensor& x = tensor_of(self);
     AutogradMeta* meta = x.autograd();
     require(!meta || !meta->base, "detach_: Can't detach views in-place. Use detach() instead");
-    if (meta) {
-      if (meta->retains_grad && meta->grad_fn)
-        meta->grad_fn->outputs[meta->output].retained = nullptr;
+    if (meta && meta->retains_grad) {
+      if (x.history()) x.history()->outputs[x.history_output()].retained = nullptr;
       meta->retains_grad = false;
-      meta->grad_fn = nullptr;
     }
+    x.set_history(nullptr, 0);
     x.set_requires_grad_flag(false);
     return Py_NewRef(self);
   });

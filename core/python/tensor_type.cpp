@@ -61,8 +61,7 @@ int clear(PyObject* self) {
   TensorObject* object = as_object(self);
   Py_CLEAR(object->dict);
   if (object->tensor && object->tensor->use_count() == 1 && object->tensor->autograd()) {
-    object->tensor->autograd()->leaf_hooks.clear();
-    object->tensor->autograd()->accumulated_hooks.clear();
+    object->tensor->autograd()->hooks.reset();
   }
   return 0;
 }

@@ -85,18 +85,23 @@ void Storage::grow(size_t bytes) {
   bytes_ = bytes;
 }
 
-Dims contiguous_strides(const Dims& shape) {
-  Dims strides;
+static void set_contiguous(Dims& strides, const Dims& shape) {
   strides.resize(shape.size());
   int64_t step = 1;
   for (int64_t d = shape.size() - 1; d >= 0; --d) {
     strides[d] = step;
     step *= std::max<int64_t>(shape[d], 1);
   }
+}
+
+Dims contiguous_strides(const Dims& shape) {
+  Dims strides;
+  set_contiguous(strides, shape);
   return strides;
 }
 
 int64_t count_elements(const Dims& shape) {
+  if (shape.size() == 1 && shape[0] >= 0 && shape[0] <= INT32_MAX) return shape[0];
   int64_t count = 1;
   bool empty = false, overflow = false;
   for (int64_t length : shape) {
@@ -120,7 +125,7 @@ TensorRef Tensor::empty(const Dims& shape, DType dtype, Device device) {
   auto* tensor = new (allocate(sizeof(Tensor))) Tensor;
   tensor->storage_ = std::move(storage);
   tensor->shape_ = shape;
-  tensor->strides_ = contiguous_strides(shape);
+  set_contiguous(tensor->strides_, shape);
   tensor->numel_ = count;
   tensor->dtype_ = dtype;
   return TensorRef::adopt(tensor);
@@ -132,6 +137,18 @@ TensorRef Tensor::view(Ref<Storage> storage, const Dims& shape, const Dims& stri
   auto ref = TensorRef::adopt(tensor);
   tensor->rebind(std::move(storage), shape, strides, offset, dtype);
   return ref;
+}
+
+TensorRef Tensor::view(const Tensor& other) {
+  auto* tensor = new (allocate(sizeof(Tensor))) Tensor;
+  tensor->dtype_ = other.dtype_;
+  tensor->contiguous_ = other.contiguous_;
+  tensor->storage_ = other.storage_;
+  tensor->numel_ = other.numel_;
+  tensor->byte_offset_ = other.byte_offset_;
+  tensor->shape_ = other.shape_;
+  tensor->strides_ = other.strides_;
+  return TensorRef::adopt(tensor);
 }
 
 void Tensor::rebind(Ref<Storage> storage, const Dims& shape, const Dims& strides, int64_t offset,
@@ -159,7 +176,8 @@ void Tensor::update_geometry() {
 }
 
 void Tensor::destroy(Tensor* tensor) {
-  if (tensor->autograd_) destroy_autograd_meta(tensor->autograd_);
+  if (tensor->autograd_) destroy_autograd_meta(*tensor);
+  tensor->set_history(nullptr, 0);
   tensor->~Tensor();
   deallocate(tensor, sizeof(Tensor));
 }

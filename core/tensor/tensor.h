@@ -25,6 +25,8 @@ class Storage : public RefCounted {
   char* data() const { return data_; }
   size_t bytes() const { return bytes_; }
   Device device() const { return device_; }
+  // False for memory of another library, or of another storage (`tensor.data`).
+  bool owns_memory() const { return !release_; }
   // How often the memory was written to in place; all views of the storage share it.
   uint32_t version() const { return version_; }
   void bump_version() { ++version_; }
@@ -55,11 +57,14 @@ class Storage : public RefCounted {
 };
 static_assert(sizeof(Storage) <= 64, "the header of a small block shares its first cache line");
 
-// What autograd keeps about a tensor; defined in autograd/meta.h.
+// What autograd keeps about a tensor; defined in autograd/.
 class AutogradMeta;
-void destroy_autograd_meta(AutogradMeta* meta);
-
+class Node;
 class Tensor;
+// When the tensor is destroyed, or gets another history.
+void destroy_autograd_meta(Tensor& tensor);
+void release_history(Node* node);
+
 using TensorRef = Ref<Tensor>;
 
 Dims contiguous_strides(const Dims& shape);
@@ -73,6 +78,8 @@ class Tensor : public RefCounted {
   // A view of a storage; offset in elements. The caller has checked the bounds.
   static TensorRef view(Ref<Storage> storage, const Dims& shape, const Dims& strides,
                         int64_t offset, DType dtype);
+  // All of another tensor, as it lies there.
+  static TensorRef view(const Tensor& other);
   static void destroy(Tensor* tensor);
 
   const Dims& shape() const { return shape_; }
@@ -95,6 +102,11 @@ class Tensor : public RefCounted {
     return static_cast<T*>(data());
   }
 
+  // Nobody but the holder of the one reference can see the memory.
+  bool exclusive() const {
+    return use_count() == 1 && storage_->use_count() == 1 && storage_->owns_memory();
+  }
+
   // True when operations on this tensor must be recorded: a leaf that requires a gradient, or a
   // result of one. Kept here so that the fast path reads one byte.
   bool requires_grad() const {
@@ -105,6 +117,14 @@ class Tensor : public RefCounted {
   void set_requires_grad_flag(bool value) { requires_grad_ = value; }
   AutogradMeta* autograd() const { return autograd_; }
   void set_autograd(AutogradMeta* meta) { autograd_ = meta; }  // takes ownership
+  // The node that made it, and which of its results it is. Null for leaves, and for views whose
+  // history is out of date.
+  Node* history() const { return history_; }
+  int32_t history_output() const { return history_output_; }
+  void set_history(Node* node, int32_t output) {  // takes over a count
+    history_output_ = output;
+    if (Node* before = std::exchange(history_, node)) release_history(before);
+  }
 
   // Created under inference_mode: may not be recorded later.
   bool inference() const { return inference_; }
@@ -129,21 +149,23 @@ class Tensor : public RefCounted {
  private:
   void update_geometry();
 
+  DType dtype_ = DType::Float32;  // the small fields share a word with the count
+  bool contiguous_ = true;
+  bool requires_grad_ = false;
+  bool tracked_view_ = false;
   Ref<Storage> storage_;
   AutogradMeta* autograd_ = nullptr;
   void* python_ = nullptr;
   int64_t numel_ = 0;
   int64_t byte_offset_ = 0;
-  Dims shape_;
-  Dims strides_;
-  DType dtype_ = DType::Float32;
-  bool contiguous_ = true;
-  bool requires_grad_ = false;
+  Node* history_ = nullptr;
+  int32_t history_output_ = 0;
   bool inference_ = false;
   bool wrapped_number_ = false;
-  bool tracked_view_ = false;
+  Dims shape_;
+  Dims strides_;
 };
 
-static_assert(sizeof(Tensor) <= 208, "a tensor is copied for every view: keep it small");
+static_assert(sizeof(Tensor) <= 192, "a tensor is made for every result: three cache lines");
 
 }  // namespace flambeau

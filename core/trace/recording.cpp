@@ -106,7 +106,7 @@ Recording::Known& Recording::known(const Tensor& tensor) {
     entry.version = storage->version();
   }
   RecordedBuffer& buffer = buffers[entry.buffer];
-  bool is_parameter = tensor.requires_grad() && (!tensor.autograd() || !tensor.autograd()->grad_fn);
+  bool is_parameter = tensor.requires_grad() && !tensor.history();
   if (buffer.kind == BufferKind::Captured && is_parameter && !buffer.tensor->requires_grad()) {
     buffer.tensor = TensorRef::share(const_cast<Tensor*>(&tensor));
   }

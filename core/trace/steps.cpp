@@ -16,7 +16,7 @@ class CallStep final : public Step {
       : Step(std::move(label)),
         recorded_(std::move(recorded)),
         inputs_(std::move(inputs)),
-        call_{*recorded_->primitive, inputs_, recorded_->attributes, {}, {}, 1, {}} {
+        call_(*recorded_->primitive, inputs_, Attributes(recorded_->attributes)) {
     call_.output_count = static_cast<int>(outputs.size());
     for (size_t i = 0; i < outputs.size(); ++i) call_.outputs[i] = std::move(outputs[i]);
     copies_ = call_.primitive.updates_input && !recorded_->in_place;
