@@ -34,7 +34,9 @@ void note_write(const Storage& storage) {
 }
 
 std::string describe_write(const Storage& storage) {
-  for (Write& write : writes) {
+  // Latest first: older ones may be of a storage that had the same address.
+  for (uint32_t age = 1; age <= kWrites; ++age) {
+    const Write& write = writes[(next_write - age) % kWrites];
     if (write.storage == &storage && write.version == storage.version()) {
       return places.describe(write.place);
     }
