@@ -41,7 +41,7 @@ def _boxes(graph: Graph) -> tuple[list[Box], list[list[int]]]:
     # Steps that nothing reads have written to memory that stays.
     ends.update(number for number in range(1, len(boxes)) if number not in used)
     inputs[0] = sorted(ends)
-    boxes[0] = Box("result", "end", f"{len(graph.outputs)} outputs, {len(graph.nodes)} steps")
+    boxes[0] = Box("result", "end", f"steps: {len(graph.nodes)}, outputs: {len(graph.outputs)}")
     return boxes, inputs
 
 
@@ -49,6 +49,8 @@ def _box(node: Node) -> Box:
     if not node.parts:
         kind = "operation" if node.program is None else "program"
         return Box(kind, node.operator, _shape(node.outputs[0]) if node.outputs else "")
+    if node.columns:
+        return Box("program", node.operator, f"{len(node.reads) // node.columns} times")
     shown = list(dict.fromkeys(node.parts))
     more = f" + {len(shown) - MOST_PARTS}" if len(shown) > MOST_PARTS else ""
     return Box(

@@ -26,6 +26,14 @@ def type_text(value: Value) -> str:
     return f"{short}[{', '.join(map(str, value.shape))}]"
 
 
+def _view_text(value: Value) -> str:
+    """Type and shape, and the layout where it is not the usual one."""
+    text = type_text(value)
+    if not value.contiguous:
+        text += f" by {', '.join(map(str, value.strides))}"
+    return text + (f" at {value.offset}" if value.offset else "")
+
+
 class Names:
     """Names of buffers, given in the order in which they are asked for."""
 
@@ -50,18 +58,13 @@ class Names:
         name = self.buffer(value.buffer)
         if self._views.setdefault(value.buffer, value) == value:
             return name
-        text = type_text(value)
-        if not value.contiguous:
-            text += f" by {', '.join(map(str, value.strides))}"
-        if value.offset:
-            text += f" at {value.offset}"
-        return f"{name}({text})"
+        return f"{name}({_view_text(value)})"
 
     def typed(self, value: Value) -> str:
         """With the type, if this is where the buffer is met first."""
         known = value.buffer in self._views
         name = self.value(value)
-        return name if known else f"{name}: {type_text(value)}"
+        return name if known else f"{name}: {_view_text(value)}"
 
     def operand(self, operand: Input) -> str:
         """An input of a node."""

@@ -52,6 +52,8 @@ class Call:
         self.ints, self.in_place = ints, in_place
         self.key = (key, ints)
         self.scalars = (0.5, 0.0, 0.0, 0.0)
+        self.more_ints: tuple[int, ...] = ()
+        self.flag = 0
 
 
 FORMULAS: dict[str, Any] = {
@@ -93,6 +95,13 @@ def reduction(name: str, x: Value, *axes: int, keepdim: bool = False) -> Node:
 
 def product(a: Value, b: Value) -> Node:
     return Node("mm", [a, b], [internal(a.shape[0], b.shape[1])], call=Call("mm"))
+
+
+def scattered(x: Value, count: int, strides: tuple[int, ...], offset: int) -> Node:
+    """The gradient of a slice of something with `count` elements."""
+    call = Call("strided_sum", (count, offset, *x.shape))
+    call.more_ints = strides
+    return Node("strided_sum", [x], [internal(count)], call=call)
 
 
 def chain(*steps: Any) -> tuple[list[Node], Value]:
@@ -209,6 +218,12 @@ class Machine:
             out[...] = getattr(np, node.operator)(inputs[0], axis=axes).reshape(out.shape)
         elif node.operator in ("clone", "to", "copy"):
             out[...] = inputs[-1]
+        elif node.operator == "strided_sum":
+            out[...] = 0
+            flat = node.outputs[0]
+            self.view(part(flat, inputs[0].shape, node.call.more_ints, node.call.ints[1]))[...] += (
+                inputs[0]
+            )
         elif node.operator in ("fill", "zero"):
             out[...] = 0.5 if node.operator == "fill" else 0
         else:

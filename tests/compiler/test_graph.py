@@ -95,7 +95,7 @@ def test_text_of_a_graph() -> None:
     assert str(graph) == (
         "graph:\n"
         "  arg0: f32[4, 6]  (argument)\n"
-        "  p0: f32[6, 5]  (captured, written)\n"
+        "  p0: f32[6, 5] by 1, 6  (captured, written)\n"
         "  b0: f32[4, 5] = mm(arg0, p0)\n"
         "  b0 = mul(b0, n0)\n"
         "  b1: f32[] = add(b0(f32[2, 5] at 10), 1.5)\n"

@@ -63,7 +63,7 @@ def test_picture_of_a_graph(tmp_path: Path) -> None:
     words = [element.text for element in ElementTree.fromstring(text).iter() if element.text]
     for word in ["mm", "fused 2", "tanh, mul", "descend", "argument arg0", "captured p0", "end"]:
         assert word in words
-    assert "1 outputs, 3 steps" in words
+    assert "steps: 3, outputs: 1" in words
 
 
 def test_picture_of_an_empty_graph() -> None:

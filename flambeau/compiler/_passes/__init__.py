@@ -13,6 +13,7 @@ from flambeau.compiler._passes.fusion import fusion
 from flambeau.compiler._passes.programs_of_calls import programs_of_calls
 from flambeau.compiler._passes.rename import rename
 from flambeau.compiler._passes.schedule import schedule
+from flambeau.compiler._passes.slices import slices
 from flambeau.compiler._passes.updates import updates
 
 PASSES: tuple[Callable[[Graph], None], ...] = (
@@ -21,6 +22,7 @@ PASSES: tuple[Callable[[Graph], None], ...] = (
     rename,
     constant_folding,
     common_subexpressions,
+    slices,
     fusion,
     updates,
     schedule,
