@@ -25,12 +25,23 @@ struct ProgramOperand {
   Dims shape, strides;  // strides in elements
 };
 
-// What to do about machine code; Never: only the block machine.
+// When programs run as machine code.
+// FLAMBEAU_EMITTER=0 and =always in the environment ask for the first and the last.
 enum class EmitterUse : uint8_t { Never, WhenWorthwhile, Always };
-// FLAMBEAU_EMITTER=0 and =always in the environment ask for Never and Always.
 EmitterUse emitter_use();
+void set_emitter_use(EmitterUse use);
 
-class EmittedKernel;
+// The executor of run_program: machine code for programs that have done enough work to deserve it,
+// the block machine otherwise.
+void run_adaptively(const Program& program, Precision precision,
+                    std::span<const ProgramInput> inputs, std::span<Tensor* const> outputs);
+// The same for run_foreach: tensors `members` of the lists, which are contiguous, of the types of
+// the first of them. False: nothing was done.
+struct ForeachInput;
+bool run_foreach_emitted(const Program& program, Precision precision,
+                         std::span<const ForeachInput> inputs,
+                         std::span<const std::span<Tensor* const>> outputs,
+                         std::span<const size_t> members);
 
 class ProgramRun {
  public:

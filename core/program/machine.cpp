@@ -16,6 +16,7 @@
 #include "program/access.h"
 #include "program/builder.h"
 #include "program/dense.h"
+#include "program/emitter.h"
 #include "program/recipe.h"
 
 namespace flambeau {
@@ -374,12 +375,6 @@ void Run::execute() {
   }
 }
 
-void run_blocks(const Program& program, Precision precision, std::span<const ProgramInput> inputs,
-                std::span<Tensor* const> outputs) {
-  if (run_dense(program, precision, inputs, outputs)) return;
-  Run(program, precision, inputs, outputs).execute();
-}
-
 // Whether the k-th tensors differ from the first only in their length.
 bool conforms(std::span<const ForeachInput> inputs,
               std::span<const std::span<Tensor* const>> outputs, size_t k) {
@@ -407,6 +402,12 @@ std::vector<ProgramInput> inputs_at(std::span<const ForeachInput> inputs, size_t
 
 }  // namespace
 
+void run_blocks(const Program& program, Precision precision, std::span<const ProgramInput> inputs,
+                std::span<Tensor* const> outputs) {
+  if (run_dense(program, precision, inputs, outputs)) return;
+  Run(program, precision, inputs, outputs).execute();
+}
+
 void run_foreach(const Program& program, Precision precision, std::span<const ForeachInput> inputs,
                  std::span<const std::span<Tensor* const>> outputs) {
   const size_t count = outputs[0].size();
@@ -416,21 +417,21 @@ void run_foreach(const Program& program, Precision precision, std::span<const Fo
     return result;
   };
   std::vector<size_t> members;
-  std::vector<int64_t> starts{0};  // in blocks
-  std::unique_ptr<Run> run;
   for (size_t k = 0; k < count; ++k) {
     if (!program.has_rows && conforms(inputs, outputs, k)) {
-      if (!run)
-        run = std::make_unique<Run>(program, precision, inputs_at(inputs, k), outputs_at(k));
       members.push_back(k);
-      starts.push_back(starts.back() + (outputs[0][k]->numel() + run->block() - 1) / run->block());
     } else {
       run_program(program, precision, inputs_at(inputs, k), outputs_at(k));
     }
   }
-  if (!run) return;
-  parallel_for(starts.back(), run->grain(), [&](int64_t begin, int64_t end) {
-    Run mine = *run;
+  if (members.empty() || run_foreach_emitted(program, precision, inputs, outputs, members)) return;
+  const Run run(program, precision, inputs_at(inputs, members[0]), outputs_at(members[0]));
+  std::vector<int64_t> starts{0};  // in blocks
+  for (size_t k : members) {
+    starts.push_back(starts.back() + (outputs[0][k]->numel() + run.block() - 1) / run.block());
+  }
+  parallel_for(starts.back(), run.grain(), [&](int64_t begin, int64_t end) {
+    Run mine = run;
     auto at = std::upper_bound(starts.begin(), starts.end(), begin) - starts.begin() - 1;
     for (; begin < end; ++at) {
       int64_t stop = std::min(end, starts[at + 1]);
@@ -442,8 +443,8 @@ void run_foreach(const Program& program, Precision precision, std::span<const Fo
   });
 }
 
-// The seam for other executors of the same programs, such as one that writes machine code.
-Executor program_executor = &run_blocks;
+// The seam for other executors of the same programs.
+Executor program_executor = &run_adaptively;
 
 void run_program(const Program& program, Precision precision, std::span<const ProgramInput> inputs,
                  std::span<Tensor* const> outputs) {

@@ -5,6 +5,10 @@
 
 namespace flambeau {
 
+// The block machine, which runs anything anywhere.
+void run_blocks(const Program& program, Precision precision, std::span<const ProgramInput> inputs,
+                std::span<Tensor* const> outputs);
+
 // Runs a program on tensors k = 0, 1, ...: input i reads inputs[i][k], or a number for all k;
 // outputs[j][k] are written, in place or not. All k in one parallel loop.
 struct ForeachInput {

@@ -265,7 +265,10 @@ FLAMBEAU_SCALAR float sine_of(float x, int32_t quarter) {
   float y = quadrant & 1 ? c : s;
   return quadrant & 2 ? -y : y;
 }
-FLAMBEAU_SCALAR float sin(float x) { return sine_of(x, 0); }
+FLAMBEAU_SCALAR float sin(float x) {
+  float y = sine_of(x, 0);
+  return x == 0 ? x : y;  // keeps -0
+}
 FLAMBEAU_SCALAR float cos(float x) { return sine_of(x, 1); }
 FLAMBEAU_SCALAR double sin(double x) { return __builtin_sin(x); }
 FLAMBEAU_SCALAR double cos(double x) { return __builtin_cos(x); }

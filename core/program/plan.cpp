@@ -80,6 +80,7 @@ Plan::Plan(const Program& program) {
 }
 
 Plan::~Plan() {
+  emitter::destroy_kernels(kernels.load());
   const Recipe* recipe = recipes.load();
   while (recipe) delete std::exchange(recipe, recipe->next);
 }

@@ -6,6 +6,10 @@
 namespace flambeau {
 
 class Recipe;
+namespace emitter {
+struct KernelEntry;
+void destroy_kernels(const KernelEntry* entry);
+}  // namespace emitter
 
 class Plan {
  public:
@@ -20,6 +24,10 @@ class Plan {
   std::vector<int32_t> inputs;     // values that are inputs
   int cost = 0;                    // of one element, in additions
   mutable std::atomic<const Recipe*> recipes{nullptr};  // a list; see recipe_of
+  // Machine code, a list (emitter/cache.h), and the cost of all runs so far, which decides when
+  // machine code is worth writing.
+  mutable std::atomic<const emitter::KernelEntry*> kernels{nullptr};
+  mutable std::atomic<int64_t> work{0};
 };
 
 // Made at the first call; belongs to the program.

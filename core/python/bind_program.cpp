@@ -6,6 +6,7 @@
 #include "ops/pointwise.h"
 #include "program/builder.h"
 #include "program/plan.h"
+#include "python/bind_emitter.h"
 #include "python/common.h"
 #include "python/operator_type.h"
 #include "python/program_object.h"
@@ -462,6 +463,7 @@ void bind_program(nb::module_& parent) {
       .def("derivative", &differentiate_in_python, nb::arg("wanted"),
            "The gradient's program, what its inputs read, and which gradients are zero (a mask).")
       .def("run", &run_in_python, nb::arg("operands"));
+  bind_emitter(module);
   module.def("trace", &trace, nb::arg("formula"), nb::arg("extents"));
   // Adds an operator and its public forms; returns it.
   module.def("register", [parent](const nb::dict& fields) {

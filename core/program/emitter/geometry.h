@@ -1,0 +1,53 @@
+// How the operands of one run lie in memory, seen as rows of columns.
+#pragma once
+
+#include "program/emitter/machine_code.h"
+#include "program/plan.h"
+
+namespace flambeau::emitter {
+
+// An operand without its address. The dimensions must outlive the view.
+struct OperandView {
+  bool is_tensor = false;
+  DType dtype = DType::Float32;
+  const Dims* shape = nullptr;
+  const Dims* strides = nullptr;  // in elements
+
+  static OperandView of(const Tensor& tensor) {
+    return {true, tensor.dtype(), &tensor.shape(), &tensor.strides()};
+  }
+  static OperandView of(const ProgramInput& input) {
+    return input.tensor ? of(*input.tensor) : OperandView{};
+  }
+};
+
+struct Geometry {
+  KernelKey key;
+  int64_t rows = 1, columns = 1;
+  Dims outer;               // further dimensions: one run of the rows for each of their indices
+  bool whole_rows = false;  // a row may not be split among threads
+  int tensor_count = 0;
+  // By tensor of the kernel.
+  int64_t row_strides[kMostTensors];      // bytes
+  SmallVector<int64_t, 8> outer_strides;  // bytes, [dimension][tensor]
+
+  int64_t rows_in_all() const {
+    int64_t count = rows;
+    for (int64_t length : outer) count *= length;
+    return count;
+  }
+};
+
+// False when a kernel cannot read or write the operands; says nothing about the instructions.
+bool find_geometry(const Program& program, Precision precision, std::span<const OperandView> inputs,
+                   std::span<const OperandView> outputs, Geometry& geometry);
+
+// Runs the kernel on all rows, in several threads when that is worth it. `tensors`: addresses by
+// tensor of the kernel without scratch; `numbers`: see KernelFunction.
+void run_kernel(const MachineCode& kernel, const Geometry& geometry, void* const* tensors,
+                const uint64_t* numbers, const Plan& plan);
+
+// The elements that one thread takes at least, as in the block machine.
+int64_t element_grain(const Plan& plan);
+
+}  // namespace flambeau::emitter
