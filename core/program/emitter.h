@@ -64,6 +64,7 @@ class ProgramRun {
   bool emitted() const;
   // The machine code as text, one instruction per line; empty if there is none.
   std::string listing() const;
+  std::span<const uint8_t> code() const;
 
  private:
   struct Prepared;

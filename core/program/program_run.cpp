@@ -342,6 +342,9 @@ void ProgramRun::Prepared::run_machine(std::span<void* const> addresses,
 }
 
 bool ProgramRun::emitted() const { return prepared_->has_kernel; }
+std::span<const uint8_t> ProgramRun::code() const {
+  return emitted() ? prepared_->emitted.kernel->bytes() : std::span<const uint8_t>();
+}
 
 std::string ProgramRun::listing() const {
   const Prepared& my = *prepared_;

@@ -88,6 +88,11 @@ void bind_emitter(nb::module_& module) {
              for (int i = 0; i < count; ++i) self.run.run(in.addresses, in.numbers, out.addresses);
            })
       .def_prop_ro("emitted", [](const PreparedRun& self) { return self.run.emitted(); })
+      .def_prop_ro("code",
+                   [](const PreparedRun& self) {
+                     const std::span<const uint8_t> code = self.run.code();
+                     return nb::bytes(code.data(), code.size());
+                   })
       .def_prop_ro("listing", [](const PreparedRun& self) { return self.run.listing(); });
   module.def(
       "prepare",

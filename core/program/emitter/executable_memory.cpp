@@ -97,16 +97,20 @@ ExecutableMemory::ExecutableMemory(std::span<const uint8_t> code) {
   }
   start_ = start;
   pages_ = pages;
+  size_ = code.size();
 }
 
 ExecutableMemory::~ExecutableMemory() {
   if (start_) pool().give_back(start_, pages_);
 }
 ExecutableMemory::ExecutableMemory(ExecutableMemory&& other) noexcept
-    : start_(std::exchange(other.start_, nullptr)), pages_(std::exchange(other.pages_, 0)) {}
+    : start_(std::exchange(other.start_, nullptr)),
+      pages_(std::exchange(other.pages_, 0)),
+      size_(other.size_) {}
 ExecutableMemory& ExecutableMemory::operator=(ExecutableMemory&& other) noexcept {
   std::swap(start_, other.start_);
   std::swap(pages_, other.pages_);
+  std::swap(size_, other.size_);
   return *this;
 }
 

@@ -18,6 +18,7 @@ class ExecutableMemory {
   ExecutableMemory& operator=(ExecutableMemory&& other) noexcept;
 
   const void* entry() const { return start_; }
+  std::span<const uint8_t> bytes() const { return {start_, size_}; }
   explicit operator bool() const { return start_ != nullptr; }
 
   // Bytes in use by all pieces of code, for tests of the bound.
@@ -27,7 +28,7 @@ class ExecutableMemory {
 
  private:
   uint8_t* start_ = nullptr;
-  size_t pages_ = 0;
+  size_t pages_ = 0, size_ = 0;
 };
 
 }  // namespace flambeau::emitter

@@ -29,6 +29,7 @@ class MachineCode {
   int tensor_count() const { return tensor_count_; }
   int scratch_count() const { return scratch_count_; }
   const std::string& listing() const { return listing_; }
+  std::span<const uint8_t> bytes() const { return memory_.bytes(); }
 
  private:
   ExecutableMemory memory_;
