@@ -1,4 +1,4 @@
-"""Programs as machine code: every instruction on both instruction sets against the block machine."""
+"""Programs as machine code, on each instruction set, against the block machine."""
 
 from __future__ import annotations
 
@@ -304,11 +304,10 @@ def layer_norm(x: Any, weight: Any, bias: Any, eps: Any) -> Any:
 
 def close(got: Any, wanted: Any, tolerance: float) -> None:
     for a, b in zip(numbers(got), numbers(wanted), strict=True):
-        assert (
-            a == b
-            or math.isnan(a) == math.isnan(b)
-            and (math.isnan(a) or abs(a - b) <= tolerance * max(1.0, abs(b)))
-        ), (a, b)
+        if math.isnan(a) or math.isnan(b):
+            assert math.isnan(a) == math.isnan(b)
+        else:
+            assert a == b or abs(a - b) <= tolerance * max(1.0, abs(b)), (a, b)
 
 
 @per_set

@@ -97,7 +97,7 @@ void bind_emitter(nb::module_& module) {
   module.def(
       "prepare",
       [](const TracedProgram& program, nb::sequence inputs, nb::sequence outputs,
-                   const std::string& instruction_set) {
+         const std::string& instruction_set) {
         Operands in(inputs), out(outputs);
         require(!out.layout.empty(), "program: outputs are needed");
         DType dtype = DType::Bool;
@@ -105,8 +105,8 @@ void bind_emitter(nb::module_& module) {
         for (const ProgramOperand& input : in.layout) {
           if (input.is_tensor) dtype = promote_types(dtype, input.dtype);
         }
-        return PreparedRun{ProgramRun(program.program, precision_of(dtype), in.layout,
-                                      out.layout, instruction_set_named(instruction_set)),
+        return PreparedRun{ProgramRun(program.program, precision_of(dtype), in.layout, out.layout,
+                                      instruction_set_named(instruction_set)),
                            in.layout, out.layout};
       },
       nb::arg("program"), nb::arg("inputs"), nb::arg("outputs"), nb::arg("isa") = "");

@@ -85,8 +85,8 @@ inline constexpr VectorOpcode kMoveSigns = {"vmovmskps", 1, 0, 0x50};  // to a g
 
 // Bools.
 inline constexpr VectorOpcode kLoadBytes = {"vmovdqu8", 1, 3, 0x6F, false, false, Tuple::Full};
-inline constexpr VectorOpcode kStoreBytes = {"vmovdqu8",   1,  3,     0x7F, false, false,
-                                             Tuple::Full, -1, false, true};
+inline constexpr VectorOpcode kStoreBytes = {"vmovdqu8", 1,           3,  0x7F,  false,
+                                             false,      Tuple::Full, -1, false, true};
 inline constexpr VectorOpcode kLoadQuad = {"vmovq", 1, 2, 0x7E, true, false, Tuple::Single};
 inline constexpr VectorOpcode kStoreQuad = {"vmovq",       1,  1,     0xD6, true, false,
                                             Tuple::Single, -1, false, true};
