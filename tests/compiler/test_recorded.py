@@ -238,3 +238,48 @@ def test_random_functions(seed: int) -> None:
     for a, b in zip(compiled, function(*others), strict=True):
         close(a.detach(), b.detach(), 2e-5)
     close(moved, parameter.detach(), 2e-5)
+
+
+def _whole_call(rng: random.Random, pool: list[Any]) -> Any:
+    a, b = rng.choice(pool), rng.choice(pool[-4:])
+    whole = [fl.int64, fl.int32, fl.int16, fl.uint8]
+    calls: list[Callable[[], Any]] = [
+        lambda: a + b,
+        lambda: a * b,
+        lambda: a - b.to(rng.choice(whole)),
+        lambda: (a > b) & (b != 3),
+        lambda: fl.where(a == b, a, 7),
+        lambda: a.to(rng.choice(whole)) // 3,
+        lambda: a.to(rng.choice(whole)) % 5 + 1,
+        lambda: a.bool() | b.bool(),
+        lambda: ~a.to(fl.int32),
+        lambda: a.to(fl.int64).sum(1, keepdim=True) + b,
+        lambda: a.to(fl.float64).mul(0.37).to(rng.choice(whole)),
+        lambda: a.to(fl.int64).amax(-1, keepdim=True) - b.to(fl.int32),
+        lambda: (a.to(fl.float32) / 2).round().to(fl.int64),
+        lambda: a.to(fl.int32).clone().add_(b.to(fl.int32)).clamp(-50, 1 << 20),
+        lambda: a.bool().sum() + b.to(fl.int64),
+        lambda: a.bool().to(fl.float32).mean(1, keepdim=True).gt(0.4) | b.bool(),
+        lambda: (a.bool() + b.bool()).to(rng.choice(whole)),
+    ]
+    return rng.choice(calls)()
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_random_functions_of_whole_numbers_are_exact(seed: int) -> None:
+    def function(x: Any, y: Any) -> Any:
+        rng = random.Random(seed)
+        pool = [x, y]
+        for _ in range(rng.choice([4, 10, 25])):
+            pool.append(_whole_call(rng, pool))
+        return [fl.stack([z.to(fl.float64).mean() for z in pool[2:]]), *pool[-2:]]
+
+    fl.manual_seed(seed)
+    arguments = [fl.randint(-9, 200, (4, 6)), fl.randint(0, 90, (4, 6), dtype=fl.int32)]
+    graph = recorded(function, arguments)
+    run_passes(graph)
+    run = executable(graph, arguments)
+    others = [fl.randint(-9, 200, (4, 6)), fl.randint(0, 90, (4, 6), dtype=fl.int32)]
+    for a, b in zip(run.run(others, []), function(*others), strict=True):
+        assert a.dtype == b.dtype
+        close(a, b, 1e-12)
