@@ -16,7 +16,7 @@ from flambeau.compiler._passes.loops import Loop, joined, loop_of
 from flambeau.compiler._passes.merged_program import merged_node
 
 MOST_VALUES = 200
-MOST_OPERANDS = 60  # inputs and outputs of a program
+MOST_OPERANDS = 32  # inputs and outputs of a program: more do not fit the addresses of a kernel
 
 
 class _Group:
