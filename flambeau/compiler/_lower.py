@@ -115,7 +115,8 @@ class Lowering:
 
 def label(node: Node) -> str:
     """What a report calls the step."""
-    return f"{node.operator} ({', '.join(node.parts)})" if node.parts else node.operator
+    parts = ", ".join(dict.fromkeys(node.parts))
+    return f"{node.operator} ({parts})" if parts else node.operator
 
 
 def lower(graph: Graph) -> Any:

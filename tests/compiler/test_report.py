@@ -22,7 +22,7 @@ def small_graph() -> Graph:
 
 
 def test_report_counts_bytes_and_operations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_report, "measured_machine", lambda: _report.Machine(1e9, 2e9))
+    monkeypatch.setattr(_report, "measured_machine", lambda: _report.Machine(1e8, 1e9, 2e9))
     graph = small_graph()
     run_passes(graph)
     report = _report.report(graph, [("", 1e-5)] * len(graph.nodes), arena=4096)
@@ -52,6 +52,8 @@ def test_operations_of_convolutions() -> None:
 def test_the_machine_is_measured() -> None:
     machine = _report.measured_machine()
     assert 1e8 < machine.bytes_per_second < 1e13
+    assert 1e8 < machine.cached_bytes_per_second < 1e14
+    assert machine.bound(1 << 22, 0) == pytest.approx((1 << 22) / machine.bytes_per_second)
     assert 1e8 < machine.operations_per_second < 1e14
 
 
