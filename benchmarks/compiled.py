@@ -20,7 +20,9 @@ Step = Callable[[], Any]
 Make = Callable[[Library, Callable[[Any], Any]], Step]
 
 
-def compiled(name: str, target: float, rival: str) -> Callable[[Make], Case]:
+def compiled(
+    name: str, target: float | None = None, rival: str = "torch"
+) -> Callable[[Make], Case]:
     """Decorator that makes a case with bodies for every way of running one step."""
 
     def register(make: Make) -> Case:
@@ -56,16 +58,34 @@ def trained(compute_loss: Step, optimizer: Any) -> Step:
     return step
 
 
-@compiled("cubic fit, SGD", target=20, rival="jax")
+@compiled("cubic fit, update by hand", target=20, rival="jax")
 def cubic(torch: Library, wrap: Callable[[Any], Any]) -> Step:
-    model = cubic_module(torch, dynamic=False)
     x, y = wave(torch)
+    a, b, c, d = (torch.randn((), requires_grad=True) for _ in range(4))
 
     def compute_loss() -> Any:
-        return (model(x) - y).pow(2).sum()
+        return (a + b * x + c * x**2 + d * x**3 - y).pow(2).sum()
 
+    compute_loss = wrap(compute_loss)
+
+    def step() -> Any:
+        loss = compute_loss()
+        loss.backward()
+        with torch.no_grad():
+            for parameter in (a, b, c, d):
+                parameter -= 1e-6 * parameter.grad
+                parameter.grad = None
+        return loss
+
+    return step
+
+
+@compiled("cubic fit, own Module, SGD")
+def cubic_sgd(torch: Library, wrap: Callable[[Any], Any]) -> Step:
+    model = cubic_module(torch, dynamic=False)
+    x, y = wave(torch)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
-    return trained(wrap(compute_loss), optimizer)
+    return trained(wrap(lambda: (model(x) - y).pow(2).sum()), optimizer)
 
 
 @cubic.on("jax")
