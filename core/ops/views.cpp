@@ -333,6 +333,24 @@ TensorRef reshape(const TensorRef& x, const Dims& shape) {
   return view(clone(x), whole);
 }
 
+static TensorRef flatten(const TensorRef& x, int64_t start_dim, int64_t end_dim) {
+  if (x->dim() == 0) return reshape(x, {1});
+  int64_t start = wrap_dimension(start_dim, x->dim(), "flatten");
+  int64_t end = wrap_dimension(end_dim, x->dim(), "flatten");
+  require(start <= end, "flatten: start_dim (", start_dim, ") cannot come after end_dim (", end_dim,
+          "); exchange them");
+  if (start == end) return x;
+  Dims shape;
+  for (int64_t d = 0; d < x->dim(); ++d) {
+    if (d <= start || d > end) {
+      shape.push_back(x->size(d));
+    } else {
+      shape[start] *= x->size(d);
+    }
+  }
+  return reshape(x, shape);
+}
+
 TensorRef expand(const TensorRef& x, const Dims& shape) {
   int64_t lead = shape.size() - x->dim();
   require(lead >= 0, "expand: the number of sizes provided (", shape.size(),
@@ -527,6 +545,10 @@ OPERATOR_FORMS(view_dtype, "view", "input, dtype", kMethod,
 OPERATOR_FORMS(reshape, "reshape", "input, shape", kView_,
                "The same elements under another shape; a view where possible, else a copy.\n\n"
                "Args:\n    shape: ints; one may be -1 and is inferred.");
+OPERATOR_FORMS(flatten, "flatten", "input, start_dim=0, end_dim=-1", kView_,
+               "Joins the dimensions from start_dim to end_dim into one; a view where possible, "
+               "else a copy.\n\nArgs:\n    start_dim, end_dim: first and last dimension to join."
+               "\n\nRaises:\n    RuntimeError: start_dim comes after end_dim.");
 OPERATOR_FORMS(expand, "expand", "input, size", kMethod,
                "Repeats dimensions of length 1 without copying.\n\nArgs:\n    size: the new shape; "
                "-1 keeps a length; new dimensions may be added in front.");

@@ -1,4 +1,6 @@
 // Where in the user's Python program something happens.
+#include <nanobind/stl/string.h>
+
 #include <cstring>
 
 #include "autograd/place.h"
