@@ -25,12 +25,15 @@ class Source(Protocol):
     def is_current(self) -> bool:
         """Whether a replay would do what was recorded; changes nothing."""
 
-    def advance(self, is_prepared: bool) -> list[float]:
-        """The numbers of this step; what they depend on moves on to the next.
+    def advance(self) -> list[float]:
+        """The numbers of this step; what they depend on moves on to the next."""
 
-        Args:
-            is_prepared: nothing has changed since `is_current()`.
-        """
+    def rewind(self) -> bool:
+        """Takes back what the recorded run changed; False if that cannot be done."""
+
+    @property
+    def names(self) -> list[str]:
+        """What the numbers are called."""
 
 
 class Sources:
@@ -41,7 +44,6 @@ class Sources:
         # False once a step has created state: the next recording will differ from this one.
         self.is_settled = True
         self._is_in_effect = False
-        self._has_effects = False
 
     def replay(self) -> list[float] | None:
         """Prepare a replay.
@@ -55,7 +57,7 @@ class Sources:
                 return None
         numbers: list[float] = []
         for source in self.entries:
-            numbers += source.advance(not self._has_effects)
+            numbers += source.advance()
         return numbers
 
     def run_effect(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -65,7 +67,6 @@ class Sources:
         if any(isinstance(value, Tensor) for value in (*args, *kwargs.values())):
             refuse(f"{call.__qualname__} was given a tensor; call it outside, with a number")
         self.entries.append(_Effect(call, args, kwargs))
-        self._has_effects = True
         self._is_in_effect = True
         try:
             return call(*args, **kwargs)
@@ -86,8 +87,15 @@ class _Effect:
     def is_current(self) -> bool:
         return True
 
-    def advance(self, is_prepared: bool) -> list[float]:
+    def advance(self) -> list[float]:
         self._call(*self._args, **self._kwargs)
+        return []
+
+    def rewind(self) -> bool:
+        return False
+
+    @property
+    def names(self) -> list[str]:
         return []
 
 

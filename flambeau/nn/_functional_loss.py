@@ -80,12 +80,10 @@ def mse_loss(
         reduction: "mean", "sum" or "none".
         weight: a factor for each element, or None.
     """
-    if size_average is not None or reduce is not None:
-        reduction = reduction_name(size_average, reduce, reduction)
+    reduction = reduction_name(size_average, reduce, reduction)
     if input.shape != target.shape:
         _warn_broadcast("mse_loss", input, target)
-    loss = squared_error(input, target)
-    return reduce_loss(loss, reduction) if weight is None else _weighted(loss, weight, reduction)
+    return _weighted(squared_error(input, target), weight, reduction)
 
 
 @pointwise
@@ -104,12 +102,10 @@ def l1_loss(
     weight: Tensor | None = None,
 ) -> Tensor:
     """|x - y|; arguments as mse_loss."""
-    if size_average is not None or reduce is not None:
-        reduction = reduction_name(size_average, reduce, reduction)
+    reduction = reduction_name(size_average, reduce, reduction)
     if input.shape != target.shape:
         _warn_broadcast("l1_loss", input, target)
-    loss = absolute_error(input, target)
-    return reduce_loss(loss, reduction) if weight is None else _weighted(loss, weight, reduction)
+    return _weighted(absolute_error(input, target), weight, reduction)
 
 
 @pointwise
