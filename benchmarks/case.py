@@ -40,7 +40,7 @@ class Case:
     """One line of the table.
 
     `steps` is how many steps one run of the statement makes; times are given per step. `target`
-    is the least ratio of PyTorch's time to ours that is asked for, or None. The README shows the
+    is the least ratio of the rival's time to ours that is asked for, or None. The README shows the
     cases with `headline`. `bodies` holds one function for each library that can do the work.
     """
 
@@ -49,6 +49,7 @@ class Case:
     target: float | None
     steps: int
     headline: bool
+    rival: str  # whose time `target` is about
     bodies: dict[str, Body]
 
     def on(self, library: str) -> Callable[[Body], Body]:
@@ -65,13 +66,18 @@ CASES: list[Case] = []
 
 
 def case(
-    group: str, name: str, target: float | None = None, steps: int = 1, headline: bool = False
+    group: str,
+    name: str,
+    target: float | None = None,
+    steps: int = 1,
+    headline: bool = False,
+    rival: str = "torch",
 ) -> Callable[[Body], Case]:
     """Decorator that makes a case of a function."""
 
     def register(body: Body) -> Case:
         bodies = {"flambeau": body, "torch": body}
-        CASES.append(Case(group, name, target, steps, headline, bodies))
+        CASES.append(Case(group, name, target, steps, headline, rival, bodies))
         return CASES[-1]
 
     return register

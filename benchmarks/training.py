@@ -418,10 +418,9 @@ def linear_regression(torch: Library) -> Statement:
     return repeated(step)
 
 
-@case("networks", "digits CNN, batch of 32, AdamW", headline=True)
-def digits_cnn(torch: Library) -> Statement:
+def digits_net(torch: Library) -> Any:
     nn = torch.nn
-    model = nn.Sequential(
+    return nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1),
         nn.BatchNorm2d(16),
         nn.ReLU(),
@@ -435,11 +434,16 @@ def digits_cnn(torch: Library) -> Statement:
         nn.ReLU(),
         nn.Linear(64, 10),
     )
+
+
+@case("networks", "digits CNN, batch of 32, AdamW", headline=True)
+def digits_cnn(torch: Library) -> Statement:
+    model = digits_net(torch)
     x, y = torch.rand(32, 1, 8, 8), torch.randint(0, 10, (32,))
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
 
     def step() -> None:
-        loss = nn.functional.cross_entropy(model(x), y)
+        loss = torch.nn.functional.cross_entropy(model(x), y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

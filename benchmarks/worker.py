@@ -12,7 +12,7 @@ import os
 import sys
 import timeit
 
-from benchmarks import operations, training  # noqa: F401  (they fill CASES)
+from benchmarks import compiled, operations, training  # noqa: F401  (they fill CASES)
 from benchmarks.case import CASES, Case, Library
 
 REPETITION_SECONDS = 0.01  # long against the clock and a context switch
@@ -21,7 +21,7 @@ MOST_REPETITIONS = 200
 
 
 def load(name: str) -> Library:
-    library = importlib.import_module(name)
+    library = importlib.import_module(name.split()[0])  # "torch compiled" is torch
     if hasattr(library, "set_num_threads"):
         library.set_num_threads(len(os.sched_getaffinity(0)))
     if hasattr(library, "manual_seed"):

@@ -47,6 +47,20 @@ void scale(const Product<T>& p) {
   }
 }
 
+// C = D, for OpenBLAS, which adds to C itself.
+template <class T>
+void copy_rows(const Product<T>& p) {
+  for (int64_t i = 0; i < p.m; ++i) {
+    T* c = p.c + i * p.ldc;
+    const T* d = p.d + i * p.ldd;
+    if (p.n == 1) {
+      *c = *d;  // a call each would take longer than the product
+    } else {
+      std::copy_n(d, p.n, c);
+    }
+  }
+}
+
 CBLAS_TRANSPOSE transposition(bool transposed) { return transposed ? CblasTrans : CblasNoTrans; }
 
 void multiply_openblas(const Product<float>& p) {
@@ -117,7 +131,7 @@ void multiply_vector(const Product<T>& p) {
 template <class T>
 bool use_openblas(const Product<T>& p) {
   int64_t largest = std::max({p.m, p.n, p.k, p.lda, p.ldb, p.ldc});
-  if (p.d != p.c || largest > INT_MAX) return false;
+  if (largest > INT_MAX) return false;
   bool transposes = !p.transpose_a && p.transpose_b;  // then it is slow
   return p.m == 1 || p.n == 1 || p.m * p.n * p.k <= (transposes ? kTinyWork : kSmallWork);
 }
@@ -131,6 +145,7 @@ void multiply(const Product<T>& p) {
   }
   if constexpr (kNative<T>) {
     if (use_openblas(p)) {
+      if (p.d != p.c) copy_rows(p);
       if (p.m == 1 || p.n == 1) return multiply_vector(p);
       multiply_openblas(p);
       return finish_rows(p.epilogue, p.m, p.n);

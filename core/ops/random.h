@@ -34,8 +34,7 @@ void fill_in_memory_order(const Tensor& target, Body body) {
 // A distribution as two primitives: a fresh tensor of shape attributes.more_ints and type
 // attributes.dtype, and an in-place fill. attributes.flag: draw elementwise though contiguous.
 struct Fill {
-  enum Kinds { Floating, Any };  // the dtypes that it can fill
-  Fill(const char* name, void (*run)(Call&), Kinds kinds = Floating);
+  Fill(const char* name, void (*run)(Call&));
   Primitive fresh;
   Primitive in_place;
 };

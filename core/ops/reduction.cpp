@@ -6,9 +6,7 @@
 #include "ops/arithmetic.h"
 #include "ops/creation.h"
 #include "ops/gather.h"
-#include "ops/portable.h"
 #include "ops/views.h"
-#include "tensor/copy.h"
 
 namespace flambeau {
 
@@ -246,13 +244,14 @@ void run_logsumexp(Call& call) {
   const Dims& shape = x->shape();
   Dims dims = dimensions_of(mask);
   if (x->numel() == 0 || dims.empty()) {
-    copy(call.output(), *(x->numel() == 0 ? log(sum(exp(x), dims, call.attributes.flag)) : x));
+    TensorRef result = x->numel() == 0 ? log(sum(exp(x), dims, call.attributes.flag)) : x;
+    call.outputs[0] = result == x ? clone(x) : result;
     return;
   }
   TensorRef top = amax(x, dims, true);
   TensorRef shift = masked_fill(top, eq(abs(top), std::numeric_limits<double>::infinity()), 0);
   TensorRef result = add(log(sum(exp(sub(x, shift)), dims, true)), shift);
-  copy(call.output(), *view(contiguous(result), reduced_shape(shape, mask, call.attributes.flag)));
+  call.outputs[0] = view(contiguous(result), reduced_shape(shape, mask, call.attributes.flag));
 }
 
 void logsumexp_gradient(Gradient& gradient) {
@@ -265,28 +264,6 @@ void logsumexp_gradient(Gradient& gradient) {
 }
 
 const Primitive kLogsumexp{"logsumexp", infer_same, run_logsumexp, logsumexp_gradient, 1, 1};
-
-void check_sum_to(const Call& call) {
-  need_inputs(call, 1, 1);
-  const Dims &from = call.input(0).shape(), &to = call.attributes.ints;
-  int64_t lead = from.size() - to.size();
-  bool fits = lead >= 0 && from.size() < 64;
-  for (int64_t d = 0; fits && d < to.size(); ++d) fits = to[d] == 1 || to[d] == from[lead + d];
-  need(call, fits, "the shape to sum to does not broadcast to that of the input");
-}
-PORTABLE(kSum, check_reduction);
-PORTABLE_AS(kSumDims, "sum.dims", check_reduction);
-PORTABLE(kMean, check_floating_reduction);
-PORTABLE_AS(kMeanDims, "mean.dims", check_floating_reduction);
-PORTABLE(kProd, check_reduction);
-PORTABLE_AS(kProdDim, "prod.dim", check_reduction);
-PORTABLE(kNansum, check_floating_reduction);
-PORTABLE(kCountNotNan, check_floating_reduction);
-PORTABLE(kCountNonzero, check_reduction);
-PORTABLE(kAny, check_reduction);
-PORTABLE(kAll, check_reduction);
-PORTABLE(kSumTo, check_sum_to);
-PORTABLE(kLogsumexp, check_floating_reduction);
 
 TensorRef all_of(const Primitive& primitive, const TensorRef& x) {
   return apply(primitive, {x},

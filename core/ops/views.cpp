@@ -2,7 +2,6 @@
 #include "ops/views.h"
 
 #include "ops/creation.h"
-#include "ops/portable.h"
 #include "tensor/copy.h"
 
 namespace flambeau {
@@ -235,21 +234,6 @@ void strided_sum_rule(Gradient& gradient) {
 }
 const Primitive kStridedSum{"strided_sum", infer_strided_sum, run_strided_sum, strided_sum_rule};
 
-void check_strided_sum(const Call& call) {
-  need_inputs(call, 1, 1);
-  const Dims &ints = call.attributes.ints, &strides = call.attributes.more_ints;
-  const Dims& shape = call.input(0).shape();
-  need(call, ints.size() >= 2 && ints[0] >= 0 && ints[1] >= 0 && strides.size() == shape.size(),
-       "a length, an offset and a stride for every dimension are required");
-  __int128 last = ints[1];
-  for (int64_t d = 0; d < shape.size(); ++d) {
-    need(call, strides[d] >= 0, "strides must not be negative");
-    last += static_cast<__int128>(std::max<int64_t>(shape[d] - 1, 0)) * strides[d];
-  }
-  need(call, call.input(0).numel() == 0 || last < ints[0], "the strides lead out of the result");
-}
-PORTABLE(kStridedSum, check_strided_sum);
-
 // True if two elements of such a view may share memory.
 bool overlaps(const Dims& shape, const Dims& strides) {
   Dims s = shape, t = strides;
@@ -347,6 +331,24 @@ TensorRef reshape(const TensorRef& x, const Dims& shape) {
   Dims whole = complete_shape(shape, x->numel(), "reshape"), strides;
   if (view_strides(*x, whole, strides)) return apply_strides(kView, x, whole, strides);
   return view(clone(x), whole);
+}
+
+static TensorRef flatten(const TensorRef& x, int64_t start_dim, int64_t end_dim) {
+  if (x->dim() == 0) return reshape(x, {1});
+  int64_t start = wrap_dimension(start_dim, x->dim(), "flatten");
+  int64_t end = wrap_dimension(end_dim, x->dim(), "flatten");
+  require(start <= end, "flatten: start_dim (", start_dim, ") cannot come after end_dim (", end_dim,
+          "); exchange them");
+  if (start == end) return x;
+  Dims shape;
+  for (int64_t d = 0; d < x->dim(); ++d) {
+    if (d <= start || d > end) {
+      shape.push_back(x->size(d));
+    } else {
+      shape[start] *= x->size(d);
+    }
+  }
+  return reshape(x, shape);
 }
 
 TensorRef expand(const TensorRef& x, const Dims& shape) {
@@ -543,6 +545,10 @@ OPERATOR_FORMS(view_dtype, "view", "input, dtype", kMethod,
 OPERATOR_FORMS(reshape, "reshape", "input, shape", kView_,
                "The same elements under another shape; a view where possible, else a copy.\n\n"
                "Args:\n    shape: ints; one may be -1 and is inferred.");
+OPERATOR_FORMS(flatten, "flatten", "input, start_dim=0, end_dim=-1", kView_,
+               "Joins the dimensions from start_dim to end_dim into one; a view where possible, "
+               "else a copy.\n\nArgs:\n    start_dim, end_dim: first and last dimension to join."
+               "\n\nRaises:\n    RuntimeError: start_dim comes after end_dim.");
 OPERATOR_FORMS(expand, "expand", "input, size", kMethod,
                "Repeats dimensions of length 1 without copying.\n\nArgs:\n    size: the new shape; "
                "-1 keeps a length; new dimensions may be added in front.");

@@ -1,12 +1,13 @@
 // Autograd as Python sees it: backward, grad, modes, hooks, nodes, custom functions.
+#include "python/autograd.h"
+
 #include <nanobind/stl/string.h>
 
-#include <map>
+#include <deque>
 
 #include "autograd/engine.h"
 #include "ops/creation.h"
 #include "ops/views.h"
-#include "python/common.h"
 
 namespace nb = nanobind;
 
@@ -43,6 +44,8 @@ class PythonHook final : public Hook {
   PyObject* function_;
 };
 
+}  // namespace
+
 nb::object wrap_all(std::span<TensorRef> tensors) {
   nb::object tuple = nb::steal(PyTuple_New(static_cast<Py_ssize_t>(tensors.size())));
   for (size_t i = 0; i < tensors.size(); ++i) {
@@ -50,6 +53,8 @@ nb::object wrap_all(std::span<TensorRef> tensors) {
   }
   return tuple;
 }
+
+namespace {
 
 void replace_from(PyObject* returned, std::span<TensorRef> target) {
   if (returned == Py_None) return;
@@ -119,12 +124,16 @@ struct HookHandle {
   }
 };
 
+}  // namespace
+
 TensorRef tensor_argument(nb::handle object, const char* op) {
   if (!is_tensor(object.ptr())) {
     fail(ErrorKind::Type, op, ": expected a Tensor, got ", Py_TYPE(object.ptr())->tp_name);
   }
   return unwrap(object.ptr());
 }
+
+namespace {
 
 HookHandle register_hook(nb::handle self, nb::object function) {
   TensorRef tensor = tensor_argument(self, "register_hook");
@@ -218,64 +227,9 @@ void bind_nodes(nb::module_& module) {
            [](NodeObject& self, nb::object f) { return register_node_hook(self, f, true); });
 }
 
-// --- places ---------------------------------------------------------------------------------
-
-Place here() {
-  Place place;
-  PyFrameObject* frame = PyEval_GetFrame();
-  if (!frame) return place;
-  place.code = PyFrame_GetCode(frame);
-  place.offset = PyFrame_GetLasti(frame);
-  return place;
-}
-
-// The directory of this package, with a separator at the end.
-const std::string& package_directory() {
-  static const std::string directory = [] {
-    nb::module_ module = nb::module_::import_("flambeau");
-    auto file = nb::cast<std::string>(module.attr("__file__"));
-    return file.substr(0, file.rfind('/') + 1);
-  }();
-  return directory;
-}
-
-Place user_place() {
-  Place place;
-  Owned frame = Owned::share(reinterpret_cast<PyObject*>(PyEval_GetFrame()));
-  while (frame) {
-    auto* at = reinterpret_cast<PyFrameObject*>(frame.get());
-    Owned code(reinterpret_cast<PyObject*>(PyFrame_GetCode(at)));
-    PyObject* file = reinterpret_cast<PyCodeObject*>(code.get())->co_filename;
-    const std::string& ours = package_directory();
-    if (std::strncmp(PyUnicode_AsUTF8(file), ours.c_str(), ours.size()) != 0) {
-      place.offset = PyFrame_GetLasti(at);
-      place.code = code.release();
-      return place;
-    }
-    frame = Owned(reinterpret_cast<PyObject*>(PyFrame_GetBack(at)));
-  }
-  return here();
-}
-
-void release_place(void* code) {
-  if (!mode.without_gil) {
-    Py_DECREF(static_cast<PyObject*>(code));
-    return;
-  }
-  WithGil gil;
-  Py_DECREF(static_cast<PyObject*>(code));
-}
-
-std::string describe_place(const Place& place) {
-  if (!place.code) return "";
-  WithGil gil;
-  auto* code = static_cast<PyCodeObject*>(place.code);
-  int line = PyCode_Addr2Line(code, place.offset);
-  return text(PyUnicode_AsUTF8(code->co_filename), ":", line, ", in ",
-              PyUnicode_AsUTF8(code->co_name));
-}
-
 // --- backward and grad ------------------------------------------------------------------------
+
+}  // namespace
 
 TensorList tensor_list(nb::handle objects, const char* op) {
   TensorList list;
@@ -283,6 +237,8 @@ TensorList tensor_list(nb::handle objects, const char* op) {
   for (nb::handle object : objects) list.push_back(tensor_argument(object, op));
   return list;
 }
+
+namespace {
 
 // One gradient per root; a scalar root starts with one.
 TensorList root_gradients(const TensorList& roots, nb::handle given, const char* op) {
@@ -351,191 +307,19 @@ nb::object run_grad(nb::handle outputs, nb::handle inputs, nb::handle gradients,
   return wrap_all(results);
 }
 
-// --- custom functions -------------------------------------------------------------------------
-
-class FunctionNode;
-
-// ctx.saved_tensors: the node may go before the context does.
-struct SavedTensors {
-  std::vector<SavedTensor> list;
-  std::vector<bool> present;
-  FunctionNode* owner = nullptr;
-  bool released = false;
-};
-
-class FunctionNode final : public Node {
- public:
-  FunctionNode(nb::object backward, nb::object saved, std::string name)
-      : backward_(backward.release().ptr()),
-        saved_(saved.release().ptr()),
-        name_(std::move(name)) {}
-  ~FunctionNode() override {
-    WithGil gil;
-    saved_tensors().owner = nullptr;
-    Py_CLEAR(backward_);
-    Py_CLEAR(saved_);
-  }
-  std::string name() const override { return name_; }
-  SavedTensors& saved_tensors() { return nb::cast<SavedTensors&>(nb::handle(saved_)); }
-
-  void run(std::span<TensorRef> gradients, std::span<TensorRef> results) override {
-    WithGil gil;
-    nb::object incoming = wrap_all(gradients);
-    Owned returned = Owned::check(PyObject_CallObject(backward_, incoming.ptr()));
-    Owned tuple = PyTuple_Check(returned.get()) ? std::move(returned)
-                                                : Owned::check(PyTuple_Pack(1, returned.get()));
-    Py_ssize_t count = PyTuple_GET_SIZE(tuple.get());
-    // More results than inputs are allowed if they are None, as in PyTorch.
-    for (Py_ssize_t i = static_cast<Py_ssize_t>(results.size()); i < count; ++i) {
-      require(PyTuple_GET_ITEM(tuple.get(), i) == Py_None, wrong_count(count, results.size()));
-    }
-    require(count >= static_cast<Py_ssize_t>(results.size()), wrong_count(count, results.size()));
-    for (size_t i = 0; i < results.size(); ++i) {
-      PyObject* object = PyTuple_GET_ITEM(tuple.get(), static_cast<Py_ssize_t>(i));
-      if (object == Py_None) continue;
-      if (!is_tensor(object)) {
-        fail(ErrorKind::Type, name_, ": backward must return Tensors or None, got ",
-             Py_TYPE(object)->tp_name, " for input ", i);
-      }
-      results[i] = unwrap(object);
-    }
-  }
-  void release_saved() override {
-    WithGil gil;
-    SavedTensors& saved = saved_tensors();
-    saved.released = !saved.list.empty();
-    saved.list.clear();
-  }
-
- private:
-  std::string wrong_count(Py_ssize_t got, size_t expected) {
-    return text("function ", name_, " returned an incorrect number of gradients (expected ",
-                expected, ", got ", got, "); return one per argument of forward");
-  }
-  PyObject* backward_;
-  PyObject* saved_;
-  std::string name_;
-};
-
-bool contains(const TensorList& list, const TensorRef& tensor) {
-  for (const TensorRef& element : list) {
-    if (element == tensor) return true;
-  }
-  return false;
-}
-
-// Records a custom function that has run: outputs get a node that calls `backward`.
-nb::object record_function(nb::object backward, const std::string& name, nb::handle arguments,
-                           nb::handle outputs, nb::handle saved, nb::handle dirty,
-                           nb::handle constant) {
-  TensorList written = tensor_list(dirty, "mark_dirty");
-  TensorList constants = tensor_list(constant, "mark_non_differentiable");
-  nb::object saved_object = nb::cast(SavedTensors{});
-  auto* node = new FunctionNode(std::move(backward), saved_object, name);
-  Ref<Node> owner = Ref<Node>::adopt(node);
-  SavedTensors& saved_tensors = nb::cast<SavedTensors&>(saved_object);
-  saved_tensors.owner = node;
-  TensorList inputs;
-  for (nb::handle argument : arguments) {
-    inputs.push_back(is_tensor(argument.ptr()) ? unwrap(argument.ptr()) : nullptr);
-  }
-  node->edges.resize(static_cast<int>(inputs.size()));
-  for (size_t i = 0; i < inputs.size(); ++i) {
-    if (inputs[i]) node->edges[static_cast<int>(i)] = gradient_edge(inputs[i]);
-  }
-  TensorList results;
-  nb::list wrapped;
-  for (nb::handle output : outputs) {
-    if (!is_tensor(output.ptr())) {
-      results.push_back(nullptr);
-      wrapped.append(output);
-      continue;
-    }
-    TensorRef result = unwrap(output.ptr());
-    // An input returned as it is stays what it was; the output is another tensor.
-    if (contains(inputs, result) && !contains(written, result)) result = detach(*result);
-    results.push_back(result);
-    wrapped.append(nb::steal(wrap(result)));
-  }
-  node->outputs.resize(static_cast<int>(results.size()));
-  int position = 0;
-  for (nb::handle object : saved) {
-    saved_tensors.present.push_back(!object.is_none());
-    if (object.is_none()) continue;
-    TensorRef tensor = tensor_argument(object, "save_for_backward");
-    SavedTensor slot;
-    auto at = std::find(results.begin(), results.end(), tensor);
-    bool output = at != results.end() && !contains(inputs, tensor);
-    slot.save(tensor, output ? static_cast<int>(at - results.begin()) : position, output);
-    saved_tensors.list.push_back(std::move(slot));
-    ++position;
-  }
-  for (size_t i = 0; i < results.size(); ++i) {
-    if (!results[i]) continue;
-    Node::Output& info = node->outputs[static_cast<int>(i)];
-    info.shape = results[i]->shape();
-    info.dtype = results[i]->dtype();
-    if (!is_floating(info.dtype) || contains(constants, results[i])) continue;
-    if (contains(written, results[i])) {
-      rebase_history(results[i], owner);
-    } else {
-      set_history(*results[i], owner, static_cast<int32_t>(i));
-    }
-  }
-  return nb::make_tuple(nb::tuple(wrapped), saved_object);
-}
-
-nb::object unpack_saved(SavedTensors& saved) {
-  require(!saved.released,
-          "saved_tensors: Trying to backward through the graph a second time, but ",
-          "its saved tensors have already been freed; pass retain_graph=True to the first "
-          "backward()");
-  nb::list list;
-  size_t next = 0;
-  for (bool present : saved.present) {
-    if (!present) {
-      list.append(nb::none());
-      continue;
-    }
-    require(saved.owner, "saved_tensors: the graph that these belong to is gone");
-    list.append(nb::steal(wrap(saved.list[next++].unpack(*saved.owner))));
-  }
-  return nb::tuple(list);
-}
-
-void bind_modes(nb::module_& module) {
-  module.def("is_grad_enabled", [] { return mode.grad; });
-  module.def("is_inference_mode_enabled", [] { return mode.inference; });
-  module.def("_set_grad_enabled", [](bool value) { return std::exchange(mode.grad, value); });
-  module.def("_set_inference", [](bool value) { return std::exchange(mode.inference, value); });
+// Names that composites show, by number; they live as long as the process.
+std::deque<std::string>& given_names() {
+  static auto& names = *new std::deque<std::string>;
+  return names;
 }
 
 // Shows a composite's result under the composite's name.
-void rename_grad_fn(nb::handle self, const std::string& name) {
+void rename_grad_fn(nb::handle self, size_t name) {
   TensorRef tensor = tensor_argument(self, "rename_grad_fn");
-  if (Ref<Node> node = grad_fn(tensor)) {
-    static auto& names = *new std::map<std::string, int>;
-    node->given_name = names.try_emplace(name, 0).first->first.c_str();
-  }
+  if (Ref<Node> node = grad_fn(tensor)) node->given_name = given_names().at(name).c_str();
 }
 
 }  // namespace
-
-LongWork::LongWork(int64_t elements) {
-  constexpr int64_t kLong = 65536;
-  // While recording, the places of calls are looked up, which needs the lock.
-  if (elements < kLong || mode.tracing) return;
-  Place place = here();
-  pending_place.code = std::exchange(place.code, nullptr);
-  pending_place.offset = place.offset;
-  without_.emplace();
-}
-
-LongWork::~LongWork() {
-  if (!without_) return;
-  without_.reset();
-  Py_XDECREF(static_cast<PyObject*>(std::exchange(pending_place.code, nullptr)));
-}
 
 int visit_hooks(const Tensor& tensor, visitproc visit, void* arg) {
   AutogradMeta* meta = tensor.autograd();
@@ -578,12 +362,10 @@ PyObject* tensor_backward(PyObject* self, PyObject* const* arguments, Py_ssize_t
 
 void bind_autograd(nb::module_& module) {
   recorder = {record, check_in_place};
-  places = {here, release_place, user_place, describe_place};
+  bind_places();
   bind_nodes(module);
   bind_modes(module);
-  nb::class_<SavedTensors>(module, "SavedTensors").def("unpack", [](SavedTensors& self) {
-    return translated(unpack_saved, self);
-  });
+  bind_custom_functions(module);
   module.def("register_hook", [](nb::handle self, nb::object function) {
     return translated(register_hook, self, function);
   });
@@ -608,12 +390,11 @@ void bind_autograd(nb::module_& module) {
                           materialize);
       },
       nb::arg(), nb::arg(), nb::arg().none(), nb::arg().none(), nb::arg(), nb::arg(), nb::arg());
-  module.def("record_function", [](nb::object backward, const std::string& name, nb::handle args,
-                                   nb::handle outputs, nb::handle saved, nb::handle dirty,
-                                   nb::handle constant) {
-    return translated(record_function, backward, name, args, outputs, saved, dirty, constant);
+  module.def("grad_name", [](std::string name) {
+    given_names().push_back(std::move(name));
+    return given_names().size() - 1;
   });
-  module.def("rename_grad_fn", [](nb::handle self, const std::string& name) {
+  module.def("rename_grad_fn", [](nb::handle self, size_t name) {
     translated([&] {
       rename_grad_fn(self, name);
       return 0;

@@ -209,47 +209,72 @@ std::vector<std::string> output_extents(const Program& program) {
   return extents;
 }
 
+// The elements of a list or tuple.
+std::span<PyObject* const> items_of(nb::handle sequence) {
+  if (!PyList_Check(sequence.ptr()) && !PyTuple_Check(sequence.ptr())) {
+    fail(ErrorKind::Type, "foreach: a list or tuple is needed, got ",
+         Py_TYPE(sequence.ptr())->tp_name);
+  }
+  return {PySequence_Fast_ITEMS(sequence.ptr()),
+          static_cast<size_t>(PySequence_Fast_GET_SIZE(sequence.ptr()))};
+}
+
 TensorList tensor_list(nb::handle sequence) {
+  std::span<PyObject* const> items = items_of(sequence);
   TensorList list;
-  for (nb::handle item : sequence) {
-    if (!is_tensor(item.ptr())) {
-      fail(ErrorKind::Type, "foreach: lists of tensors are needed, got ",
-           Py_TYPE(item.ptr())->tp_name);
+  list.reserve(items.size());
+  for (PyObject* item : items) {
+    if (!is_tensor(item)) {
+      fail(ErrorKind::Type, "foreach: lists of tensors are needed, got ", Py_TYPE(item)->tp_name);
     }
-    list.push_back(unwrap(item.ptr()));
+    list.push_back(unwrap(item));
   }
   return list;
 }
 
+// What decides on the program of an update: which columns are there, the names of the settings
+// that are numbers, the values of those that are bool. Names are compared by identity.
+using UpdateKey = SmallVector<PyObject*, 24>;
+
 // A formula traced for one choice of columns that are there and of bool settings.
-struct Update {
+struct Update : Object {
+  nb::object formula;
+  std::vector<nb::object> key;
   ProgramRef program;
   std::vector<int> targets;  // of each output: which of the columns that are there
+
+  bool fits(nb::handle wanted, const UpdateKey& other) const {
+    return formula.is(wanted) && std::equal(key.begin(), key.end(), other.begin(), other.end(),
+                                            [](auto& a, PyObject* b) { return a.ptr() == b; });
+  }
 };
 
-// The settings that are numbers, in the order of the keywords; a bool is part of the key.
+// The settings that are numbers, in the order of the keywords.
 struct Settings {
-  std::vector<Scalar> numbers;
-  nb::list key;
+  SmallVector<Scalar, 16> numbers;
 
-  explicit Settings(const nb::dict& settings) {
-    for (auto [name, value] : settings) {
+  Settings(const nb::dict& settings, UpdateKey& key) {
+    PyObject *name, *value;
+    for (Py_ssize_t at = 0; PyDict_Next(settings.ptr(), &at, &name, &value);) {
       Scalar number;
-      bool flag = PyBool_Check(value.ptr());
-      if (!flag && is_tensor(value.ptr())) {
-        Owned one(item(*unwrap(value.ptr())));
-        as_scalar(one.get(), number);
-      } else if (!flag && !as_scalar(value.ptr(), number)) {
-        fail(ErrorKind::Type, "foreach: setting '", nb::cast<std::string>(name),
-             "' must be a number or bool, got ", Py_TYPE(value.ptr())->tp_name);
+      if (PyBool_Check(value)) {
+        key.push_back(value);
+        continue;
       }
-      if (!flag) numbers.push_back(number);
-      key.append(flag ? nb::borrow(value) : nb::borrow(name));
+      if (is_tensor(value)) {
+        Owned one(item(*unwrap(value)));
+        as_scalar(one.get(), number);
+      } else if (!as_scalar(value, number)) {
+        fail(ErrorKind::Type, "foreach: setting '", PyUnicode_AsUTF8(name),
+             "' must be a number or bool, got ", Py_TYPE(value)->tp_name);
+      }
+      numbers.push_back(number);
+      key.push_back(name);
     }
   }
 };
 
-Update trace_update(nb::callable formula, nb::sequence columns, const nb::dict& settings) {
+Ref<Update> trace_update(nb::callable formula, nb::sequence columns, const nb::dict& settings) {
   auto tracer = Ref<Tracer>::adopt(new Tracer);
   int32_t next = 0;
   nb::list arguments;
@@ -270,7 +295,7 @@ Update trace_update(nb::callable formula, nb::sequence columns, const nb::dict& 
   }
   nb::tuple results(formula(*arguments, **keywords));
   // Results are the new values of the first column and of all from the third on.
-  Update update;
+  auto update = Ref<Update>::adopt(new Update);
   std::vector<int32_t> outputs;
   int position = 0;
   for (size_t i = 0; i < nb::len(arguments); ++i) {
@@ -280,42 +305,43 @@ Update trace_update(nb::callable formula, nb::sequence columns, const nb::dict& 
       if (result >= nb::len(results))
         fail(ErrorKind::Value, "foreach: the formula returns too few");
       outputs.push_back(value_in(*tracer, results[result]));
-      update.targets.push_back(position);
+      update->targets.push_back(position);
     }
     position += there;
   }
-  update.program = tracer->builder.finish(next, outputs);
+  update->program = tracer->builder.finish(next, outputs);
   return update;
+}
+
+Ref<Update> find_update(nb::callable formula, nb::sequence columns, const nb::dict& settings,
+                        const UpdateKey& key) {
+  constexpr size_t kMostUpdates = 256;
+  static auto& updates = *new std::vector<Ref<Update>>;
+  for (const Ref<Update>& update : updates) {
+    if (update->fits(formula, key)) return update;
+  }
+  if (updates.size() >= kMostUpdates) updates.clear();  // formulas made in a loop: start anew
+  updates.push_back(trace_update(formula, columns, settings));
+  updates.back()->formula = formula;
+  for (PyObject* part : key) updates.back()->key.push_back(nb::borrow(part));
+  return updates.back();
 }
 
 // foreach_program(formula, columns, settings): Note [Update formulas] in flambeau/optim.
 void foreach_formula(nb::callable formula, nb::sequence columns, const nb::dict& settings) {
-  constexpr size_t kMostUpdates = 256;
-  static auto* updates = new std::vector<Update>;
-  static auto* index = new nb::dict;
-  Settings prepared(settings);
-  nb::list key;
-  key.append(formula);
-  for (nb::handle column : columns) key.append(nb::bool_(!column.is_none()));
-  for (nb::handle part : prepared.key) key.append(part);
-  nb::tuple known(key);
-  if (!index->contains(known)) {
-    if (updates->size() >= kMostUpdates) {  // formulas made in a loop: start anew
-      updates->clear();
-      index->clear();
-    }
-    updates->push_back(trace_update(formula, columns, settings));
-    (*index)[known] = updates->size() - 1;
-  }
-  const Update update = (*updates)[nb::cast<size_t>((*index)[known])];
+  UpdateKey key;
   std::vector<TensorList> tensors;
-  for (nb::handle column : columns) {
-    if (!column.is_none()) tensors.push_back(tensor_list(column));
+  tensors.reserve(items_of(columns).size());
+  for (PyObject* column : items_of(columns)) {
+    key.push_back(column == Py_None ? Py_None : Py_True);
+    if (column != Py_None) tensors.push_back(tensor_list(column));
   }
+  const Settings prepared(settings, key);
+  Ref<Update> update = find_update(formula, columns, settings, key);
   if (tensors.empty() || tensors[0].empty()) return;
   std::optional<WithoutGil> release;
   if (!mode.tracing) release.emplace();
-  foreach_program(*update.program, tensors, prepared.numbers, update.targets);
+  foreach_program(*update->program, tensors, prepared.numbers, update->targets);
 }
 
 Promotion promotion_named(const std::string& name) {

@@ -1,6 +1,7 @@
 // The kinds of steps.
 #include "trace/steps.h"
 
+#include "program/emitter.h"
 #include "program/machine.h"
 #include "tensor/copy.h"
 
@@ -37,35 +38,55 @@ class CallStep final : public Step {
 class ProgramStep final : public Step {
  public:
   ProgramStep(ProgramRef program, DType dtype, std::span<const TensorRef> inputs,
-              std::span<const StepInput> sources, std::vector<TensorRef> outputs, std::string label)
-      : Step(std::move(label)),
-        program_(std::move(program)),
-        precision_(precision_of(dtype)),
-        held_(inputs.begin(), inputs.end()),
-        outputs_(std::move(outputs)) {
+              std::span<const StepInput> sources, std::vector<TensorRef> outputs,
+              std::string label)
+      : Step(std::move(label)), outputs_(std::move(outputs)) {
+    std::vector<ProgramOperand> from, to;
     for (size_t i = 0; i < sources.size(); ++i) {
-      inputs_.push_back({inputs[i].get(), sources[i].number});
-      if (sources[i].kind == StepInput::Kind::Slot) slots_.emplace_back(i, sources[i].slot);
+      if (inputs[i]) {
+        from.push_back(operand(*inputs[i]));
+        inputs_.push_back(inputs[i]);
+        continue;
+      }
+      from.push_back(ProgramOperand::number());
+      if (sources[i].kind == StepInput::Kind::Slot) {
+        slots_.emplace_back(numbers_.size(), sources[i].slot);
+      }
+      numbers_.push_back(sources[i].number);
     }
     for (const TensorRef& output : outputs_) {
-      targets_.push_back(output.get());
+      to.push_back(ProgramOperand::of(*output));
       any_ |= output->numel() > 0;
     }
+    from_.resize(inputs_.size());
+    to_.resize(outputs_.size());
+    if (any_) run_.emplace(std::move(program), precision_of(dtype), from, to);
   }
   void run(std::span<const double> numbers) override {
     if (!any_) return;
-    for (auto [input, slot] : slots_) inputs_[input].scalar = Scalar(numbers[slot]);
-    run_program(*program_, precision_, inputs_, targets_);
+    for (auto [position, slot] : slots_) numbers_[position] = Scalar(numbers[slot]);
+    for (size_t i = 0; i < inputs_.size(); ++i) from_[i] = inputs_[i]->data();
+    for (size_t i = 0; i < outputs_.size(); ++i) to_[i] = outputs_[i]->data();
+    run_->run(from_, numbers_, to_);
   }
 
  private:
-  ProgramRef program_;
-  Precision precision_;
-  std::vector<TensorRef> held_;
+  // One number that is also written is described as the result is: in place.
+  ProgramOperand operand(const Tensor& input) const {
+    for (const TensorRef& output : outputs_) {
+      bool same = input.numel() == 1 && output->numel() == 1 && input.dtype() == output->dtype() &&
+                  input.storage() == output->storage() && input.offset() == output->offset();
+      if (same) return ProgramOperand::of(*output);
+    }
+    return ProgramOperand::of(input);
+  }
+
+  std::vector<TensorRef> inputs_;
   std::vector<TensorRef> outputs_;
-  std::vector<ProgramInput> inputs_;
-  std::vector<Tensor*> targets_;
+  std::vector<Scalar> numbers_;
+  std::vector<void*> from_, to_;
   std::vector<std::pair<size_t, int>> slots_;
+  std::optional<ProgramRun> run_;
   bool any_ = false;
 };
 

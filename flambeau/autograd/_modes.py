@@ -14,31 +14,12 @@ CO_GENERATOR = 0x20  # inspect.CO_GENERATOR; importing inspect costs 10 ms
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class _Mode:
-    """A context that sets a switch and puts it back; one object may be entered repeatedly."""
+class _Decorator:
+    """The base of contexts that can be put around a function."""
 
-    _value = False
-
-    def __init__(self) -> None:
-        self._before: list[Any] = []
-
-    def _switch(self, value: Any) -> Any:
-        return _core._set_grad_enabled(value)
-
-    def clone(self) -> _Mode:
+    def clone(self) -> Any:
         """Returns a fresh context of the same setting."""
         return type(self)()
-
-    def __enter__(self) -> None:
-        self._before.append(self._switch(self._value))
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._switch(self._before.pop())
 
     def __call__(self, function: Function) -> Function:
         code = getattr(function, "__code__", None)
@@ -81,7 +62,30 @@ class _Mode:
         return inside
 
 
-class no_grad(_Mode):
+class _Mode(_Decorator):
+    """A context that sets a switch and puts it back; one object may be entered repeatedly."""
+
+    _value = False
+
+    def __init__(self) -> None:
+        self._before: list[Any] = []
+
+    def _switch(self, value: Any) -> Any:
+        return _core._set_grad_enabled(value)
+
+    def __enter__(self) -> None:
+        self._before.append(self._switch(self._value))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._switch(self._before.pop())
+
+
+class no_grad(_Decorator, _core.GradSwitch):
     """Nothing inside is recorded; results do not require gradients.
 
     Example:
@@ -91,15 +95,7 @@ class no_grad(_Mode):
         False
     """
 
-    def __new__(cls, function: Callable[..., Any] | None = None) -> Any:
-        mode = super().__new__(cls)
-        if function is None:
-            return mode
-        mode.__init__()  # type: ignore[misc]
-        return mode(function)
-
-    def __init__(self, function: Callable[..., Any] | None = None) -> None:
-        super().__init__()
+    _value = False
 
 
 class enable_grad(no_grad):

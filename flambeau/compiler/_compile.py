@@ -18,6 +18,7 @@ from weakref import WeakSet
 
 import flambeau as fl
 from flambeau import Tensor, _core
+from flambeau.compiler._effects import Effects
 from flambeau.compiler._pipeline import Compiled
 from flambeau.compiler._sources import Sources, take_sources
 from flambeau.compiler._structure import geometry, put_together, take_apart
@@ -155,13 +156,15 @@ class CompiledFunction:
         recording = _core.Recording(tensors)
         recording.numbers_are_slots = True
         try:
-            result = self._function(*args, **kwargs)
+            with Effects() as effects:
+                result = self._function(*args, **kwargs)
         except BaseException:
             recording.stop()
             take_sources(recording)
             raise
-        if watch.refusal is not None:
-            recording.fail(watch.refusal)
+        refusal = watch.refusal or effects.reason
+        if refusal is not None:
+            recording.fail(refusal)
         recorded = _finish(recording, tensors, watch, result)
         changed = watch.changed()
         if changed is not None:

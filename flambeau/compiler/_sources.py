@@ -25,15 +25,12 @@ class Source(Protocol):
     def is_current(self) -> bool:
         """Whether a replay would do what was recorded; changes nothing."""
 
-    def advance(self) -> list[float]:
-        """The numbers of this step; what they depend on moves on to the next."""
+    def advance(self, is_prepared: bool) -> list[float]:
+        """The numbers of this step; what they depend on moves on to the next.
 
-    def rewind(self) -> bool:
-        """Takes back what the recorded run changed; False if that cannot be done."""
-
-    @property
-    def names(self) -> list[str]:
-        """What the numbers are called."""
+        Args:
+            is_prepared: nothing has changed since `is_current()`.
+        """
 
 
 class Sources:
@@ -44,6 +41,7 @@ class Sources:
         # False once a step has created state: the next recording will differ from this one.
         self.is_settled = True
         self._is_in_effect = False
+        self._has_effects = False
 
     def replay(self) -> list[float] | None:
         """Prepare a replay.
@@ -57,7 +55,7 @@ class Sources:
                 return None
         numbers: list[float] = []
         for source in self.entries:
-            numbers += source.advance()
+            numbers += source.advance(not self._has_effects)
         return numbers
 
     def run_effect(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -67,6 +65,7 @@ class Sources:
         if any(isinstance(value, Tensor) for value in (*args, *kwargs.values())):
             refuse(f"{call.__qualname__} was given a tensor; call it outside, with a number")
         self.entries.append(_Effect(call, args, kwargs))
+        self._has_effects = True
         self._is_in_effect = True
         try:
             return call(*args, **kwargs)
@@ -87,15 +86,8 @@ class _Effect:
     def is_current(self) -> bool:
         return True
 
-    def advance(self) -> list[float]:
+    def advance(self, is_prepared: bool) -> list[float]:
         self._call(*self._args, **self._kwargs)
-        return []
-
-    def rewind(self) -> bool:
-        return False
-
-    @property
-    def names(self) -> list[str]:
         return []
 
 

@@ -4,8 +4,7 @@ Note [Watches]
 A recording holds the values of all Python variables that the function looked at. A watch finds
 these from the function's code - names of globals, cells of closures, attributes of the objects
 that are reached - and keeps what they were. If one of them has changed, the function is recorded
-again. What cannot be watched (iterators, files, random numbers, printing) is a reason not to
-replay at all.
+again. What cannot be watched (an iterator) is a reason not to replay at all.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from types import (
     CellType,
     CodeType,
     FunctionType,
-    GeneratorType,
     MethodType,
     ModuleType,
 )
@@ -30,9 +28,6 @@ from flambeau.nn._members import version
 
 _SCALARS = frozenset((bool, int, float, complex, str, bytes, type(None)))
 _ABSENT = object()
-# Built-in functions whose effect, or answer, belongs to one call.
-_REFUSED_BUILTINS = frozenset(("print", "input", "open", "next", "exec", "eval", "globals"))
-_REFUSED_MODULES = frozenset(("random", "time", "secrets", "uuid", "datetime", "logging"))
 _LONGEST = 10_000  # elements of a watched list
 
 
@@ -141,23 +136,12 @@ class Watch:
         for name in code.co_names:
             if name in variables:
                 value = variables[name]
-                if isinstance(value, ModuleType):
-                    self._check_module(value, code)
-                else:
+                if not isinstance(value, ModuleType):
                     self._variables.append((variables, name, value))
                 self._reach(value)
-            elif name in _REFUSED_BUILTINS:
-                self._refuse(f"it calls {name}()")
         for constant in code.co_consts:
             if isinstance(constant, CodeType):
                 self._reach_code(constant, variables)
-
-    def _check_module(self, module: ModuleType, code: CodeType) -> None:
-        name = module.__name__
-        if name in _REFUSED_MODULES:
-            self._refuse(f"it uses the module {name}")
-        if name == "numpy" and "random" in code.co_names:
-            self._refuse("it uses numpy.random")
 
     def _reach_object(self, value: Any) -> None:
         from flambeau.nn.modules.module import Module
@@ -173,12 +157,10 @@ class Watch:
                     if not name.startswith("_") and not isinstance(attribute, Module):
                         self._reach(attribute)
             return
-        if isinstance(value, GeneratorType) or hasattr(kind, "__next__"):
+        if hasattr(kind, "__next__") or kind.__module__.startswith("numpy.random"):
             self._refuse(f"it reads from a {kind.__name__}")
             return
         if _is_ours(kind.__module__):
-            if kind.__module__.startswith("flambeau.utils.data"):
-                self._refuse(f"it reads from a {kind.__name__}")
             return
         if hasattr(value, "__dict__") and not _is_library(kind.__module__):
             self._objects.append(value)

@@ -80,10 +80,12 @@ def mse_loss(
         reduction: "mean", "sum" or "none".
         weight: a factor for each element, or None.
     """
-    reduction = reduction_name(size_average, reduce, reduction)
+    if size_average is not None or reduce is not None:
+        reduction = reduction_name(size_average, reduce, reduction)
     if input.shape != target.shape:
         _warn_broadcast("mse_loss", input, target)
-    return _weighted(squared_error(input, target), weight, reduction)
+    loss = squared_error(input, target)
+    return reduce_loss(loss, reduction) if weight is None else _weighted(loss, weight, reduction)
 
 
 @pointwise
@@ -102,10 +104,12 @@ def l1_loss(
     weight: Tensor | None = None,
 ) -> Tensor:
     """|x - y|; arguments as mse_loss."""
-    reduction = reduction_name(size_average, reduce, reduction)
+    if size_average is not None or reduce is not None:
+        reduction = reduction_name(size_average, reduce, reduction)
     if input.shape != target.shape:
         _warn_broadcast("l1_loss", input, target)
-    return _weighted(absolute_error(input, target), weight, reduction)
+    loss = absolute_error(input, target)
+    return reduce_loss(loss, reduction) if weight is None else _weighted(loss, weight, reduction)
 
 
 @pointwise

@@ -336,8 +336,29 @@ class Members:
 
     def parameters(self, recurse: bool = True) -> Iterator[Parameter]:
         """The parameters of this module and, with `recurse`, of all below it."""
-        for _, parameter in self.named_parameters(recurse=recurse):
-            yield parameter
+        if not recurse or type(self).named_parameters is not Members.named_parameters:
+            return (parameter for _, parameter in self.named_parameters(recurse=recurse))
+        # The same walk without the names: training loops make it at every step.
+        found: dict[int, Parameter] = {}
+        seen: set[Members] = set()
+        waiting: list[Members] = [self]
+        while waiting:
+            module = waiting.pop()
+            if module in seen:
+                continue
+            seen.add(module)
+            values = module.__dict__
+            children = []
+            for name, kind in module._kinds.items():
+                value = values[name]
+                if value is None:
+                    continue
+                if kind == PARAMETER:
+                    found[id(value)] = value
+                elif kind == MODULE:
+                    children.append(value)
+            waiting += children[::-1]
+        return iter(found.values())
 
     def named_buffers(
         self, prefix: str = "", recurse: bool = True, remove_duplicate: bool = True

@@ -1,7 +1,5 @@
 """The functions behind the layers: `import flambeau.nn.functional as F`."""
 
-from typing import Any
-
 from flambeau import _core
 from flambeau import elu_ as elu_
 from flambeau import gelu as gelu
@@ -106,5 +104,6 @@ upsample = interpolate
 globals().update({name: op for name, op in _core.functional.items() if name not in globals()})
 
 
-def __getattr__(name: str) -> Any:
+# Without annotation: mypy would look at it before it knows the annotation's type.
+def __getattr__(name: str):  # type: ignore[no-untyped-def]
     raise AttributeError(f"module 'flambeau.nn.functional' has no attribute '{name}'")

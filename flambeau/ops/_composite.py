@@ -22,9 +22,6 @@ class Composite(NamedTuple):
 
 composites: dict[str, Composite] = {}
 
-# The core may offer to rename the last node of a result; without it the inner name shows.
-_rename_grad_fn: Callable[[Any, str], None] | None = getattr(_core, "rename_grad_fn", None)
-
 
 def composite(
     *, grad_name: str | None = None, method: bool = False
@@ -46,23 +43,25 @@ def composite(
 
     def register(function: Function) -> Function:
         shown = function
-        if grad_name is not None and _rename_grad_fn is not None:
-            shown = _with_grad_name(function, grad_name, _rename_grad_fn)
+        if grad_name is not None:
+            shown = _with_grad_name(function, grad_name)
         composites[function.__name__] = Composite(function.__name__, grad_name, method, shown)
         return shown
 
     return register
 
 
-def _with_grad_name(
-    function: Function, grad_name: str, rename: Callable[[Any, str], None]
-) -> Function:
+def _with_grad_name(function: Function, grad_name: str) -> Function:
+    name, rename = _core.grad_name(grad_name), _core.rename_grad_fn
+
     @wraps(function)
     def named(*args: Any, **kwargs: Any) -> Any:
         out = function(*args, **kwargs)
-        # A composite may hand an argument back unchanged; that node is not its own.
-        if out.requires_grad and all(out is not x for x in args):
-            rename(out, grad_name)
+        if out.requires_grad:
+            for x in args:
+                if out is x:  # an argument handed back unchanged: that node is not the composite's
+                    return out
+            rename(out, name)
         return out
 
     return cast(Function, named)

@@ -28,34 +28,6 @@ def _ints(values: tuple[Any, ...]) -> tuple[int, ...]:
 
 
 @composite(method=True)
-def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
-    """Joins the dimensions from start_dim to end_dim into one.
-
-    Args:
-        input: any shape.
-        start_dim, end_dim: first and last dimension to join.
-
-    Returns:
-        A view where possible, else a copy.
-
-    Raises:
-        RuntimeError: start_dim comes after end_dim.
-    """
-    count = input.dim()
-    if count == 0:
-        return input.reshape(1)
-    start, end = _wrap(start_dim, count), _wrap(end_dim, count)
-    if start > end:
-        raise RuntimeError(
-            f"flatten: start_dim ({start_dim}) cannot come after end_dim ({end_dim})"
-        )
-    if start == end:
-        return input
-    shape = input.shape
-    return input.reshape((*shape[:start], shape[start : end + 1].numel(), *shape[end + 1 :]))
-
-
-@composite(method=True)
 def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     """Splits one dimension into several; one of the sizes may be -1."""
     at = _wrap(dim, input.dim())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from flambeau.compiler._sources import Sources
 
 if TYPE_CHECKING:
-    from .optimizer import Batch, Group, Optimizer
+    from .optimizer import Batch, Group, Numbers, Optimizer
 
 
 class UpdateSource:
@@ -25,20 +25,25 @@ class UpdateSource:
         self.batch = batch._replace(is_new=False)
         self.ahead = ahead
         self.parameters = list(group["params"])
-        first = batch.rows[0]
-        self.before = {key: first[key] for key in optimizer.number_keys if key in first}
-        self.flags = self._flags()
         # Entries of the state that a replay reads and writes by their memory.
-        self.tensors = [
-            (row, name, row.get(name)) for row in batch.rows for name in optimizer.state_names
-        ]
+        places = [(row, name) for row in batch.rows if row for name in optimizer.state_names]
+        self._rows = [row for row, _ in places]
+        self._names = [name for _, name in places]
+        self._tensors = [row.get(name) for row, name in places]
+        self._coming: tuple[Numbers, list[float]] = ({}, [])
+        self.flags = self._look_ahead()
 
-    def _flags(self, ahead: int = 0) -> list[bool | str]:
-        """The settings that choose the formula, and which others are numbers."""
-        numbers = self.batch.rows[0]
-        for _ in range(ahead + 1):
-            numbers = self.optimizer._advanced(self.group, numbers)
-        settings = self.optimizer._settings(self.group, self.batch, numbers)
+    def _look_ahead(self) -> list[bool | str]:
+        """The settings that choose the formula of the coming step, and which others are numbers.
+
+        Keeps the state's numbers after the step, and those of the formula.
+        """
+        after = self.batch.rows[0]
+        for _ in range(self.ahead + 1):
+            after = self.optimizer._advanced(self.group, after)
+        settings = self.optimizer._settings(self.group, self.batch, after)
+        values = settings.values()
+        self._coming = after, [float(value) for value in values if not isinstance(value, bool)]
         return [value if isinstance(value, bool) else name for name, value in settings.items()]
 
     def is_current(self) -> bool:
@@ -51,37 +56,32 @@ class UpdateSource:
             map(is_, parameters, self.parameters)
         ):
             return False
-        state, first, keys = optimizer.state, batch.rows[0], optimizer.number_keys
-        if not first and optimizer._new_state(batch.parameters[0], group):
+        first = batch.rows[0]
+        if not first:
+            if optimizer._new_state(batch.parameters[0], group):
+                return False
+        elif not all(map(is_, map(optimizer.state.get, batch.parameters), batch.rows)):
             return False
-        for parameter, row in zip(batch.parameters, batch.rows, strict=True):
-            if row and state.get(parameter) is not row:
+        for key in optimizer.number_keys if first else ():
+            if [row[key] for row in batch.rows].count(first[key]) != len(batch.rows):
                 return False
-            if any(row[key] != first[key] for key in keys):
-                return False
-        for row, name, tensor in self.tensors:
-            if row.get(name) is not tensor:
-                return False
-        return self._flags(self.ahead) == self.flags
+        if not all(map(is_, map(dict.get, self._rows, self._names), self._tensors)):
+            return False
+        return self._look_ahead() == self.flags
 
-    def advance(self) -> list[float]:
-        """The numbers of the coming step, which is counted."""
-        optimizer, batch = self.optimizer, self.batch
-        after = optimizer._advanced(self.group, batch.rows[0])
-        settings = optimizer._settings(self.group, batch, after)
-        batch.write(after)
-        return [float(value) for value in settings.values() if not isinstance(value, bool)]
+    def advance(self, is_prepared: bool) -> list[float]:
+        """The numbers of the coming step, which is counted.
 
-    def rewind(self) -> bool:
-        """Puts the numbers of the state back to what they were before the recorded step."""
-        self.batch.write(self.before)
-        return True
-
-    @property
-    def names(self) -> list[str]:
-        """The settings that are numbers, such as "Adam.eps"."""
-        kind = type(self.optimizer).__name__
-        return [f"{kind}.{name}" for name in self.flags if isinstance(name, str)]
+        Args:
+            is_prepared: nothing has changed since `is_current()`.
+        """
+        if not is_prepared or self.ahead:
+            ahead, self.ahead = self.ahead, 0
+            self._look_ahead()
+            self.ahead = ahead
+        after, numbers = self._coming
+        self.batch.write(after)
+        return numbers
 
 
 def record_update(sources: Sources, optimizer: Optimizer, group: Group, batch: Batch) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from copy import deepcopy
 from functools import wraps
 from itertools import chain
+from operator import itemgetter
 from typing import Any, ClassVar, NamedTuple
 
 import flambeau as fl
@@ -222,18 +223,20 @@ class Optimizer:
     def _batches(self, group: Group) -> Iterator[Batch]:
         """The group's parameters with gradients; those with equal numbers together."""
         batches: dict[Any, Batch] = {}
-        number_keys, states = self.number_keys, self.state
+        row_of = self.state.get
+        # Without numbers in the state, rows differ only in whether there is any.
+        numbers_of = itemgetter(*self.number_keys) if self.number_keys else bool
         for parameter in group["params"]:
             gradient = parameter.grad
             if gradient is None:
                 continue
-            row = states.get(parameter)
+            row = row_of(parameter)
             is_new = row is None
             if row is None:
                 row = self._new_state(parameter, group)
                 if row:
-                    states[parameter] = row
-            key = (is_new, *[row[name] for name in number_keys])
+                    self.state[parameter] = row
+            key = (is_new, numbers_of(row))
             batch = batches.get(key)
             if batch is None:
                 batch = batches[key] = Batch(is_new, [], [], [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -281,6 +282,34 @@ def numpy_randomness(wrap):
     np.random.seed(3)
     f = wrap(lambda x: x + float(np.random.rand()))
     return [values(f(x_of(0))) for _ in range(CALLS)]
+
+
+@trap
+def own_generator_of_random_numbers(wrap):
+    source, numpy_source = random.Random(3), np.random.default_rng(3)
+    f = wrap(lambda x: x * source.random())
+    g = wrap(lambda x: x * numpy_source.random())
+    return [[values(f(x_of(0))), values(g(x_of(0)))] for _ in range(CALLS)]
+
+
+@trap
+def loop_over_a_loader(wrap):
+    data = torch.utils.data.TensorDataset(torch.arange(8.0))
+    loader = torch.utils.data.DataLoader(data, batch_size=4)
+
+    def f(w):
+        total = torch.zeros(())
+        for (batch,) in loader:
+            total = total + (batch * w).sum()
+        return total
+
+    f = wrap(f)
+    seen = []
+    for i in range(CALLS):
+        if i == 4:
+            data.tensors[0].mul_(2)
+        seen.append(values(f(torch.ones(()))))
+    return seen
 
 
 @trap
@@ -876,3 +905,35 @@ def test_backward_after_a_write_raises() -> None:
         w.add_(1)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
+
+
+def test_printing_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    def f(x):
+        print("called")
+        return x + 1
+
+    f = torch.compile(f)
+    with pytest.warns(CompileWarning, match=r"it calls print\(\) \(.*test_traps.py:\d+\)"):
+        for _ in range(CALLS):
+            f(torch.ones(2))
+    assert capsys.readouterr().out.count("called") == CALLS
+
+
+def test_time_is_asked_every_time() -> None:
+    f = torch.compile(lambda x: x * 0 + time.perf_counter())
+    with pytest.warns(CompileWarning, match="perf_counter"):
+        seen = [f(torch.ones(1, dtype=torch.float64)).item() for _ in range(CALLS)]
+    assert len(set(seen)) == CALLS
+
+
+def test_what_is_not_called_does_no_harm() -> None:
+    def f(x, verbose=False):
+        if verbose:
+            print(random.random())
+        return x * 2
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        f = torch.compile(f, fullgraph=True)
+        for _ in range(CALLS):
+            f(torch.ones(2))

@@ -94,11 +94,9 @@ class Module(Stateful):
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters, or set them to zero."""
         for parameter in self.parameters():
-            if parameter.grad is None:
-                continue
             if set_to_none:
                 parameter.grad = None
-            else:
+            elif parameter.grad is not None:
                 parameter.grad = fl.zeros_like(parameter.grad)
 
     # --- conversion ---------------------------------------------------------------------
