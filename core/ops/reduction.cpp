@@ -7,6 +7,7 @@
 #include "ops/creation.h"
 #include "ops/gather.h"
 #include "ops/views.h"
+#include "tensor/copy.h"
 
 namespace flambeau {
 
@@ -244,14 +245,13 @@ void run_logsumexp(Call& call) {
   const Dims& shape = x->shape();
   Dims dims = dimensions_of(mask);
   if (x->numel() == 0 || dims.empty()) {
-    TensorRef result = x->numel() == 0 ? log(sum(exp(x), dims, call.attributes.flag)) : x;
-    call.outputs[0] = result == x ? clone(x) : result;
+    copy(call.output(), x->numel() == 0 ? *log(sum(exp(x), dims, call.attributes.flag)) : *x);
     return;
   }
   TensorRef top = amax(x, dims, true);
   TensorRef shift = masked_fill(top, eq(abs(top), std::numeric_limits<double>::infinity()), 0);
   TensorRef result = add(log(sum(exp(sub(x, shift)), dims, true)), shift);
-  call.outputs[0] = view(contiguous(result), reduced_shape(shape, mask, call.attributes.flag));
+  copy(call.output(), *view(contiguous(result), reduced_shape(shape, mask, call.attributes.flag)));
 }
 
 void logsumexp_gradient(Gradient& gradient) {
