@@ -16,13 +16,18 @@ BIN := $(VENV)/bin
 # Only PyTorch's own index has the build without CUDA.
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
 
+PROGRAM_TESTS := $(addprefix tests/test_,program.py elementwise.py layers.py reductions.py \
+  optim_optimizers.py nn_losses.py)
+
 .PHONY: demo test lint format stubs bench parity wheel build clean
 .DELETE_ON_ERROR:
 
 demo: build $(VENV)/.has-demo
 	$(BIN)/python examples/digits.py
 
+# The operators' tests run twice: with machine code for every program, then as users run them.
 test: lint
+	FLAMBEAU_EMITTER=always $(BIN)/python -m pytest $(PROGRAM_TESTS)
 	$(BIN)/python -m pytest
 
 lint: build $(VENV)/.has-test $(VENV)/.has-lint

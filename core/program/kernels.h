@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/cpu.h"
+#include "program/coefficients.h"
 #include "program/program.h"
 
 namespace flambeau {

@@ -16,7 +16,7 @@ static bool run_trigonometric(Number* out, const Number* a, int64_t count) {
   for (int64_t i = 0; i < count; i += kChunk) {
     int64_t length = count - i < kChunk ? count - i : kChunk;
     int large = 0;
-    for (int64_t j = 0; j < length; ++j) large |= absolute(a[i + j]) > kTrigonometricLimit;
+    for (int64_t j = 0; j < length; ++j) large |= absolute(a[i + j]) > kTrigonometricLimitFloat;
     if (large) {
       for (int64_t j = 0; j < length; ++j) out[i + j] = library(a[i + j]);
     } else {

@@ -3,9 +3,9 @@
 //
 // Included inside a namespace of every instruction set (and never twice in one file): nothing
 // here may be a symbol that the linker could share between them, hence `static`.
-// Polynomials are minimax fits of our own (Remez, 60 digits). Worst errors of float found over a
-// million floats of all exponents and two million between -10 and 10: exp 1.1 ULP, log 0.9, tanh
-// 2.4, erf 1.2, sin and cos 1.5; sigmoid is 0 where exp(-x) overflows (below -88.7).
+// Coefficients are in program/coefficients.h, to be included before. Worst errors of float found
+// over a million floats of all exponents and two million between -10 and 10: exp 1.1 ULP, log 0.9,
+// tanh 2.4, erf 1.2, sin and cos 1.5; sigmoid is 0 where exp(-x) overflows (below -88.7).
 
 #define FLAMBEAU_SCALAR static inline __attribute__((always_inline))
 
@@ -47,36 +47,32 @@ FLAMBEAU_SCALAR T scale(T p, T n) {
   return p * power_of_two(half) * power_of_two(n - half);
 }
 
+// The polynomial with these coefficients, highest power first.
+template <int k = 1, class T, int n>
+FLAMBEAU_SCALAR T horner(T x, const T (&coefficients)[n], T p) {
+  if constexpr (k < n) {
+    return horner<k + 1>(x, coefficients, p * x + coefficients[k]);
+  } else {
+    return p;
+  }
+}
+template <class T, int n>
+FLAMBEAU_SCALAR T horner(T x, const T (&coefficients)[n]) {
+  return horner(x, coefficients, coefficients[0]);
+}
+
 // (exp(r) - 1 - r) / r^2 for |r| <= ln(2) / 2.
-FLAMBEAU_SCALAR float exp_tail(float r) {
-  float p = 1.39507804e-3f;
-  p = p * r + 8.36902466e-3f;
-  p = p * r + 4.16662014e-2f;
-  p = p * r + 1.66665177e-1f;
-  return p * r + 5.00000010e-1f;
-}
-FLAMBEAU_SCALAR double exp_tail(double r) {
-  double p = 2.0927060410786364e-9;
-  p = p * r + 2.51124692936485613e-8;
-  p = p * r + 2.75572329741415802e-7;
-  p = p * r + 2.75572335871618775e-6;
-  p = p * r + 2.48015873742051473e-5;
-  p = p * r + 1.98412698976997052e-4;
-  p = p * r + 1.38888888888581944e-3;
-  p = p * r + 8.33333333331648408e-3;
-  p = p * r + 4.16666666666667251e-2;
-  p = p * r + 1.66666666666666842e-1;
-  return p * r + 0.5;
-}
+FLAMBEAU_SCALAR float exp_tail(float r) { return horner(r, kExpTailFloat); }
+FLAMBEAU_SCALAR double exp_tail(double r) { return horner(r, kExpTailDouble); }
 
 // x = n ln(2) + r.
 FLAMBEAU_SCALAR float reduce_exp(float x, float* n) {
-  *n = (x * 1.44269504f + Rounding<float>::magic) - Rounding<float>::magic;
-  return (x - *n * 0.693359375f) - *n * -2.12194440e-4f;
+  *n = (x * kLog2EFloat + Rounding<float>::magic) - Rounding<float>::magic;
+  return (x - *n * kLn2HighFloat) - *n * kLn2LowFloat;
 }
 FLAMBEAU_SCALAR double reduce_exp(double x, double* n) {
-  *n = (x * 1.4426950408889634 + Rounding<double>::magic) - Rounding<double>::magic;
-  return (x - *n * 6.93147180369123816490e-01) - *n * 1.90821492927058770002e-10;
+  *n = (x * kLog2EDouble + Rounding<double>::magic) - Rounding<double>::magic;
+  return (x - *n * kLn2HighDouble) - *n * kLn2LowDouble;
 }
 
 // Limits beyond which exp is 0 or infinity in the type.
@@ -141,26 +137,13 @@ FLAMBEAU_SCALAR T sigmoid(T x) {
 
 // log(m) for m = 1 + f between sqrt(1/2) and sqrt(2).
 FLAMBEAU_SCALAR float log_mantissa(float f) {
-  float q = -7.63432956e-2f;
-  q = q * f + 1.27614139e-1f;
-  q = q * f + -1.31601690e-1f;
-  q = q * f + 1.42017812e-1f;
-  q = q * f + -1.66233613e-1f;
-  q = q * f + 2.00012260e-1f;
-  q = q * f + -2.50008209e-1f;
-  q = q * f + 3.33333317e-1f;
+  float q = horner(f, kLogMantissaFloat);
   return f + f * f * (f * q - 0.5f);
 }
 // With s = f / (2 + f): log(1 + f) = 2 s + s R(s^2), rearranged to keep f exact.
 FLAMBEAU_SCALAR double log_mantissa(double f) {
   double s = f / (2 + f), z = s * s, h = 0.5 * f * f;
-  double p = 0.147959770018454357;
-  p = p * z + 0.153140475081100775;
-  p = p * z + 0.181835644607228322;
-  p = p * z + 0.222221985701995381;
-  p = p * z + 0.285714287424220328;
-  p = p * z + 0.399999999994144882;
-  p = p * z + 0.666666666666673445;
+  double p = horner(z, kLogMantissaDouble);
   return f - (h - s * (h + p * z));
 }
 
@@ -189,11 +172,11 @@ FLAMBEAU_SCALAR T log_special(T x, T y) {
 }
 FLAMBEAU_SCALAR float log_finite(float x) {
   float k, l = log_mantissa(split_log(x, &k));
-  return k * 0.693359375f + (l + k * -2.12194440e-4f);
+  return k * kLn2HighFloat + (l + k * kLn2LowFloat);
 }
 FLAMBEAU_SCALAR double log_finite(double x) {
   double k, l = log_mantissa(split_log(x, &k));
-  return k * 6.93147180369123816490e-01 + (l + k * 1.90821492927058770002e-10);
+  return k * kLn2HighDouble + (l + k * kLn2LowDouble);
 }
 template <class T>
 FLAMBEAU_SCALAR T log(T x) {
@@ -221,47 +204,24 @@ FLAMBEAU_SCALAR double square_root(double x) { return __builtin_sqrt(x); }
 // x P(x^2) below 0.9, 1 - exp(-x Q(x)) above.
 FLAMBEAU_SCALAR float erf(float x) {
   float a = absolute(x), z = x * x;
-  float p = 8.39724493e-5f;
-  p = p * z + -8.14967623e-4f;
-  p = p * z + 5.20170468e-3f;
-  p = p * z + -2.68596977e-2f;
-  p = p * z + 1.12837015e-1f;
-  p = p * z + -3.76126342e-1f;
-  p = p * z + 1.28379167e-1f;  // 2 / sqrt(pi) - 1
+  float p = horner(z, kErfSmallFloat);
   float c = a > 4 ? 4.0f : a;
-  float q = -1.56991977e-6f;
-  q = q * c + 2.63492791e-5f;
-  q = q * c + -1.70429578e-4f;
-  q = q * c + 3.57122795e-4f;
-  q = q * c + 2.12013469e-3f;
-  q = q * c + -2.16634860e-2f;
-  q = q * c + 1.04490705e-1f;
-  q = q * c + 6.35955614e-1f;
-  q = q * c + 1.12849107e+0f;
+  float q = horner(c, kErfLargeFloat);
   float large = copysign(1 - exp(-(c * q)), x);
   return a < 0.9f ? x * p + x : large;
 }
 FLAMBEAU_SCALAR double erf(double x) { return __builtin_erf(x); }
 
-// sin and cos of x for |x| below kTrigonometricLimit: reduced in double with a two-part pi / 2.
-constexpr float kTrigonometricLimit = 1e5f;
+// sin and cos of x for |x| below kTrigonometricLimitFloat: reduced in double with a two-part pi
+// / 2.
 FLAMBEAU_SCALAR float sine_of(float x, int32_t quarter) {
-  double t = static_cast<double>(x) * 0.63661977236758134 + 6755399441055744.0;
+  double t = static_cast<double>(x) * kTwoOverPi + 6755399441055744.0;
   double n = t - 6755399441055744.0;
   int32_t quadrant = static_cast<int32_t>(n) + quarter;
-  float r = static_cast<float>((static_cast<double>(x) - n * 1.57079632673412561417) -
-                               n * 6.07710050650619224932e-11);
+  float r = static_cast<float>((static_cast<double>(x) - n * kHalfPiHigh) - n * kHalfPiLow);
   float z = r * r;
-  float s = 2.71816281e-6f;
-  s = s * z + -1.98393193e-4f;
-  s = s * z + 8.33332934e-3f;
-  s = s * z + -1.66666666e-1f;
-  s = s * z * r + r;
-  float c = -2.72088591e-7f;
-  c = c * z + 2.47995035e-5f;
-  c = c * z + -1.38888837e-3f;
-  c = c * z + 4.16666666e-2f;
-  c = c * z * z - 0.5f * z + 1;
+  float s = horner(z, kSinFloat) * z * r + r;
+  float c = horner(z, kCosFloat) * z * z - 0.5f * z + 1;
   float y = quadrant & 1 ? c : s;
   return quadrant & 2 ? -y : y;
 }

@@ -472,7 +472,9 @@ std::string Assembler::memory_text(const Memory& memory, const VectorOpcode* op)
   if (memory.pool >= 0) {
     const std::vector<uint8_t>& bytes = pool_[memory.pool].bytes;
     char number[40];
-    if (op && (op->w || bytes.size() == 8)) {
+    if (!op) {
+      std::snprintf(number, sizeof(number), "constant %d", static_cast<int>(memory.pool));
+    } else if (op->w || bytes.size() == 8) {
       double value;
       std::memcpy(&value, bytes.data(), 8);
       std::snprintf(number, sizeof(number), "= %.17g", value);

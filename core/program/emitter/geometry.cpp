@@ -69,6 +69,13 @@ bool all_zero(const Dims& steps) {
   return true;
 }
 
+// An output of one number per row; a number of the run may be stored as such.
+bool is_row_output(const Program& program, size_t j, const OperandView& output) {
+  const Extent extent = program.values[program.outputs[j]].extent;
+  return extent == Extent::Row || (extent == Extent::Uniform && program.has_rows &&
+                                   !output.shape->empty() && output.shape->back() == 1);
+}
+
 bool add_operand(const OperandView& operand, const Dims& full, Precision precision,
                  Streams& streams) {
   if (streams.count == kMostTensors) return false;
@@ -103,7 +110,7 @@ bool collect(const Program& program, Precision precision, std::span<const Operan
   }
   for (size_t j = 0; j < outputs.size(); ++j) {
     const Dims& shape = *outputs[j].shape;
-    const bool row = program.values[program.outputs[j]].extent == Extent::Row;
+    const bool row = is_row_output(program, j, outputs[j]);
     const int64_t lead = full.size() - shape.size();
     for (int64_t d = 0; d < full.size(); ++d) {  // no output is repeated over the full shape
       const int64_t length = row && d + 1 == full.size() ? 1 : full[d];
@@ -169,8 +176,8 @@ bool find_geometry(const Program& program, Precision precision, std::span<const 
     if (geometry.key.inputs[i] == AccessKind::Number) continue;
     geometry.key.inputs[i] = kind_of_stream(program.values[plan.inputs[i]].extent == Extent::Row);
   }
-  for (int32_t output : program.outputs) {
-    geometry.key.outputs.push_back(kind_of_stream(program.values[output].extent == Extent::Row));
+  for (size_t j = 0; j < outputs.size(); ++j) {
+    geometry.key.outputs.push_back(kind_of_stream(is_row_output(program, j, outputs[j])));
   }
   for (int t = 0; t < streams.count; ++t) {
     if (streams.last[t] != 0 && streams.last[t] != 1 && geometry.columns > 1) return false;
@@ -267,6 +274,10 @@ void run_kernel(const MachineCode& kernel, const Geometry& geometry, void* const
   if (rows == 0) return;
   const bool small = rows * geometry.columns <= grain;
   if (rows == 1) {
+    if (small && kernel.scratch_count() == 0) {
+      kernel.run(tensors, geometry.row_strides, numbers, 1, geometry.columns);
+      return;
+    }
     if (small || geometry.whole_rows) {
       run_rows(kernel, geometry, tensors, numbers, 0, 1);
       return;

@@ -41,6 +41,7 @@ class Lowering {
   void lower_rows(VectorCode& code, int level);
   void store_rows(VectorCode& code);
   void lower_value(int32_t v, VectorCode& code, bool rows);
+  bool lower_contracted(int32_t v, VectorCode& code);
   Forms& form(int32_t v, VectorCode& code);
   void accumulate(int32_t reduction, VectorCode& code, Pass& pass);
   VectorCode new_code() { return VectorCode(lowered_->invariants, wide_registers_); }
@@ -56,6 +57,7 @@ class Lowering {
   std::vector<Change> change_;
   std::vector<int> level_;          // reductions in a chain before the value
   std::vector<int> uses_;           // how many values and outputs read the value
+  std::vector<char> only_summed_;   // nothing but sums depends on the value
   std::vector<char> needs_home_;    // a row's value that other stretches of code read
   std::vector<int32_t> home_;       // the invariant of a row's value
   std::vector<AccessKind> access_;  // by value, of inputs
@@ -129,6 +131,16 @@ void Lowering::find_uses() {
     ++uses_[output];
     needs_home_[output] = true;
   }
+  only_summed_.assign(count_, true);
+  for (int32_t output : program_.outputs) only_summed_[output] = false;
+  for (int32_t v = count_ - 1; v >= 0; --v) {
+    const Value& value = values_[v];
+    const bool summed = value.instruction == Instruction::row_sum ||
+                        (change_[v] == Change::PerElement && only_summed_[v]);
+    for (int32_t operand : value.operands) {
+      if (operand >= 0 && !summed) only_summed_[operand] = false;
+    }
+  }
   for (int32_t v = 0; v < count_; ++v) {
     if (change_[v] != Change::PerRow || !(needs_home_[v] || is_reduction(values_[v]))) continue;
     home_[v] = lowered_->invariants.add({Invariant::Kind::Row, lowered_->element});
@@ -179,6 +191,31 @@ Forms& Lowering::form(int32_t v, VectorCode& code) {
   return forms;
 }
 
+// Adds or subtracts a product without rounding it. Results of elements stay bit for bit what the
+// instructions say; sums, which are rounded in an order of their own anyway, need not.
+bool Lowering::lower_contracted(int32_t v, VectorCode& code) {
+  const Value& value = values_[v];
+  const bool sub = value.instruction == Instruction::sub;
+  if (!only_summed_[v] || (!sub && value.instruction != Instruction::add)) return false;
+  for (int i : {0, 1}) {
+    const int32_t product = value.operands[i];
+    const bool square = values_[product].instruction == Instruction::square;
+    if (!square && values_[product].instruction != Instruction::mul) continue;
+    if (uses_[product] != 1 || change_[product] != Change::PerElement) continue;
+    const int32_t a = values_[product].operands[0];
+    const int32_t b = square ? a : values_[product].operands[1];
+    const Op op = !sub ? Op::Fma : i == 0 ? Op::Fms : Op::Fnma;
+    forms_[v].set_number(code.add({op,
+                                   lowered_->element,
+                                   0,
+                                   0,
+                                   {form(a, code).number().node, form(b, code).number().node,
+                                    form(value.operands[1 - i], code).number().node}}));
+    return true;
+  }
+  return false;
+}
+
 void Lowering::lower_value(int32_t v, VectorCode& code, bool rows) {
   const Value& value = values_[v];
   Forms& result = forms_[v];
@@ -191,6 +228,7 @@ void Lowering::lower_value(int32_t v, VectorCode& code, bool rows) {
     }
     return;
   }
+  if (!rows && lower_contracted(v, code)) return;
   Forms* operands[3] = {nullptr, nullptr, nullptr};
   double constants[3] = {NAN, NAN, NAN};
   for (int i = 0; i < 3; ++i) {

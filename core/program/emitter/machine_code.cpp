@@ -15,7 +15,7 @@ namespace {
 
 // Additions into one lane of an accumulator before it is added to a wider sum: short enough to
 // lose nothing in floats.
-constexpr int kChunkAdditions = 32;
+constexpr int kChunkAdditions = 64;
 // A body with fewer instructions appears twice in its loop.
 constexpr int kShortBody = 8;
 
@@ -57,7 +57,7 @@ class KernelWriter {
   void write_main_loop(Loop& loop);
   void write_tail(Loop& loop);
   void write_copy(Loop& loop, int copy, bool tail);
-  void flush(const Loop& loop);
+  void flush(const Loop& loop, bool last);
   int load_accumulator(const Accumulator& accumulator, int spare);
   void finish_reductions(const Loop& loop);
   void finish_sum(const Loop& loop, size_t index);
@@ -339,7 +339,7 @@ void KernelWriter::write_main_loop(Loop& loop) {
   asm_.jump(Condition::Less, again);
   asm_.compare(kIndex, at(main_end_));
   asm_.jump(Condition::GreaterEqual, end);
-  flush(loop);
+  flush(loop, false);
   asm_.jump(chunk);
   asm_.bind(end);
 }
@@ -414,8 +414,8 @@ int KernelWriter::load_accumulator(const Accumulator& accumulator, int spare) {
   return spare;
 }
 
-// Adds the accumulators of sums to the sums in the frame, and starts them again.
-void KernelWriter::flush(const Loop& loop) {
+// Adds the accumulators of sums to the sums in the frame; starts them again but after the last.
+void KernelWriter::flush(const Loop& loop, bool last) {
   const uint32_t free = ~loop.setting.reserved;
   const int total = std::countr_zero(free), part = std::countr_zero(free & (free - 1));
   for (size_t r = 0; r < loop.sums.size(); ++r) {
@@ -439,11 +439,11 @@ void KernelWriter::flush(const Loop& loop) {
     asm_.vector(kAdd[1], part, part, at(sum.high));
     asm_.vector(kStore[1], part, -1, at(sum.high));
   }
-  reset_accumulators(loop, true);
+  if (!last) reset_accumulators(loop, true);
 }
 
 void KernelWriter::finish_reductions(const Loop& loop) {
-  if (loop.has_sums) flush(loop);
+  if (loop.has_sums) flush(loop, true);
   for (size_t r = 0; r < loop.pass->reductions.size(); ++r) {
     if (loop.pass->reductions[r].op == Op::AddTo) {
       finish_sum(loop, r);
