@@ -71,25 +71,21 @@ def operands(which: int, n: int) -> tuple[list[Any], list[Any]]:
     return tensors[:3], tensors[3:]
 
 
-def measure(which: int, program: Any, n: int, isa: str, loops: Any) -> tuple[float, float, float]:
+def measure(which: int, program: Any, n: int, isa: str, loops: Any) -> tuple[float, float]:
     inputs, outputs = operands(which, n)
     new = [o for o in outputs if not any(o is i for i in inputs)]
     addresses = [t.data_ptr() for t in [*inputs, *new]]
     pointers = (ctypes.c_void_p * len(addresses))(*addresses)
     run = api.prepare(program, inputs, outputs, isa)
-    api.emitter_use("never")
-    machine = api.prepare(program, inputs, outputs, isa)
-    api.emitter_use("")
-    assert run.emitted and not machine.emitted
+    assert run.emitted
     count = max(1, 400_000 // n)
-    best = [1e9, 1e9, 1e9]
+    hand = ours = 1e9
     for _ in range(60 if n < 1_000_000 else 12):
-        best[0] = min(best[0], loops(which, pointers, n, count) / count)
-        for place, prepared in ((1, run), (2, machine)):
-            start = time.perf_counter()
-            prepared.repeat(inputs, outputs, count)
-            best[place] = min(best[place], (time.perf_counter() - start) / count)
-    return best[0], best[1], best[2]
+        hand = min(hand, loops(which, pointers, n, count) / count)
+        start = time.perf_counter()
+        run.repeat(inputs, outputs, count)
+        ours = min(ours, (time.perf_counter() - start) / count)
+    return hand, ours
 
 
 def main() -> None:
@@ -100,16 +96,14 @@ def main() -> None:
         ("cubic fit step", api.trace(cubic, "eerrrr"), (2000,)),
         ("Adam", api.trace(adam, "eeee"), (100_000, 1_000_000)),
     ]
-    print(f"{'ns per call':26} {'n':>8} {'set':>4} {'hand':>11} {'emitter':>11} {'ratio':>6} "
-          f"{'machine':>11} {'ratio':>6}")  # fmt: skip
+    print(f"{'ns per call':26} {'n':>8}  set {'hand':>11} {'emitter':>11} ratio")
     with tempfile.TemporaryDirectory() as folder:
         for isa in api.instruction_sets():
             loops = hand_loops(folder, isa)
             for which, (name, program, sizes) in enumerate(programs):
                 for n in sizes:
-                    hand, ours, machine = measure(which, program, n, isa, loops)
-                    print(f"{name:26} {n:8} {isa:>4} {hand * 1e9:11.1f} {ours * 1e9:11.1f} "
-                          f"{ours / hand:6.2f} {machine * 1e9:11.1f} {machine / hand:6.2f}")  # fmt: skip
+                    hand, ours = (t * 1e9 for t in measure(which, program, n, isa, loops))
+                    print(f"{name:26} {n:8}  {isa:>3} {hand:11.1f} {ours:11.1f} {ours / hand:5.2f}")
     for which, (name, formula, extents) in enumerate(
         [("chain", chain, "eee"), ("cheap", cheap, "eee"), ("cubic", cubic, "eerrrr")]
     ):
