@@ -45,6 +45,7 @@ format: $(VENV)/.has-lint
 stubs: build $(VENV)/.has-lint
 	$(BIN)/python tools/stubs.py
 	$(BIN)/python tools/operator_page.py
+	$(BIN)/python tools/compile_pictures.py
 
 bench: build $(PEER)/.has-bench
 	$(PEER)/bin/python -m benchmarks

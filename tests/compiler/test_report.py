@@ -70,3 +70,14 @@ def test_picture_of_a_graph(tmp_path: Path) -> None:
 
 def test_picture_of_an_empty_graph() -> None:
     assert "end" in Graph().to_svg()
+
+
+def test_pictures_of_the_documents(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(__file__).parent.parent.parent
+    monkeypatch.syspath_prepend(str(root / "tools"))
+    from compile_pictures import pictures
+
+    for name, text in pictures().items():
+        assert ElementTree.fromstring(text).tag.endswith("svg")
+        assert (root / "docs" / "pictures" / name).exists(), "run `make stubs`"
+    assert "fused" in text and "steps: 1, outputs: 1" in text
