@@ -210,8 +210,9 @@ struct Plan {
     blocks = (across.length + block - 1) / block;
     units = folds == 1 ? along.length : folds;
     int64_t tiles = outer * blocks;
-    int64_t wanted = std::min((kTasks + tiles - 1) / tiles,
-                              outer * across.length * length / (2 * kTileElements));
+    // Tiles are cut only where they are large: parts cost accumulators and a merge.
+    int64_t tile = std::min(block, across.length) * length;
+    int64_t wanted = std::min((kTasks + tiles - 1) / tiles, tile / (2 * kTileElements));
     wanted = std::clamp<int64_t>(wanted, 1, std::max<int64_t>(units, 1));
     chunk = (units + wanted - 1) / wanted;
     chunks = chunk ? (units + chunk - 1) / chunk : 1;
