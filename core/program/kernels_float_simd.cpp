@@ -40,6 +40,7 @@ struct Before<cos_op> {
   }
 };
 #include "program/row_loops.h"
+#include "program/usual_range.h"
 }  // namespace
 
 const InstructionKernels float_kernels = {{FLAMBEAU_INSTRUCTION_TABLE

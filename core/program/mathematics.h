@@ -94,6 +94,16 @@ FLAMBEAU_SCALAR T exp(T x) {
   return scale((exp_tail(r) * r * r + r) + 1, n);
 }
 
+// The same float for |x| <= kUsualExp, where neither the result nor 2^n leaves the normal numbers.
+constexpr float kUsualExp = 87.0f;
+FLAMBEAU_SCALAR float usual_exp(float x) {
+  // As in reduce_exp; the bits of t end in those of n.
+  float t = x * kLog2EFloat + Rounding<float>::magic, n = t - Rounding<float>::magic;
+  float r = (x - n * kLn2HighFloat) - n * kLn2LowFloat;
+  float p = (exp_tail(r) * r * r + r) + 1;
+  return bits_as<float>(bits_as<int32_t>(p) + (bits_as<int32_t>(t) << Rounding<float>::mantissa));
+}
+
 template <class T>
 FLAMBEAU_SCALAR T exp2(T x) {
   T c = bounded(x, T(sizeof(T) == 4 ? -151 : -1076), T(sizeof(T) == 4 ? 129 : 1025));
@@ -207,8 +217,8 @@ FLAMBEAU_SCALAR float erf(float x) {
   float p = horner(z, kErfSmallFloat);
   float c = a > 4 ? 4.0f : a;
   float q = horner(c, kErfLargeFloat);
-  float large = copysign(1 - exp(-(c * q)), x);
-  return a < 0.9f ? x * p + x : large;
+  float large = copysign(1 - usual_exp(-(c * q)), x);
+  return a >= 0.9f ? large : x * p + x;  // so that a NaN stays
 }
 FLAMBEAU_SCALAR double erf(double x) { return __builtin_erf(x); }
 
