@@ -136,22 +136,35 @@ struct Accumulate {
     A tail = Combine::apply(even, odd);
     state = Combine::apply(state, static_cast<State>(Combine::apply(result, tail)));
   }
-  // Four vectors of columns at a time stay in registers.
+  // Four vectors of columns at a time stay in registers, rows of even and odd number apart: fewer
+  // sums would wait for one another.
   static void columns(State* states, const A* const* rows, int64_t row_count, int64_t count,
                       int64_t, double) {
     constexpr int64_t width = 4 * L::count;
     int64_t j = 0;
     for (; j + width <= count; j += width) {
-      V sums[4];
+      V even[4], odd[4];
 #pragma GCC unroll 4
-      for (int k = 0; k < 4; ++k) sums[k] = mapped(rows[0] + j + k * L::count);
-      for (int64_t i = 1; i < row_count; ++i) {
-        const A* x = rows[i] + j;
+      for (int k = 0; k < 4; ++k) {
+        even[k] = mapped(rows[0] + j + k * L::count);
+        odd[k] = V{} + static_cast<A>(Combine::identity);
+      }
+      int64_t i = 1;
+      for (; i + 2 <= row_count; i += 2) {
+        const A *x = rows[i] + j, *y = rows[i + 1] + j;
 #pragma GCC unroll 4
-        for (int k = 0; k < 4; ++k) sums[k] = Combine::apply(sums[k], mapped(x + k * L::count));
+        for (int k = 0; k < 4; ++k) {
+          odd[k] = Combine::apply(odd[k], mapped(x + k * L::count));
+          even[k] = Combine::apply(even[k], mapped(y + k * L::count));
+        }
       }
       A block[width];
-      __builtin_memcpy(block, sums, sizeof(block));
+#pragma GCC unroll 4
+      for (int k = 0; k < 4; ++k) {
+        if (i < row_count) odd[k] = Combine::apply(odd[k], mapped(rows[i] + j + k * L::count));
+        V sum = Combine::apply(even[k], odd[k]);
+        __builtin_memcpy(block + k * L::count, &sum, sizeof(sum));
+      }
       for (int64_t k = 0; k < width; ++k) {
         states[j + k] = Combine::apply(states[j + k], static_cast<State>(block[k]));
       }

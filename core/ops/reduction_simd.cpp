@@ -9,7 +9,7 @@ namespace {
 
 constexpr int64_t kBlock = 512;                  // elements of a converted block
 constexpr int64_t kDirectBlock = 4096;           // elements of a block read where it lies
-constexpr int64_t kRows = 16, kDirectRows = 32;  // the same for columns
+constexpr int64_t kRows = 16, kDirectRows = 64;  // the same for columns
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 
 #include "ops/reduction_folds.h"
@@ -77,7 +77,8 @@ template <class Op>
 int64_t fold_narrow(typename Op::State* states, const Tile& tile) {
   if constexpr (Op::located) return 0;
   int64_t joined = kColumns / tile.outputs, wide = joined * tile.outputs;
-  if (joined < 4 || tile.length_stride != tile.outputs || tile.length < 4 * joined) return 0;
+  bool narrow = joined >= 4 && tile.outputs % (4 * Lanes<typename Op::Element>::count) != 0;
+  if (!narrow || tile.length_stride != tile.outputs || tile.length < 4 * joined) return 0;
   typename Op::State partial[kColumns];
   for (int64_t j = 0; j < wide; ++j) partial[j] = Op::initial();
   Tile whole = tile;

@@ -71,8 +71,11 @@ const Pointwise* make_layer_norm(bool weight, bool bias) {
   Symbol deviation = formula.x - row_mean(formula.x);
   Symbol variance = row_mean(symbolic::square(deviation));
   Symbol result = deviation * symbolic::rsqrt(variance + eps);
-  if (weight) result = result * scale;
-  if (bias) result = result + shift;
+  if (weight && bias) {
+    result = symbolic::fma(result, scale, shift);
+  } else if (weight || bias) {
+    result = weight ? result * scale : result + shift;
+  }
   return new Pointwise("layer_norm", formula.builder.finish(formula.next, {&result.value, 1}),
                        Promotion::First, operands, "NativeLayerNormBackward0");
 }

@@ -1,4 +1,6 @@
 // The block machine's kernels for Int64.
+#include <utility>
+
 #include "program/kernels.h"
 #include "program/special.h"
 

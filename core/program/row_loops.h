@@ -12,6 +12,30 @@ FLAMBEAU_SCALAR Lanes lanes_at(const Number* p) {
   return lanes;
 }
 
+// Lane l of the result is lane l + distance.
+template <int distance, class V, int... l>
+FLAMBEAU_SCALAR V moved_lanes(V x, std::integer_sequence<int, l...>) {
+  constexpr int count = sizeof...(l);
+  return __builtin_shufflevector(x, x, (l + distance < count ? l + distance : l)...);
+}
+// Joins the first 2 * distance lanes into lane 0: halves, quarters ...
+template <int distance, class V, class Join>
+FLAMBEAU_SCALAR auto join_lanes(V x, Join join) {
+  if constexpr (distance == 0) {
+    return x[0];
+  } else {
+    constexpr int count = sizeof(V) / sizeof(x[0]);
+    V other = moved_lanes<distance>(x, std::make_integer_sequence<int, count>());
+    return join_lanes<distance / 2>(join(x, other), join);
+  }
+}
+
+FLAMBEAU_SCALAR Total sum_of_lanes(Lanes lanes) {
+  typedef Total Wide __attribute__((vector_size(kLanes * sizeof(Total))));
+  return join_lanes<kLanes / 2>(__builtin_convertvector(lanes, Wide),
+                                [](auto a, auto b) __attribute__((always_inline)) { return a + b; });
+}
+
 // Chunks short enough to lose nothing in Number; their sums are added in Total.
 static void row_sum(void* out_pointer, const void* in_pointer, int64_t rows, int64_t length) {
   auto* out = static_cast<Number*>(out_pointer);
@@ -29,8 +53,7 @@ static void row_sum(void* out_pointer, const void* in_pointer, int64_t rows, int
         s2 += lanes_at(in + i + 2 * kLanes);
         s3 += lanes_at(in + i + 3 * kLanes);
       }
-      Lanes sum = (s0 + s1) + (s2 + s3);
-      for (int l = 0; l < kLanes; ++l) total += sum[l];
+      total += sum_of_lanes((s0 + s1) + (s2 + s3));
     }
     for (; i < length; ++i) total += in[i];
     out[r] = static_cast<Number>(total);
@@ -63,11 +86,9 @@ static void row_extreme(void* out_pointer, const void* in_pointer, int64_t rows,
         b1 = replaces<kSign>(x1, b1) ? x1 : b1;
       }
       b0 = replaces<kSign>(b1, b0) ? b1 : b0;
-      best = b0[0];
-      for (int l = 1; l < kLanes; ++l) {
-        Number x = b0[l];
-        best = replaces<kSign>(x, best) ? x : best;
-      }
+      best = join_lanes<kLanes / 2>(b0, [](auto a, auto b) __attribute__((always_inline)) {
+        return replaces<kSign>(b, a) ? b : a;
+      });
     }
     for (; i < length; ++i) {
       Number x = in[i];
