@@ -3,7 +3,8 @@
 Note [From call to replay]
 A call whose arguments and surroundings match an executable replays it. Any other call runs the
 function eagerly while it is recorded. When two recordings in a row for arguments of one geometry
-are equal, the executable is built; a function whose recordings keep differing, or that cannot be
+are equal, the executable is built; once there is one, a recording of the same operations on other
+shapes is enough. A function whose recordings keep differing, or that cannot be
 recorded, stays eager, and one warning says why.
 """
 
@@ -68,6 +69,7 @@ class Entry:
         self.key = key
         self.watch = recorded.watch
         self.sources = recorded.sources if recorded.sources.entries else None
+        self.names = [call.name for call in recorded.recording.calls]
         self.compiled = Compiled(recorded)
         self.executable = self.compiled.executable
         spec, parts = recorded.result
@@ -185,8 +187,8 @@ class CompiledFunction:
         signature = (recording.signature(), recorded.result.spec)
         settled = not escaped and recorded.sources.is_settled
         last, attempts = self._attempts.get((key, shapes), (None, 0))
-        if settled and signature == last:
-            del self._attempts[key, shapes]
+        if settled and (signature == last or self._is_known(key, recording)):
+            self._attempts.pop((key, shapes), None)
             self._entries.insert(0, Entry(recorded, key))
             del self._entries[KEPT_EXECUTABLES:]
             return
@@ -202,6 +204,11 @@ class CompiledFunction:
         if len(self._attempts) > 64:  # ever new shapes
             self._attempts.clear()
         self._attempts[key, shapes] = (signature if settled else None, attempts + 1)
+
+    def _is_known(self, key: Hashable, recording: Any) -> bool:
+        """Whether an executable for other shapes consists of the same operations."""
+        names = [call.name for call in recording.calls]
+        return any(entry.key == key and entry.names == names for entry in self._entries)
 
     def _stay_eager(self, key: Hashable, reason: str) -> None:
         if self._fullgraph:
