@@ -157,6 +157,7 @@ class CompiledFunction:
         shapes = geometry(tensors)
         recording = _core.Recording(tensors)
         recording.numbers_are_slots = True
+        modes = _modes()
         try:
             with Effects() as effects:
                 result = self._function(*args, **kwargs)
@@ -165,6 +166,8 @@ class CompiledFunction:
             take_sources(recording)
             raise
         refusal = watch.refusal or effects.reason
+        if _modes() != modes:
+            refusal = "it leaves another grad mode or default dtype behind"
         if refusal is not None:
             recording.fail(refusal)
         recorded = _finish(recording, tensors, watch, result)
@@ -253,6 +256,10 @@ class CompiledFunction:
             why = f"it stays eager: {reasons[-1]}" if reasons else "call it twice first"
             raise RuntimeError(f"compile: {self._name} has no executable; {why}")
         return self._entries[0]
+
+
+def _modes() -> tuple[Any, ...]:
+    return fl.is_grad_enabled(), fl.is_inference_mode_enabled(), fl.get_default_dtype()
 
 
 def _finish(recording: Any, tensors: list[Tensor], watch: Watch, result: Any) -> Recorded:

@@ -16,6 +16,8 @@ from typing import Any
 _PACKAGE = str(Path(__file__).parent.parent) + "/"
 _LOADERS = _PACKAGE + "utils/data/"
 _PRINTING = frozenset(("print", "input", "open", "write", "writelines", "flush"))
+# Modules in Python whose functions deal with something outside, and what that is.
+_OUTSIDE = {"logging": "it writes to a log", "os": "it asks the operating system"}
 _NOW = frozenset(("now", "utcnow", "today", "urandom"))
 
 
@@ -48,8 +50,10 @@ class Effects:
         elif event == "call" and frame.f_back is not None:
             if frame.f_code.co_filename.startswith(_LOADERS):
                 self._note("it reads from a loader or data set; pass the batch as argument", frame)
-            elif frame.f_globals.get("__name__") == "logging":
-                self._note("it writes to a log", frame)
+            elif frame.f_globals.get("__name__") in _OUTSIDE:
+                caller = frame.f_back.f_code.co_filename
+                if not caller.startswith(_PACKAGE):
+                    self._note(_OUTSIDE[frame.f_globals["__name__"]], frame.f_back)
 
     def _note(self, reason: str, frame: FrameType) -> None:
         if self.reason is None:

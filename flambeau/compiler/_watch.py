@@ -29,6 +29,9 @@ from flambeau.nn._members import version
 _SCALARS = frozenset((bool, int, float, complex, str, bytes, type(None)))
 _ABSENT = object()
 _LONGEST = 10_000  # elements of a watched list
+_LARGEST = 1 << 14  # bytes of a watched array
+# How code gets at attributes that it does not name.
+_BY_NAME = frozenset(("getattr", "vars", "__dict__", "asdict", "attrgetter"))
 
 
 def _is_ours(module: str | None) -> bool:
@@ -46,10 +49,12 @@ class Watch:
     def __init__(self, function: Callable[..., Any], arguments: Iterable[Any]) -> None:
         self.refusal: str | None = None
         self._version = version()
-        self._variables: list[tuple[dict[str, Any], str, Any]] = []
+        self._variables: list[tuple[Any, str, Any]] = []
         self._cells: list[tuple[CellType, Any]] = []
         self._copies: list[tuple[Any, list[Any]]] = []
+        self._arrays: list[tuple[Any, bytes]] = []
         self._seen: set[int] = set()
+        self._reached_classes: set[int] = set()
         self._kept: list[Any] = []  # what `_seen` holds the identities of
         self._names: set[str] = set()
         self._objects: list[Any] = []
@@ -75,6 +80,9 @@ class Watch:
             now = _items(container)
             if len(now) != len(items) or not all(map(_same, now, items)):
                 return f"the contents of a {type(container).__name__}"
+        for array, before in self._arrays:
+            if array.tobytes() != before:
+                return "a NumPy array"
         return None
 
     # --- finding ------------------------------------------------------------------------
@@ -84,7 +92,7 @@ class Watch:
 
     def _reach(self, value: Any) -> None:
         kind = type(value)
-        if kind in _SCALARS or isinstance(value, (Tensor, type, BuiltinFunctionType)):
+        if kind in _SCALARS or isinstance(value, (Tensor, BuiltinFunctionType)):
             return
         if id(value) in self._seen:
             return
@@ -92,6 +100,8 @@ class Watch:
         self._kept.append(value)
         if isinstance(value, FunctionType):
             self._reach_function(value)
+        elif isinstance(value, type):
+            self._reach_class(value)
         elif isinstance(value, MethodType):
             self._reach(value.__func__)
             self._reach(value.__self__)
@@ -124,6 +134,8 @@ class Watch:
             return
         if not _is_ours(function.__module__):
             self._reach_code(function.__code__, function.__globals__)
+            if function.__dict__:
+                self._objects.append(function)
         for cell in function.__closure__ or ():
             contents = _contents(cell)
             self._cells.append((cell, contents))
@@ -157,6 +169,9 @@ class Watch:
                     if not name.startswith("_") and not isinstance(attribute, Module):
                         self._reach(attribute)
             return
+        if hasattr(value, "__array__"):
+            self._reach_array(value)
+            return
         if hasattr(kind, "__next__") or kind.__module__.startswith("numpy.random"):
             self._refuse(f"it reads from a {kind.__name__}")
             return
@@ -166,11 +181,21 @@ class Watch:
             self._objects.append(value)
             self._reach_class(kind)
 
+    def _reach_array(self, array: Any) -> None:
+        if array.nbytes > _LARGEST:
+            self._refuse(
+                f"it reads a NumPy array of {array.nbytes} bytes; make it a tensor outside"
+            )
+        else:
+            self._arrays.append((array, array.tobytes()))
+
     def _reach_class(self, kind: type) -> None:
         for base in kind.__mro__:
-            if _is_library(base.__module__) or id(base) in self._seen:
+            if _is_library(base.__module__) or id(base) in self._reached_classes:
                 continue
-            self._seen.add(id(base))
+            self._reached_classes.add(id(base))
+            self._kept.append(base)
+            self._objects.append(base)
             for member in vars(base).values():
                 if isinstance(member, (staticmethod, classmethod)):
                     member = member.__func__
@@ -186,8 +211,9 @@ class Watch:
             before = len(self._objects), len(self._names)
             for value in list(self._objects):
                 variables = vars(value)
-                for name in self._names & variables.keys():
-                    if (id(value), name) in done:
+                every = not _BY_NAME.isdisjoint(self._names)
+                for name in variables if every else self._names & variables.keys():
+                    if (id(value), name) in done or (every and name.startswith("__")):
                         continue
                     done.add((id(value), name))
                     self._variables.append((variables, name, variables[name]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import time
 import warnings
@@ -254,6 +255,132 @@ def object_counts_in_a_method(wrap):
     meter = Meter()
     f = wrap(lambda x: meter.add(x))
     return [values(f(x_of(0))) for _ in range(CALLS)] + [meter.total]
+
+
+class Config:
+    rate = 1.0
+
+
+@trap
+def class_attribute_changes(wrap):
+    config = Config()
+    f = wrap(lambda x: x * Config.rate + config.rate)
+    seen = []
+    try:
+        for i in range(CALLS):
+            Config.rate = 1.0 + i // 3
+            seen.append(values(f(x_of(0))))
+    finally:
+        Config.rate = 1.0
+    return seen
+
+
+@trap
+def attribute_by_its_name(wrap):
+    config = Config()
+    config.other = 3.0
+    f = wrap(lambda x: x * getattr(config, "oth" + "er"))
+    seen = []
+    for i in range(CALLS):
+        config.other = 3.0 + i // 3
+        seen.append(values(f(x_of(0))))
+    return seen
+
+
+@trap
+def function_attribute_counts(wrap):
+    def f(x):
+        f.calls += 1
+        return x + 1
+
+    f.calls = 0
+    g = wrap(f)
+    return [values(g(x_of(0))) for _ in range(CALLS)] + [f.calls]
+
+
+@trap
+def default_argument_collects(wrap):
+    def f(x, memory=[]):  # noqa: B006
+        memory.append(len(memory))
+        return x + len(memory)
+
+    f = wrap(f)
+    return [values(f(x_of(0))) for _ in range(CALLS)]
+
+
+@trap
+def numpy_array_changes(wrap):
+    array = np.ones(4, dtype=np.float32)
+    f = wrap(lambda x: (x * torch.tensor(array), x + torch.from_numpy(array)))
+    seen = []
+    for i in range(2 * CALLS):
+        array[1] = i // 3
+        seen.append(values(f(x_of(0))))
+    return seen
+
+
+@trap
+def mode_left_behind(wrap):
+    w = torch.ones(4, requires_grad=True)
+
+    def f(x):
+        torch.set_grad_enabled(False)
+        return x * w
+
+    f = wrap(f)
+    seen = []
+    for i in range(CALLS):
+        with torch.enable_grad():
+            y = f(x_of(i))
+            seen.append([values(y), y.requires_grad, (w * 2).requires_grad])
+    torch.set_grad_enabled(True)
+    return seen
+
+
+@trap
+def environment_changes(wrap):
+    f = wrap(lambda x: x * float(os.environ.get("FLAMBEAU_TRAP", "1")))
+    seen = []
+    for i in range(CALLS):
+        os.environ["FLAMBEAU_TRAP"] = str(1 + i // 3)
+        seen.append(values(f(x_of(0))))
+    del os.environ["FLAMBEAU_TRAP"]
+    return seen
+
+
+@trap
+def hook_of_a_parameter(wrap):
+    w = torch.ones(4, requires_grad=True)
+    seen = []
+    w.register_hook(lambda g: seen.append(g) or g * 2)
+
+    def f(x):
+        w.grad = None
+        (x * w).sum().backward()
+
+    f = wrap(f)
+    for i in range(CALLS):
+        f(x_of(i))
+        seen.append(w.grad)
+    return values(seen)
+
+
+@trap
+def gradient_of_an_intermediate(wrap):
+    w = torch.ones(4, requires_grad=True)
+
+    def f(x):
+        h = x * w
+        h.retain_grad()
+        h.square().sum().backward()
+        return h, h.grad
+
+    f = wrap(f)
+    seen = []
+    for i in range(CALLS):
+        h, g = f(x_of(i))
+        seen.append([values(h), values(g), values(h.grad)])
+    return seen
 
 
 @trap
