@@ -31,8 +31,8 @@ import flambeau as fl
 __all__ = ["pytestmark"]
 
 EXACT = """add sub mul div neg abs sign square reciprocal trunc_divide maximum minimum fmax fmin
-    relu clamp_min clamp_max sqrt rsqrt floor ceil round trunc copysign select eq ne lt le gt ge isnan
-    isinf isfinite signbit logical_and logical_or logical_xor logical_not remainder fmod
+    relu clamp_min clamp_max sqrt rsqrt floor ceil round trunc copysign select eq ne lt le gt ge
+    isnan isinf isfinite signbit logical_and logical_or logical_xor logical_not remainder fmod
     floor_divide atan2 pow hypot stop""".split()
 WHOLE = "add sub mul neg abs sign maximum minimum relu select eq ne lt le gt ge logical_and".split()
 ARITY = {
