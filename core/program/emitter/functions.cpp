@@ -79,14 +79,19 @@ Vector reduce_exp(Vector x, Vector* n) {
 }
 Vector exp_of_reduced(Vector r) { return fma(exp_tail(r) * r, r, r) + 1; }
 
+// Where the result is zero, nothing is computed with tiny numbers: an instruction whose result
+// underflows takes a hundred times as long, and a masked softmax is full of exp(-inf).
 Vector exp(Vector x) {
-  Vector n, r = reduce_exp(bounded(x, pick(x, -104, -746), pick(x, 89, 710)), &n);
-  return scale(exp_of_reduced(r), n);
+  Vector zero = compare(Predicate::Less, x, pick(x, -104, -746));
+  Vector n, r = reduce_exp(choose(zero, constant_like(x, 0), at_most(x, pick(x, 89, 710))), &n);
+  return choose(zero, constant_like(x, 0), scale(exp_of_reduced(r), n));
 }
 Vector exp2(Vector x) {
-  Vector c = bounded(x, pick(x, -151, -1076), pick(x, 129, 1025));
+  Vector zero = compare(Predicate::Less, x, pick(x, -151, -1076));
+  Vector c = choose(zero, constant_like(x, 0), at_most(x, pick(x, 129, 1025)));
   Vector n = (c + magic(x)) - magic(x);
-  return scale(exp_of_reduced((c - n) * 0.69314718055994530942), n);
+  Vector y = scale(exp_of_reduced((c - n) * 0.69314718055994530942), n);
+  return choose(zero, constant_like(x, 0), y);
 }
 
 Vector expm1_bounded(Vector x) {
