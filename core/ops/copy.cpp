@@ -1,7 +1,7 @@
 // Copies: clone, casts, contiguous, copy_, fill_.
 #include "tensor/copy.h"
 
-#include "ops/registry.h"
+#include "ops/portable.h"
 #include "ops/views.h"
 
 namespace flambeau {
@@ -32,6 +32,16 @@ const Primitive kFill{"fill", infer_copy_into, run_fill, fill_rule,      0,
                       0,      false,           true,     "FillBackward0"};
 const Primitive kZero{"zero", infer_copy_into, run_fill, fill_rule,      0,
                       0,      false,           true,     "ZeroBackward0"};
+
+void check_copy_into(const Call& call) {
+  need_inputs(call, 2, 2);
+  broadcast_strides(call.input(1), call.input(0).shape());
+}
+PORTABLE(kClone, check_inputs<1>);
+PORTABLE(kCast, check_inputs<1>);
+PORTABLE(kCopyInto, check_copy_into);
+PORTABLE(kFill, check_inputs<1>);
+PORTABLE(kZero, check_inputs<1>);
 
 TensorRef copy_with(const Primitive& primitive, const TensorRef& x, DType dtype) {
   Attributes attributes;

@@ -4,6 +4,7 @@
 #include "base/thread_pool.h"
 #include "ops/arithmetic.h"
 #include "ops/creation.h"
+#include "ops/portable.h"
 #include "ops/reduction.h"
 #include "ops/views.h"
 #include "tensor/copy.h"
@@ -391,6 +392,27 @@ const Primitive kScatterReduce{.name = "scatter_reduce",
                                .saved_inputs = 7,
                                .saved_outputs = 1,
                                .updates_input = true};
+
+void check_gather(const Call& call) {
+  need_inputs(call, 2, 2);
+  need_ints(call, 1);
+  need_dimension(call);
+}
+template <int more>
+void check_scatter(const Call& call) {
+  need_inputs(call, 2, 3);
+  need_ints(call, 1);
+  need_dimension(call);
+  const Dims& ways = call.attributes.more_ints;
+  need(call, ways.size() == more && ways[0] >= kAssign && ways[0] <= kMin,
+       "no such way of combining");
+}
+PORTABLE(kGather, check_gather);
+PORTABLE(kScatter, check_scatter<1>);
+PORTABLE_AS(kScatterValue, "scatter.value", check_scatter<1>);
+PORTABLE_AS(kScatterCombine, "scatter.reduce", check_scatter<1>);
+PORTABLE(kScatterAdd, check_scatter<1>);
+PORTABLE(kScatterReduce, check_scatter<2>);
 
 }  // namespace
 

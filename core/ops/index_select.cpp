@@ -4,6 +4,7 @@
 #include "ops/arithmetic.h"
 #include "ops/creation.h"
 #include "ops/gather.h"
+#include "ops/portable.h"
 #include "ops/reduction.h"
 #include "ops/views.h"
 #include "tensor/copy.h"
@@ -369,6 +370,30 @@ void embedding_gradient(Gradient& gradient) {
 }
 
 const Primitive kEmbedding{"embedding", infer_embedding, run_embedding, embedding_gradient, 2};
+
+template <int inputs>
+void check_slices(const Call& call) {
+  need_inputs(call, inputs, inputs);
+  need_ints(call, 1);
+  need_dimension(call);
+}
+void check_embedding_backward(const Call& call) {
+  need_inputs(call, 2, 2);
+  need_ints(call, 3);
+  Dims shape = call.input(1).shape();
+  const Dims& given = call.input(0).shape();
+  need(call, given.size() > 0 && call.attributes.ints[2] >= 0, "rows of gradients are required");
+  shape.push_back(given.back());
+  need(call, shape == given, "one row of gradients for every index is required");
+}
+PORTABLE(kIndexSelect, check_slices<2>);
+PORTABLE(kIndexAdd, check_slices<3>);
+PORTABLE(kIndexCopy, check_slices<3>);
+PORTABLE(kIndexFill, check_slices<2>);
+PORTABLE(kTake, check_inputs<2>);
+PORTABLE(kPut, check_inputs<3>);
+PORTABLE(kEmbedding, check_inputs<2>);
+PORTABLE(kEmbeddingBackward, check_embedding_backward);
 
 Attributes at_dimension(const char* op, const TensorRef& x, int64_t dim) {
   Attributes attributes;

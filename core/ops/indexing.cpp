@@ -8,6 +8,7 @@
 #include "base/thread_pool.h"
 #include "ops/creation.h"
 #include "ops/pointwise.h"
+#include "ops/portable.h"
 #include "ops/views.h"
 #include "tensor/copy.h"
 
@@ -179,6 +180,28 @@ void index_put_rule(Gradient& gradient) {
 
 const Primitive kIndexPut{"index_put", infer_index_put, run_index_put, index_put_rule, ~3u,
                           0,           false,           true};
+
+// The inputs from `first` on are indices as resolve() leaves them.
+void need_indices(const Call& call, int first) {
+  int count = static_cast<int>(call.inputs.size());
+  need_inputs(call, count, count);
+  need(call, count > first, "an index is required");
+  need_ints(call, count - first);
+  const Dims& dims = call.attributes.ints;
+  for (int i = 0; i < dims.size(); ++i) {
+    const Tensor& index = call.input(first + i);
+    need(call, dims[i] > (i ? dims[i - 1] : -1) && dims[i] < call.input(0).dim(),
+         "indices must name ascending dimensions");
+    need(call,
+         index.dtype() == DType::Int64 && index.contiguous() &&
+             index.shape() == call.input(first).shape(),
+         "indices must be dense int64 tensors of one shape");
+  }
+}
+void check_index(const Call& call) { need_indices(call, 1); }
+void check_index_put(const Call& call) { need_indices(call, 2); }
+PORTABLE(kIndex, check_index);
+PORTABLE(kIndexPut, check_index_put);
 
 TensorRef apply_index_put(const TensorRef& target, const TensorRef& values,
                           std::span<const TensorRef> indices, const Dims& dimensions,

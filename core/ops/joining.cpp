@@ -1,6 +1,7 @@
 // Joining and splitting: cat, stack, split, chunk, unbind.
 #include "base/thread_pool.h"
 #include "ops/creation.h"
+#include "ops/portable.h"
 #include "ops/views.h"
 #include "tensor/copy.h"
 
@@ -61,6 +62,17 @@ void cat_rule(Gradient& gradient) {
 }
 
 const Primitive kCat{"cat", infer_cat, run_cat, cat_rule};
+
+void check_cat(const Call& call) {
+  int count = static_cast<int>(call.inputs.size());
+  need_inputs(call, std::max(count, 1), count);
+  need_ints(call, 1);
+  int64_t dim = call.attributes.ints[0];
+  for (const TensorRef& x : call.inputs) {
+    need(call, skipped(*x) || (dim >= 0 && dim < x->dim()), "no such dimension");
+  }
+}
+PORTABLE(kCat, check_cat);
 
 TensorRef stack_call(const TensorList& tensors, int64_t dim) {
   require(!tensors.empty(), "stack: expects a non-empty TensorList");

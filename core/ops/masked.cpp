@@ -3,6 +3,7 @@
 #include "ops/arithmetic.h"
 #include "ops/creation.h"
 #include "ops/gather.h"
+#include "ops/portable.h"
 #include "ops/reduction.h"
 #include "ops/views.h"
 #include "tensor/copy.h"
@@ -131,6 +132,15 @@ const Primitive kMaskedScatter{.name = "masked_scatter",
                                .gradient = masked_scatter_gradient,
                                .saved_inputs = 2,
                                .updates_input = true};
+
+void check_masked_scatter(const Call& call) {
+  need_inputs(call, 3, 3);
+  const Tensor &x = call.input(0), &mask = call.input(1);
+  need(call, mask.dtype() == DType::Bool && mask.shape() == x.shape(),
+       "a bool mask of the input's shape is required");
+  need(call, call.input(2).dtype() == x.dtype(), "the source must have the input's dtype");
+}
+PORTABLE(kMaskedScatter, check_masked_scatter);
 
 }  // namespace
 

@@ -6,6 +6,7 @@
 
 #include "blas/gemm.h"
 #include "ops/arithmetic.h"
+#include "ops/portable.h"
 #include "ops/reduction.h"
 #include "ops/views.h"
 #include "tensor/copy.h"
@@ -384,6 +385,20 @@ const Primitive kDot{.name = "dot",
                      .gradient = dot_gradient,
                      .saved_inputs = 3,
                      .saves = saves_factors<0>};
+
+void check_batches(const Call& call) {
+  need_inputs(call, 2, 2);
+  const Tensor &a = call.input(0), &b = call.input(1);
+  need(call, a.dim() >= 2 && b.dim() >= 2 && a.shape().back() == b.size(b.dim() - 2),
+       "matrices whose inner lengths are equal are required");
+}
+PORTABLE(kMm, check_inputs<2>);
+PORTABLE(kBatches, check_batches);
+PORTABLE(kAddmm, check_inputs<3>);
+PORTABLE(kBmm, check_inputs<2>);
+PORTABLE(kBaddbmm, check_inputs<3>);
+PORTABLE(kMv, check_inputs<2>);
+PORTABLE(kDot, check_inputs<2>);
 
 Attributes scale(Scalar beta, Scalar alpha) {
   Attributes attributes;

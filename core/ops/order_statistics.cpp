@@ -2,6 +2,7 @@
 #include "ops/arithmetic.h"
 #include "ops/creation.h"
 #include "ops/gather.h"
+#include "ops/portable.h"
 #include "ops/reduction.h"
 #include "ops/sort.h"
 #include "ops/views.h"
@@ -127,6 +128,12 @@ void run_mode(Call& call) {
 }
 
 const Primitive kMode{"mode", infer_picked, run_mode, picked_gradient, 0, 2};
+
+PORTABLE(kMedian, check_inputs<1>);
+PORTABLE_AS(kMedianAlong, "median.dim", check_choice_along);
+PORTABLE(kNanmedian, check_inputs<1>);
+PORTABLE_AS(kNanmedianAlong, "nanmedian.dim", check_choice_along);
+PORTABLE(kMode, check_choice_along);
 
 Result picked_along(const Primitive& primitive, const TensorRef& x, int64_t dim, bool keepdim) {
   static const char* const kFields[] = {"values", "indices"};

@@ -35,7 +35,7 @@ void run_fill(Call& call) {
 }
 
 const Fill kUniform("uniform", run_fill<fill_uniform>);
-const Fill kGeometric("geometric", run_fill<fill_geometric>);
+const Fill kGeometric("geometric", run_fill<fill_geometric>, Fill::Any);
 const Fill kLogNormal("log_normal", run_fill<fill_log_normal>);
 const Fill kCauchy("cauchy", run_fill<fill_cauchy>);
 
@@ -47,21 +47,27 @@ const Fill kNormal("normal", [](Call& call) {
 });
 
 // Integers ints[0], ..., ints[0] + ints[1] - 1; without ints, random_() without bounds.
-const Fill kRandom("random", [](Call& call) {
-  const Dims& bounds = call.attributes.ints;
-  fill_in_memory_order(call.output(), [&](void* data, int64_t count, bool) {
-    DType dtype = call.output().dtype();
-    if (bounds.empty()) return fill_random(dtype, data, count, generator_of(call));
-    fill_integers(dtype, data, count, bounds[0], static_cast<uint64_t>(bounds[1]),
-                  generator_of(call));
-  });
-});
+const Fill kRandom(
+    "random",
+    [](Call& call) {
+      const Dims& bounds = call.attributes.ints;
+      fill_in_memory_order(call.output(), [&](void* data, int64_t count, bool) {
+        DType dtype = call.output().dtype();
+        if (bounds.empty()) return fill_random(dtype, data, count, generator_of(call));
+        fill_integers(dtype, data, count, bounds[0], static_cast<uint64_t>(bounds[1]),
+                      generator_of(call));
+      });
+    },
+    Fill::Any);
 
-const Fill kPermutation("randperm", [](Call& call) {
-  fill_in_memory_order(call.output(), [&](void* data, int64_t count, bool) {
-    fill_permutation(call.output().dtype(), data, count, generator_of(call));
-  });
-});
+const Fill kPermutation(
+    "randperm",
+    [](Call& call) {
+      fill_in_memory_order(call.output(), [&](void* data, int64_t count, bool) {
+        fill_permutation(call.output().dtype(), data, count, generator_of(call));
+      });
+    },
+    Fill::Any);
 
 // Checks -----------------------------------------------------------------------------------------
 

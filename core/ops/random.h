@@ -34,7 +34,8 @@ void fill_in_memory_order(const Tensor& target, Body body) {
 // A distribution as two primitives: a fresh tensor of shape attributes.more_ints and type
 // attributes.dtype, and an in-place fill. attributes.flag: draw elementwise though contiguous.
 struct Fill {
-  Fill(const char* name, void (*run)(Call&));
+  enum Kinds { Floating, Any };  // the dtypes that it can fill
+  Fill(const char* name, void (*run)(Call&), Kinds kinds = Floating);
   Primitive fresh;
   Primitive in_place;
 };

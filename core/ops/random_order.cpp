@@ -1,5 +1,6 @@
 #include "base/error.h"
 #include "ops/creation.h"
+#include "ops/portable.h"
 #include "ops/random.h"
 #include "ops/views.h"
 #include "tensor/copy.h"
@@ -70,9 +71,32 @@ static void infer_target(Call& call) {
   call.expect(0, call.input(0).shape(), call.input(0).dtype());
 }
 
-Fill::Fill(const char* name, void (*run)(Call&))
+static void check_bounds(const Call& call) {
+  int64_t count = call.attributes.ints.size();
+  need(call, count == 0 || count == 2, "both bounds or none are required");
+}
+template <Fill::Kinds kinds>
+static void check_fresh(const Call& call) {
+  need_inputs(call, 0, 0);
+  check_bounds(call);
+  count_elements(call.attributes.more_ints);
+  need(call, kinds == Fill::Any || is_floating(call.attributes.dtype),
+       "a floating dtype is required");
+}
+template <Fill::Kinds kinds>
+static void check_target(const Call& call) {
+  need_inputs(call, 1, 1);
+  check_bounds(call);
+  if (kinds == Fill::Floating) need_floating(call, 0);
+}
+
+Fill::Fill(const char* name, void (*run)(Call&), Kinds kinds)
     : fresh{name, infer_fresh, run}, in_place{name, infer_target, run, no_influence} {
   in_place.updates_input = true;
+  bool any = kinds == Any;
+  add_portable({&fresh, name, any ? check_fresh<Any> : check_fresh<Floating>, true});
+  add_portable(
+      {&in_place, text(name, ".into"), any ? check_target<Any> : check_target<Floating>, true});
 }
 
 TensorRef draw_like(const Fill& fill, const Tensor& like, DType dtype, Attributes attributes) {

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "ops/creation.h"
 #include "ops/pointwise.h"
+#include "ops/portable.h"
 #include "ops/random.h"
 #include "ops/views.h"
 #include "program/builder.h"
@@ -27,7 +28,7 @@ static void run_exponential(Call& call) {
                      generator_of(call));
   });
 }
-const Fill kBernoulli("bernoulli", run_bernoulli);
+const Fill kBernoulli("bernoulli", run_bernoulli, Fill::Any);
 const Fill kExponential("exponential", run_exponential);
 
 namespace {
@@ -75,6 +76,16 @@ Primitive bernoulli_into() {
   return primitive;
 }
 const Primitive kBernoulliInto = bernoulli_into();
+
+template <int inputs>
+void check_bernoulli(const Call& call) {
+  need_inputs(call, inputs, inputs);
+  need_floating(call, inputs - 1);
+  broadcast_strides(call.input(inputs - 1), call.input(0).shape());
+}
+const bool portable_bernoulli =
+    add_portable({&kBernoulliOf, "bernoulli.of", check_bernoulli<1>, true}) &&
+    add_portable({&kBernoulliInto, "bernoulli.of_into", check_bernoulli<2>, true});
 
 Attributes bernoulli_with(const char* op, double p, Generator* generator) {
   require(p >= 0 && p <= 1, op, ": expects p to be in [0, 1], but got p=", p);

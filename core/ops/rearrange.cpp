@@ -3,6 +3,7 @@
 #include "ops/arithmetic.h"
 #include "ops/creation.h"
 #include "ops/gather.h"
+#include "ops/portable.h"
 #include "ops/reduction.h"
 #include "ops/views.h"
 #include "tensor/copy.h"
@@ -194,6 +195,38 @@ void trace_gradient(Gradient& gradient) {
 }
 
 const Primitive kTrace{"trace", infer_trace, run_trace, trace_gradient};
+
+void check_flip(const Call& call) {
+  need_inputs(call, 1, 1);
+  for (int i = 0; i < call.attributes.ints.size(); ++i) need_dimension(call, i);
+}
+void check_roll(const Call& call) {
+  need_inputs(call, 1, 1);
+  const Dims& dims = call.attributes.more_ints;
+  need_ints(call, dims.size());
+  for (int64_t d : dims) need(call, d >= 0 && d < call.input(0).dim(), "no such dimension");
+}
+void check_triangle(const Call& call) {
+  need_inputs(call, 1, 1);
+  need_ints(call, 1);
+  int64_t diagonal = call.attributes.ints[0];
+  need(call, std::abs(diagonal / 2) <= int64_t{1} << 61, "the diagonal is too far away");
+}
+void check_diag_embed(const Call& call) {
+  need_inputs(call, 1, 1);
+  need_ints(call, 3);
+  const Dims& ints = call.attributes.ints;
+  int64_t rank = call.input(0).dim();
+  bool fits = rank > 0 && ints[1] != ints[2] && std::abs(ints[0] / 2) <= INT32_MAX;
+  for (int i = 1; i < 3; ++i) fits = fits && ints[i] >= 0 && ints[i] <= rank;
+  need(call, fits, "no such diagonal");
+}
+PORTABLE(kFlip, check_flip);
+PORTABLE(kRoll, check_roll);
+PORTABLE(kTril, check_triangle);
+PORTABLE(kTriu, check_triangle);
+PORTABLE(kDiagEmbed, check_diag_embed);
+PORTABLE(kTrace, check_inputs<1>);
 
 // Row and column numbers of a triangle, as a (2, count) tensor.
 TensorRef triangle_indices(const char* op, int64_t rows, int64_t columns, int64_t offset,

@@ -6,6 +6,7 @@
 #include "ops/arithmetic.h"
 #include "ops/creation.h"
 #include "ops/gather.h"
+#include "ops/portable.h"
 #include "ops/views.h"
 #include "tensor/copy.h"
 
@@ -264,6 +265,28 @@ void logsumexp_gradient(Gradient& gradient) {
 }
 
 const Primitive kLogsumexp{"logsumexp", infer_same, run_logsumexp, logsumexp_gradient, 1, 1};
+
+void check_sum_to(const Call& call) {
+  need_inputs(call, 1, 1);
+  const Dims &from = call.input(0).shape(), &to = call.attributes.ints;
+  int64_t lead = from.size() - to.size();
+  bool fits = lead >= 0 && from.size() < 64;
+  for (int64_t d = 0; fits && d < to.size(); ++d) fits = to[d] == 1 || to[d] == from[lead + d];
+  need(call, fits, "the shape to sum to does not broadcast to that of the input");
+}
+PORTABLE(kSum, check_reduction);
+PORTABLE_AS(kSumDims, "sum.dims", check_reduction);
+PORTABLE(kMean, check_floating_reduction);
+PORTABLE_AS(kMeanDims, "mean.dims", check_floating_reduction);
+PORTABLE(kProd, check_reduction);
+PORTABLE_AS(kProdDim, "prod.dim", check_reduction);
+PORTABLE(kNansum, check_floating_reduction);
+PORTABLE(kCountNotNan, check_floating_reduction);
+PORTABLE(kCountNonzero, check_reduction);
+PORTABLE(kAny, check_reduction);
+PORTABLE(kAll, check_reduction);
+PORTABLE(kSumTo, check_sum_to);
+PORTABLE(kLogsumexp, check_floating_reduction);
 
 TensorRef all_of(const Primitive& primitive, const TensorRef& x) {
   return apply(primitive, {x},

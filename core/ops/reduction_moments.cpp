@@ -3,6 +3,7 @@
 
 #include "ops/arithmetic.h"
 #include "ops/creation.h"
+#include "ops/portable.h"
 #include "ops/reduction.h"
 #include "ops/views.h"
 
@@ -133,6 +134,12 @@ void norm_gradient(Gradient& gradient) {
 }
 
 const Primitive kNorm{"linalg_vector_norm", infer_norm, run_norm, norm_gradient, 1, 1};
+
+PORTABLE(kVar, check_floating_reduction);
+PORTABLE(kStd, check_floating_reduction);
+PORTABLE(kVarMean, check_floating_reduction);
+PORTABLE(kStdMean, check_floating_reduction);
+PORTABLE(kNorm, check_floating_reduction);
 
 }  // namespace
 

@@ -1,6 +1,7 @@
 // Largest and smallest elements and where they are.
 #include "ops/arithmetic.h"
 #include "ops/creation.h"
+#include "ops/portable.h"
 #include "ops/reduction.h"
 #include "ops/views.h"
 
@@ -84,6 +85,20 @@ void run_position(Call& call) {
 
 const Primitive kArgmax{"argmax", infer_position, run_position<Fold::ArgMax>};
 const Primitive kArgmin{"argmin", infer_position, run_position<Fold::ArgMin>};
+
+void check_position(const Call& call) {
+  check_choice(call);
+  uint64_t mask = mask_of(call.attributes), all = (1ull << call.input(0).dim()) - 1;
+  need(call, (mask & (mask - 1)) == 0 || mask == all, "one dimension or all are required");
+}
+PORTABLE(kMax, check_choice);
+PORTABLE(kMin, check_choice);
+PORTABLE(kAmax, check_choice);
+PORTABLE(kAmin, check_choice);
+PORTABLE_AS(kMaxAlong, "max.dim", check_choice_along);
+PORTABLE_AS(kMinAlong, "min.dim", check_choice_along);
+PORTABLE(kArgmax, check_position);
+PORTABLE(kArgmin, check_position);
 
 TensorRef all_of(const Primitive& primitive, const TensorRef& x) {
   require(x->numel() > 0, primitive.name, "(): Expected reduction dim to be specified for ",

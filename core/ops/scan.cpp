@@ -5,6 +5,7 @@
 #include "ops/arithmetic.h"
 #include "ops/creation.h"
 #include "ops/gather.h"
+#include "ops/portable.h"
 #include "ops/reduction.h"
 #include "ops/views.h"
 
@@ -195,6 +196,12 @@ void extreme_scan_gradient(Gradient& gradient) {
 
 const Primitive kCummax{"cummax", infer_extreme_scan, run_cummax, extreme_scan_gradient, 0, 2};
 const Primitive kCummin{"cummin", infer_extreme_scan, run_cummin, extreme_scan_gradient, 0, 2};
+
+PORTABLE(kCumsum, check_dimension);
+PORTABLE(kCumprod, check_dimension);
+PORTABLE(kLogcumsumexp, check_dimension);
+PORTABLE(kCummax, check_dimension);
+PORTABLE(kCummin, check_dimension);
 
 Result extreme_scan(const Primitive& primitive, const TensorRef& x, int64_t dim) {
   static const char* const kFields[] = {"values", "indices"};

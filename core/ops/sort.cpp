@@ -1,6 +1,7 @@
 // sort, argsort, topk, kthvalue: Note [Sort keys].
 #include "ops/sort.h"
 
+#include "ops/portable.h"
 #include "ops/reduction.h"
 #include "ops/views.h"
 #include "tensor/copy.h"
@@ -173,6 +174,32 @@ void run_kthvalue(Call& call) {
 }
 
 const Primitive kKthvalue{"kthvalue", infer_kthvalue, run_kthvalue, picked_gradient, 0, 2};
+
+int64_t line_length(const Call& call) {
+  const Tensor& x = call.input(0);
+  return x.dim() ? x.size(call.attributes.ints[0]) : 1;
+}
+void check_sort(const Call& call) {
+  check_dimension(call);
+  need_ints(call, 2);
+}
+void check_topk(const Call& call) {
+  check_dimension(call);
+  need_ints(call, 3);
+  int64_t k = call.attributes.ints[2];
+  bool fits = call.input(0).dim() ? k >= 0 && k <= line_length(call) : k == 1;
+  need(call, fits, "k is out of range");
+}
+void check_kthvalue(const Call& call) {
+  check_dimension(call);
+  need_ints(call, 2);
+  int64_t k = call.attributes.ints[1];
+  need(call, k >= 1 && k <= line_length(call), "k is out of range");
+}
+PORTABLE(kSort, check_sort);
+PORTABLE_AS(kStableSort, "sort.stable", check_sort);
+PORTABLE(kTopk, check_topk);
+PORTABLE(kKthvalue, check_kthvalue);
 
 TensorList pair_of(const Primitive& primitive, const TensorRef& x, Dims ints, bool keepdim) {
   TensorRef inputs[] = {x};

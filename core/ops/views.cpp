@@ -2,6 +2,7 @@
 #include "ops/views.h"
 
 #include "ops/creation.h"
+#include "ops/portable.h"
 #include "tensor/copy.h"
 
 namespace flambeau {
@@ -233,6 +234,21 @@ void strided_sum_rule(Gradient& gradient) {
                as_strided(g, view_shape, attributes.more_ints, attributes.ints[1] + g->offset()));
 }
 const Primitive kStridedSum{"strided_sum", infer_strided_sum, run_strided_sum, strided_sum_rule};
+
+void check_strided_sum(const Call& call) {
+  need_inputs(call, 1, 1);
+  const Dims &ints = call.attributes.ints, &strides = call.attributes.more_ints;
+  const Dims& shape = call.input(0).shape();
+  need(call, ints.size() >= 2 && ints[0] >= 0 && ints[1] >= 0 && strides.size() == shape.size(),
+       "a length, an offset and a stride for every dimension are required");
+  __int128 last = ints[1];
+  for (int64_t d = 0; d < shape.size(); ++d) {
+    need(call, strides[d] >= 0, "strides must not be negative");
+    last += static_cast<__int128>(std::max<int64_t>(shape[d] - 1, 0)) * strides[d];
+  }
+  need(call, call.input(0).numel() == 0 || last < ints[0], "the strides lead out of the result");
+}
+PORTABLE(kStridedSum, check_strided_sum);
 
 // True if two elements of such a view may share memory.
 bool overlaps(const Dims& shape, const Dims& strides) {

@@ -7,6 +7,7 @@
 #include "python/common.h"
 #include "python/operator_type.h"
 #include "python/program_object.h"
+#include "python/trace_objects.h"
 #include "trace/executable.h"
 
 namespace nb = nanobind;
@@ -17,9 +18,6 @@ namespace {
 
 struct RecordingObject {
   Ref<Recording> recording;
-};
-struct CallObject {
-  RecordedCallRef call;
 };
 // An executable that is being built; empty once it is finished.
 struct UnfinishedObject {
@@ -172,6 +170,7 @@ void bind_recording(nb::module_& module) {
              translated([&] { self.recording->finish(tensors_of(outputs)); });
            })
       .def("stop", [](RecordingObject& self) { self.recording->stop(); })
+      .def("undo", [](RecordingObject& self) { self.recording->undo(); })
       .def("__eq__",
            [](RecordingObject& self, nb::handle other) {
              return nb::isinstance<RecordingObject>(other) &&
@@ -195,6 +194,9 @@ void bind_recording(nb::module_& module) {
           "numbers_are_slots",
           [](RecordingObject& self) { return self.recording->numbers_are_slots; },
           [](RecordingObject& self, bool on) { self.recording->numbers_are_slots = on; })
+      .def_prop_rw(
+          "keeps_state", [](RecordingObject& self) { return self.recording->keeps_state; },
+          [](RecordingObject& self, bool on) { self.recording->keeps_state = on; })
       .def_prop_ro("slot_count", [](RecordingObject& self) { return self.recording->slot_count; })
       .def_prop_ro("backward_at", [](RecordingObject& self) { return self.recording->backward_at; })
       .def_prop_ro("buffers", [](RecordingObject& self) { return buffers_of(*self.recording); })

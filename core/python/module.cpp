@@ -18,5 +18,6 @@ NB_MODULE(_core, module) {
   module.def("set_thread_count", &flambeau::set_thread_count);
   bind_program(module);
   bind_trace(module);
+  bind_portable(module);
   bind_operators(module);
 }

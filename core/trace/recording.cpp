@@ -152,6 +152,11 @@ void Recording::before_write(const Tensor& target) {
     auto whole = Tensor::view(buffer.storage, {bytes}, {1}, 0, DType::UInt8);
     buffer.tensor = dense_copy(*whole, DType::UInt8);
   }
+  if (keeps_state && !buffer.written && buffer.kind != BufferKind::Internal) {
+    int64_t bytes = static_cast<int64_t>(buffer.storage->bytes());
+    auto whole = Tensor::view(buffer.storage, {bytes}, {1}, 0, DType::UInt8);
+    buffer.before = dense_copy(*whole, DType::UInt8);
+  }
   buffer.written = true;
   ++entry.version;  // the write that follows
 }
@@ -295,7 +300,7 @@ void Recording::note_gradient(Tensor& leaf, bool reads) {
   if (!on_ || noted_.count(&leaf) || made_here(*leaf.storage())) return;
   noted_[&leaf] = gradients.size();
   auto owner = TensorRef::share(&leaf);
-  gradients.push_back({owner, {}});
+  gradients.push_back({owner, {}, leaf.autograd() ? leaf.autograd()->grad : nullptr});
   if (!reads) return;
   TensorRef grad = leaf.autograd() ? leaf.autograd()->grad : nullptr;
   if (!grad) {
@@ -342,6 +347,17 @@ void Recording::finish(std::span<const TensorRef> results) {
     if (entry.version != storage->version()) {
       fail("memory was written to by an operation that cannot be recorded");
     }
+  }
+}
+
+void Recording::undo() {
+  for (RecordedBuffer& buffer : buffers) {
+    if (!buffer.before) continue;
+    std::memcpy(buffer.storage->data(), buffer.before->data(), buffer.before->numel());
+    buffer.storage->bump_version();
+  }
+  for (RecordedGradient& gradient : gradients) {
+    if (gradient.leaf->autograd()) gradient.leaf->autograd()->grad = gradient.before;
   }
 }
 

@@ -33,6 +33,7 @@ struct RecordedBuffer {
   TensorRef tensor;
   Ref<Storage> storage;
   bool written = false;  // by a recorded call
+  TensorRef before;      // its bytes before the first write (see keeps_state)
 };
 
 struct RecordedValue {
@@ -74,6 +75,7 @@ using RecordedCallRef = Ref<RecordedCall>;
 struct RecordedGradient {
   TensorRef leaf;
   RecordedValue value;
+  TensorRef before;  // the .grad when it was first looked at
 };
 
 // One recording at a time and thread; while it is on, calls of this thread are added to it.
@@ -88,6 +90,9 @@ class Recording : public Object {
   // Ends it. Outputs that are no tensors of this recording become captured values.
   void finish(std::span<const TensorRef> outputs);
   void stop();
+  // After the end: memory that was there before, and that was made and then written to, gets its
+  // first contents again, and leaves their .grad. Needs keeps_state.
+  void undo();
 
   void add(Call& call, bool in_place);
   void add_update(const ProgramRef& program, std::span<const TensorList> lists,
@@ -108,6 +113,7 @@ class Recording : public Object {
 
   std::string failure;
   bool numbers_are_slots = false;  // of updates
+  bool keeps_state = false;        // memory is copied before it is written to first
   int slot_count = 0;
   int backward_at = -1;  // number of forward calls
   std::vector<RecordedBuffer> buffers;

@@ -32,6 +32,13 @@ class Source(Protocol):
             is_prepared: nothing has changed since `is_current()`.
         """
 
+    def rewind(self) -> bool:
+        """Takes back what the recorded run changed; False if that cannot be done."""
+
+    @property
+    def names(self) -> list[str]:
+        """What the numbers are called."""
+
 
 class Sources:
     """The sources of one recording (Note [Sources])."""
@@ -88,6 +95,13 @@ class _Effect:
 
     def advance(self, is_prepared: bool) -> list[float]:
         self._call(*self._args, **self._kwargs)
+        return []
+
+    def rewind(self) -> bool:
+        return False
+
+    @property
+    def names(self) -> list[str]:
         return []
 
 

@@ -25,6 +25,8 @@ class UpdateSource:
         self.batch = batch._replace(is_new=False)
         self.ahead = ahead
         self.parameters = list(group["params"])
+        first = batch.rows[0]
+        self.before = {key: first[key] for key in optimizer.number_keys if key in first}
         # Entries of the state that a replay reads and writes by their memory.
         places = [(row, name) for row in batch.rows if row for name in optimizer.state_names]
         self._rows = [row for row, _ in places]
@@ -82,6 +84,17 @@ class UpdateSource:
         after, numbers = self._coming
         self.batch.write(after)
         return numbers
+
+    def rewind(self) -> bool:
+        """Puts the numbers of the state back to what they were before the recorded step."""
+        self.batch.write(self.before)
+        return True
+
+    @property
+    def names(self) -> list[str]:
+        """The settings that are numbers, such as "Adam.eps"."""
+        kind = type(self.optimizer).__name__
+        return [f"{kind}.{name}" for name in self.flags if isinstance(name, str)]
 
 
 def record_update(sources: Sources, optimizer: Optimizer, group: Group, batch: Batch) -> None:

@@ -11,6 +11,7 @@
 #include <array>
 
 #include "ops/convolution/convolution_kernels.h"
+#include "ops/portable.h"
 #include "ops/reduction.h"
 #include "ops/views.h"
 #include "tensor/copy.h"
@@ -205,6 +206,62 @@ const Primitive kWeight{
     .grad_name = "ConvolutionBackwardBackward0",
     .saves = save_other,
 };
+
+// --- Note [Calls out of files]
+
+// Whether the numbers along every axis are those of a convolution: what lies between input and
+// output is padding before (given) and behind (nearly as much, but for what a stride leaves over).
+bool fits_windows(const Attributes& attributes, const Dims& x, const Dims& w, const Dims& y) {
+  const Dims& ints = attributes.ints;
+  int64_t axes = attributes.more_ints.size();
+  for (int64_t i = 0; i < axes; ++i) {
+    int64_t stride = ints[i], padding = ints[axes + i], dilation = ints[2 * axes + i];
+    for (int64_t value : {x[2 + i], w[2 + i], y[2 + i], stride, dilation, padding + 1}) {
+      if (value < 1 || value > int64_t{1} << 30) return false;
+    }
+    int64_t reach = (y[2 + i] - 1) * stride + (w[2 + i] - 1) * dilation + 1;
+    int64_t behind = reach - padding - x[2 + i];
+    if (behind > padding + 1 || behind <= padding - std::max(stride, dilation)) return false;
+  }
+  return true;
+}
+
+// `roles`: of x, w and y, the number of the input that it is; -1 for what is computed.
+void check_product(const Call& call, std::array<int, 3> roles) {
+  need_inputs(call, 2, 3);
+  const Attributes& attributes = call.attributes;
+  int64_t axes = attributes.more_ints.size();
+  need(call, axes >= 1 && axes <= 3 && attributes.ints.size() == 3 * axes + 1,
+       "stride, padding and dilation of up to three axes and the groups are required");
+  int64_t groups = attributes.ints.back();
+  need(call, groups >= 1 && groups <= int64_t{1} << 30, "no such number of groups");
+  for (int i = 0; i < 2; ++i) {
+    need(call, call.input(i).dim() == axes + 2, "inputs need two dimensions more than axes");
+  }
+  auto length = [&](int role, int dim) { return call.input(roles[role]).size(dim); };
+  Dims x, w, y;
+  if (roles[0] < 0) {
+    x = with_spatial(length(2, 0), length(1, 1) * groups, attributes.more_ints);
+  } else if (roles[1] < 0) {
+    w = with_spatial(length(2, 1), length(0, 1) / groups, attributes.more_ints);
+  } else {
+    y = with_spatial(length(0, 0), length(1, 0), attributes.more_ints);
+  }
+  if (roles[0] >= 0) x = call.input(roles[0]).shape();
+  if (roles[1] >= 0) w = call.input(roles[1]).shape();
+  if (roles[2] >= 0) y = call.input(roles[2]).shape();
+  need(call,
+       x[0] == y[0] && x[1] > 0 && w[0] > 0 && w[0] == y[1] && w[0] % groups == 0 &&
+           w[1] * groups == x[1] && fits_windows(attributes, x, w, y),
+       "the shapes are not those of one convolution");
+  int64_t channels = roles[0] < 0 ? x[1] : y[1];
+  need(call, !call.has(2) || call.input(2).shape() == Dims{channels},
+       "one bias for every channel is required");
+}
+
+PORTABLE(kConvolution, [](const Call& call) { check_product(call, {0, 1, -1}); });
+PORTABLE(kTransposed, [](const Call& call) { check_product(call, {-1, 1, 0}); });
+PORTABLE(kWeight, [](const Call& call) { check_product(call, {0, -1, 1}); });
 
 }  // namespace
 

@@ -10,6 +10,7 @@
 
 #include "base/thread_pool.h"
 #include "ops/pooling/pooling_kernels.h"
+#include "ops/portable.h"
 #include "ops/views.h"
 #include "tensor/copy.h"
 
@@ -130,8 +131,10 @@ void each_position(int64_t planes, int64_t large_size, int64_t small_size, Large
   parallel_for(planes, grain, [&](int64_t begin, int64_t end) {
     for (int64_t plane = begin; plane < end; ++plane) {
       for (int64_t i = plane * small_size; i < (plane + 1) * small_size; ++i) {
-        // A window without elements has no position.
-        if (indices[i] >= 0) move(large[plane * large_size + indices[i]], small[i]);
+        // A window without elements has the position -1.
+        if (static_cast<uint64_t>(indices[i]) < static_cast<uint64_t>(large_size)) {
+          move(large[plane * large_size + indices[i]], small[i]);
+        }
       }
     }
   });
@@ -234,6 +237,76 @@ const Primitive kAverage[2][2] = {
                        "AdaptiveAvgPool3DBackward0")},
 };
 const Primitive kSpread = average_primitive("pool_spread", run_spread, spread_rule);
+
+// --- Note [Calls out of files]
+
+// Windows of `axes` axes between the last dimensions of two shapes.
+bool fits_windows(const Dims& ints, const Dims& input, const Dims& output, int64_t axes) {
+  bool adaptive = ints[0] == 0;
+  for (int64_t i = 0; i < axes; ++i) {
+    int64_t from = input[input.size() - axes + i], to = output[output.size() - axes + i];
+    int64_t kernel = ints[i], stride = ints[axes + i], padding = ints[2 * axes + i];
+    int64_t dilation = ints[3 * axes + i];
+    if ((kernel == 0) != adaptive || from < 1 || to < 1) return false;
+    if (adaptive) continue;
+    for (int64_t value : {from, to, kernel, stride, dilation, padding + 1}) {
+      if (value < 1 || value > int64_t{1} << 30) return false;
+    }
+    int64_t window = dilation * (kernel - 1) + 1;
+    if (padding > window / 2 || (to - 1) * stride >= from + padding) return false;
+    if ((to - 1) * stride > from + 2 * padding - window + stride - 1) return false;
+  }
+  return true;
+}
+
+void check_pool(const Call& call, bool back) {
+  need_inputs(call, 1, 1);
+  const Tensor& x = call.input(0);
+  const Dims& shape = call.attributes.more_ints;
+  int64_t axes = shape.size();
+  need(call, (axes == 2 || axes == 3) && x.dim() > axes && x.dtype() != DType::Bool,
+       "an input of channels and two or three axes is required");
+  need_ints(call, 4 * axes);
+  bool fits =
+      fits_windows(call.attributes.ints, back ? shape : x.shape(), back ? x.shape() : shape, axes);
+  need(call, fits, "the shapes are not those of one pool");
+}
+void check_max(const Call& call) { check_pool(call, false); }
+// `back`: the input is as large as the windows' results.
+template <bool back>
+void check_average(const Call& call) {
+  check_pool(call, back);
+  const Dims& ints = call.attributes.ints;
+  int64_t axes = call.attributes.more_ints.size();
+  bool dense = ints[0] == 0 || std::all_of(ints.begin() + 3 * axes, ints.end(),
+                                           [](int64_t dilation) { return dilation == 1; });
+  need(call, dense && call.attributes.scalars[0].to_double() >= 0,
+       "averages have no dilation and no negative divisor");
+}
+// Inputs: values, and positions of the shape of the smaller tensor.
+template <bool larger>
+void check_moved(const Call& call) {
+  need_inputs(call, 2, 2);
+  const Tensor& x = call.input(0);
+  const Dims& spatial = call.attributes.more_ints;
+  need(call, x.dim() >= spatial.size() && x.dtype() != DType::Bool, "there are too many axes");
+  for (int64_t length : spatial) need(call, length >= 0, "lengths must not be negative");
+  Dims small = larger ? x.shape() : with_spatial(x.shape(), spatial);
+  need(call, call.input(1).shape() == small && call.input(1).dtype() == DType::Int64,
+       "one int64 position for every value is required");
+}
+
+PORTABLE(kScatter, check_moved<true>);
+PORTABLE(kGather, check_moved<false>);
+PORTABLE(kMax[0][0], check_max);
+PORTABLE(kMax[0][1], check_max);
+PORTABLE(kMax[1][0], check_max);
+PORTABLE(kMax[1][1], check_max);
+PORTABLE(kAverage[0][0], check_average<false>);
+PORTABLE(kAverage[0][1], check_average<false>);
+PORTABLE(kAverage[1][0], check_average<false>);
+PORTABLE(kAverage[1][1], check_average<false>);
+PORTABLE(kSpread, check_average<true>);
 
 bool is_adaptive(const Attributes& attributes) { return attributes.ints[0] == 0; }
 
