@@ -48,3 +48,8 @@ def test_digits(tmp_path: Path) -> None:
         "learning-curve.png",
         "predictions.png",
     }
+
+
+def test_static_graph(tmp_path: Path) -> None:
+    right = re.search(r"(\d+) of 64 points are right", run(tmp_path, "static_graph.py")).group(1)
+    assert int(right) >= 56

@@ -266,7 +266,10 @@ def change(path: Path, edit: Callable[[Any], None]) -> None:
         (lambda h: h["values"][0].__setitem__(3, 1), "leaves its buffer of"),
         (lambda h: h["nodes"][0]["call"].update(primitive="system"), "there is no primitive"),
         (lambda h: h["nodes"][0]["inputs"].pop(), "inputs are required"),
-        (lambda h: h["nodes"][0].update(outputs=h["outputs"]), r"addmm: output 0 has shape \[4, 16\]"),
+        (
+            lambda h: h["nodes"][0].update(outputs=h["outputs"]),
+            r"addmm: output 0 has shape \[4, 16\]",
+        ),
         (lambda h: h["programs"][0]["instructions"].append(["add", 0, 99]), "cannot read value 99"),
         (lambda h: h["programs"][0]["instructions"].insert(0, ["go", 0]), "no instruction go"),
         (lambda h: h["buffers"][0].update(data=[1 << 40, 64]), "lie outside"),
