@@ -25,8 +25,10 @@ def rings(count: int) -> tuple[torch.Tensor, torch.Tensor]:
 def main() -> None:
     """Builds, trains, saves, loads, compares."""
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(2, 32), nn.Tanh(), nn.Linear(32, 2))
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
+    model = nn.Sequential(
+        nn.Linear(2, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 2)
+    )
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
 
     def step(points: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
         optimizer.zero_grad()
@@ -42,7 +44,7 @@ def main() -> None:
     training = StaticGraph(step, [points, Input((BATCH,), torch.int64, name="inside")])
     serving = StaticGraph(serve, points)
     training.graph.print()
-    for _ in range(1500):
+    for _ in range(1000):
         x, y = rings(BATCH)
         training.run({"points": x, "inside": y})
 
