@@ -15,11 +15,10 @@ BATCH = 64
 OUTPUT = Path("demo-output")
 
 
-def rings(count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Points (count, 2) on a disc and whether each lies in the ring, (count,) int64."""
+def disc(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Points (count, 2) of a square and whether each lies in the disc, (count,) int64."""
     points = torch.rand(count, 2) * 2 - 1
-    radius = points.square().sum(1).sqrt()
-    return points, ((radius > 0.4) & (radius < 0.8)).long()
+    return points, (points.square().sum(1) < 0.6).long()
 
 
 def main() -> None:
@@ -44,15 +43,15 @@ def main() -> None:
     training = StaticGraph(step, [points, Input((BATCH,), torch.int64, name="inside")])
     serving = StaticGraph(serve, points)
     training.graph.print()
-    for _ in range(1000):
-        x, y = rings(BATCH)
+    for _ in range(500):
+        x, y = disc(BATCH)
         training.run({"points": x, "inside": y})
 
     OUTPUT.mkdir(exist_ok=True)
-    path = OUTPUT / "rings.graph"
+    path = OUTPUT / "disc.graph"
     serving.save(path)
     served = load(path)
-    x, y = rings(BATCH)
+    x, y = disc(BATCH)
     right = (served.run({"points": x}) == y).sum().item()
     print(f"{path}: {path.stat().st_size} bytes, {right} of {BATCH} points are right")
 
