@@ -35,6 +35,8 @@ std::atomic<EmitterUse>& use() {
 // program has worked that long, but not for its first few runs.
 constexpr int64_t kWorthwhile = 300000;
 constexpr int64_t kCostOfRun = 200;
+// Elements below which setting up a run costs more than its arithmetic.
+constexpr int64_t kFew = 128;
 
 // Everything about a kernel but the operands' addresses.
 struct Emitted {
@@ -121,6 +123,7 @@ static bool worthwhile(const Program& program, std::span<const ProgramInput> inp
   for (const ProgramInput& input : inputs) {
     if (input.tensor && program.has_rows) elements = std::max(elements, input.tensor->numel());
   }
+  if (elements < kFew && !program.has_rows) return false;
   const int64_t cost = kCostOfRun + elements * (plan.cost + 1);
   return plan.work.fetch_add(cost, std::memory_order_relaxed) + cost > kWorthwhile;
 }

@@ -1,7 +1,5 @@
 #include "program/emitter/cache.h"
 
-#include <mutex>
-
 namespace flambeau::emitter {
 
 // One way of calling a program; kernel null: there is no machine code for it.
@@ -31,8 +29,7 @@ const MachineCode* kernel_of_program(const Program& program, const KernelKey& ke
   };
   int count = 0;
   if (const KernelEntry* entry = find(&count)) return entry->kernel.get();
-  static std::mutex mutex;
-  std::lock_guard lock(mutex);
+  std::lock_guard lock(writing_mutex());
   count = 0;
   if (const KernelEntry* entry = find(&count)) return entry->kernel.get();
   if (count >= kMostWays) return nullptr;

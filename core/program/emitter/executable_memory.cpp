@@ -1,11 +1,12 @@
 #include "program/emitter/executable_memory.h"
 
+#include <pthread.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
-#include <mutex>
 #include <utility>
 #include <vector>
 
@@ -26,7 +27,7 @@ size_t page_bytes() {
 class Pool {
  public:
   uint8_t* take(size_t pages) {
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(mutex);
     if ((used_pages_ + pages) * page_bytes() > kMostBytes) return nullptr;
     uint8_t* start = nullptr;
     if (pages < free_.size() && !free_[pages].empty()) {
@@ -39,15 +40,17 @@ class Pool {
     return start;
   }
   void give_back(uint8_t* start, size_t pages) {
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(mutex);
     if (free_.size() <= pages) free_.resize(pages + 1);
     free_[pages].push_back(start);
     used_pages_ -= pages;
   }
   size_t used() {
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(mutex);
     return used_pages_ * page_bytes();
   }
+
+  std::mutex mutex;
 
  private:
   uint8_t* cut(size_t pages) {
@@ -65,21 +68,40 @@ class Pool {
     return start;
   }
 
-  std::mutex mutex_;
   std::vector<std::vector<uint8_t*>> free_;  // by number of pages
   uint8_t* rest_ = nullptr;
   size_t rest_pages_ = 0, used_pages_ = 0;
 };
 
 // Never destroyed: programs may outlive static objects.
-Pool& pool() {
-  static auto* the_pool = new Pool;
-  return *the_pool;
+struct Shared {
+  std::mutex writing;
+  Pool pool;
+};
+Shared& shared();
+void unlock_all() {
+  shared().pool.mutex.unlock();
+  shared().writing.unlock();
 }
+Shared& shared() {
+  static Shared* the_one = [] {
+    pthread_atfork(
+        [] {
+          shared().writing.lock();
+          shared().pool.mutex.lock();
+        },
+        [] { unlock_all(); }, [] { unlock_all(); });
+    return new Shared;
+  }();
+  return *the_one;
+}
+Pool& pool() { return shared().pool; }
 
 std::atomic<bool> refusing{false};
 
 }  // namespace
+
+std::mutex& writing_mutex() { return shared().writing; }
 
 ExecutableMemory::ExecutableMemory(std::span<const uint8_t> code) {
   const size_t pages = (code.size() + page_bytes() - 1) / page_bytes(),

@@ -3,9 +3,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <mutex>
 #include <span>
 
 namespace flambeau::emitter {
+
+// Held while code is written; a forked child finds it free.
+std::mutex& writing_mutex();
 
 // Owns whole pages with one piece of code; gives them back to a pool.
 class ExecutableMemory {

@@ -153,12 +153,48 @@ void split(const Program& program, Dims full, Streams& streams, Geometry& geomet
   geometry.whole_rows = program.has_rows;
 }
 
+// The usual case, quickly: contiguous operands of one shape, and numbers.
+bool find_dense(const Program& program, Precision precision, std::span<const OperandView> inputs,
+                std::span<const OperandView> outputs, Geometry& geometry) {
+  if (program.has_rows) return false;
+  const Dims& shape = *outputs[0].shape;
+  int count = 0;
+  auto add = [&](const OperandView& operand, SmallVector<AccessKind, 8>& kinds) {
+    const bool own = operand.dtype == own_dtype(precision);
+    if (!operand.contiguous || !(own || operand.dtype == DType::Bool) || count == kMostTensors ||
+        !(*operand.shape == shape)) {
+      return false;
+    }
+    geometry.row_strides[count++] = 0;
+    kinds.push_back(own ? AccessKind::Stream : AccessKind::StreamBool);
+    return true;
+  };
+  for (int32_t v : plan_of(program).inputs) {
+    const OperandView& operand = inputs[program.values[v].index];
+    if (!operand.is_tensor) {
+      geometry.key.inputs.push_back(AccessKind::Number);
+    } else if (!add(operand, geometry.key.inputs)) {
+      return false;
+    }
+  }
+  for (const OperandView& output : outputs) {
+    if (!add(output, geometry.key.outputs)) return false;
+  }
+  geometry.columns = 1;
+  for (int64_t length : shape) geometry.columns *= length;
+  geometry.tensor_count = count;
+  return true;
+}
+
 }  // namespace
 
 bool find_geometry(const Program& program, Precision precision, std::span<const OperandView> inputs,
                    std::span<const OperandView> outputs, Geometry& geometry) {
   if (precision == Precision::Int64) return false;
   geometry.key.precision = precision;
+  if (find_dense(program, precision, inputs, outputs, geometry)) return true;
+  geometry.key.inputs.clear();
+  geometry.key.outputs.clear();
   const Dims full = full_shape(program, inputs, outputs);
   Streams streams;
   if (!collect(program, precision, inputs, outputs, full, streams, geometry)) return false;

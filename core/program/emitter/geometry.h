@@ -12,9 +12,10 @@ struct OperandView {
   DType dtype = DType::Float32;
   const Dims* shape = nullptr;
   const Dims* strides = nullptr;  // in elements
+  bool contiguous = false;        // false also where nobody has looked
 
   static OperandView of(const Tensor& tensor) {
-    return {true, tensor.dtype(), &tensor.shape(), &tensor.strides()};
+    return {true, tensor.dtype(), &tensor.shape(), &tensor.strides(), tensor.contiguous()};
   }
   static OperandView of(const ProgramInput& input) {
     return input.tensor ? of(*input.tensor) : OperandView{};

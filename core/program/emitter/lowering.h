@@ -28,7 +28,7 @@ inline bool is_bool(AccessKind kind) {
 // What the code of a program depends on besides the program.
 struct KernelKey {
   Precision precision = Precision::Float32;
-  SmallVector<AccessKind, 16> inputs;  // by position in plan_of(program).inputs
+  SmallVector<AccessKind, 8> inputs;   // by position in plan_of(program).inputs
   SmallVector<AccessKind, 8> outputs;  // by output
   bool operator==(const KernelKey&) const = default;
 };

@@ -27,6 +27,7 @@ class KernelWriter {
         frame_{assembler, lowered.element},
         wide_(lowered.element == Element::Float64) {}
   void write();
+  int32_t frame_bytes() const { return frame_.bytes; }
 
  private:
   // A running sum beside its accumulators: one or two vectors of doubles.
@@ -512,6 +513,7 @@ void KernelWriter::keep_result(int reg, int32_t home) {
 
 // Bodies so long that the processor's instruction cache suffers are no gain.
 constexpr size_t kMostCodeBytes = size_t{256} << 10;
+constexpr int32_t kMostFrameBytes = 128 << 10;
 constexpr size_t kMostValues = 2000;
 
 std::unique_ptr<MachineCode> MachineCode::write(const Program& program, const KernelKey& key,
@@ -527,9 +529,10 @@ std::unique_ptr<MachineCode> MachineCode::write(const Program& program, const Ke
   const auto tensors = static_cast<int>(lowered->tensors.size());
   if (tensors + lowered->scratch_count > kMostTensors || bools > 8) return nullptr;
   Assembler assembler(evex ? 512 : 256, listing);
-  KernelWriter(*lowered, assembler).write();
+  KernelWriter writer(*lowered, assembler);
+  writer.write();
   const std::vector<uint8_t> code = assembler.link();
-  if (code.size() > kMostCodeBytes) return nullptr;
+  if (code.size() > kMostCodeBytes || writer.frame_bytes() > kMostFrameBytes) return nullptr;
   ExecutableMemory memory(code);
   if (!memory) return nullptr;
   auto kernel = std::make_unique<MachineCode>();
