@@ -169,7 +169,7 @@ void lower_instruction(Instruction instruction, Forms& result, Forms* const (&op
     Node call{Op::Call, element, 0, static_cast<int32_t>(instruction)};
     for (int i = 0; i < arity_of(instruction); ++i) {
       call.operands[i] = operands[i]->number().node;
-      if (operands[i]->invariant()) call.immediate |= static_cast<uint8_t>(1u << i);
+      if (operands[i]->uniform()) call.immediate |= static_cast<uint8_t>(1u << i);
     }
     value.node = code.add(call);
   }

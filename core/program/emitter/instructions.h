@@ -12,18 +12,18 @@ class Forms {
   Forms(VectorCode& code, Element element) : code_(&code), element_(element) {}
   void set_number(int32_t node) { number_ = node; }
   void set_mask(int32_t node) { mask_ = node; }
-  void set_invariant(bool on) { invariant_ = on; }
+  void set_uniform(bool on) { uniform_ = on; }
   Vector number();
   Vector mask();
-  // One number for all lanes.
-  bool invariant() const { return invariant_; }
+  // One number per run: kernels are told.
+  bool uniform() const { return uniform_; }
   bool known() const { return number_ >= 0 || mask_ >= 0; }
 
  private:
   VectorCode* code_;
   Element element_;
   int32_t number_ = -1, mask_ = -1;
-  bool invariant_ = false;
+  bool uniform_ = false;
 };
 
 // Whether there is vector code for it.

@@ -183,10 +183,9 @@ Forms& Lowering::form(int32_t v, VectorCode& code) {
   if (change_[v] == Change::PerRun) {
     const bool constant = values_[v].instruction == Instruction::Constant;
     forms.set_number(constant ? code.bits(element, recipe_.constants[v]) : code.number(element, v));
-    forms.set_invariant(true);
+    forms.set_uniform(true);
   } else {  // of the row
     forms.set_number(code.invariant(element, home_[v]));
-    forms.set_invariant(true);
   }
   return forms;
 }
