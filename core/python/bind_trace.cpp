@@ -505,6 +505,11 @@ void check_recorded(const char* op, std::span<const Argument> arguments, const R
 
 void bind_trace(nb::module_& module) {
   install_recording();
+  Executable::wait = [](std::mutex& mutex) {
+    std::optional<WithoutGil> parallel;
+    if (!mode.without_gil) parallel.emplace();
+    mutex.lock();
+  };
   bind_recording(module);
   bind_program_builder(module);
   bind_builder(module);

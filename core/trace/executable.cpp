@@ -294,6 +294,26 @@ void Executable::run_steps(size_t begin, size_t end, std::span<const double> num
   for (size_t i = begin; i < end; ++i) steps_[i]->run(numbers);
 }
 
+// The steps of the forward or the backward part. What was written before an error counts as written.
+void Executable::run_part(bool backward, std::span<const double> numbers) {
+  try {
+    run_steps(backward ? backward_at_ : 0, backward ? steps_.size() : backward_at_, numbers);
+  } catch (...) {
+    finish_writes(backward);
+    throw;
+  }
+  finish_writes(backward);
+}
+
+void (*Executable::wait)(std::mutex& mutex) = [](std::mutex& mutex) { mutex.lock(); };
+
+std::unique_lock<std::mutex> Executable::acquire() {
+  std::unique_lock lock(mutex_, std::try_to_lock);
+  if (lock) return lock;
+  wait(mutex_);
+  return {mutex_, std::adopt_lock};
+}
+
 void Executable::finish_writes(bool backward) {
   for (Buffer& buffer : buffers_) {
     bool visible = buffer.kind == BufferKind::Captured || buffer.kind == BufferKind::Argument ||
@@ -327,11 +347,10 @@ std::vector<TensorRef> Executable::run(std::span<const TensorRef> arguments,
                                        std::span<const double> numbers) {
   require(static_cast<int>(numbers.size()) == interface_.slots, "executable: ", interface_.slots,
           " numbers are required, got ", numbers.size());
-  std::lock_guard lock(mutex_);
+  auto lock = acquire();
   bind_arguments(arguments);
   renew(false);
-  run_steps(0, backward_at_, numbers);
-  finish_writes(false);
+  run_part(false, numbers);
   bind_gradients();
   std::vector<TensorRef> outputs;
   for (int value : interface_.outputs) outputs.push_back(result(value));
@@ -380,7 +399,7 @@ void Executable::set_histories(std::span<const TensorRef> arguments,
 
 std::vector<TensorRef> Executable::run_backward(const SavedRun& saved,
                                                 std::span<const TensorRef> tangents) {
-  std::lock_guard lock(mutex_);
+  auto lock = acquire();
   for (size_t i = 0; i < buffers_.size(); ++i) {
     Buffer& buffer = buffers_[i];
     const SavedRun::Place& place = saved.places[i];
@@ -399,8 +418,7 @@ std::vector<TensorRef> Executable::run_backward(const SavedRun& saved,
     }
   }
   renew(true);
-  run_steps(backward_at_, steps_.size(), saved.numbers);
-  finish_writes(true);
+  run_part(true, saved.numbers);
   std::vector<TensorRef> gradients;
   for (int value : interface_.source_gradients) {
     gradients.push_back(value < 0 ? nullptr : result(value));
@@ -416,7 +434,7 @@ std::vector<TensorRef> Executable::run_backward(const SavedRun& saved,
 
 std::vector<double> Executable::profile(std::span<const TensorRef> arguments,
                                         std::span<const double> numbers) {
-  std::lock_guard lock(mutex_);
+  auto lock = acquire();
   bind_arguments(arguments);
   renew(false);
   renew(true);

@@ -83,6 +83,9 @@ class Executable : public Object {
   // Seconds of every step in one run.
   std::vector<double> profile(std::span<const TensorRef> arguments,
                               std::span<const double> numbers);
+  // How to wait for another thread's run; the Python layer lets go of the interpreter meanwhile.
+  static void (*wait)(std::mutex& mutex);
+
   size_t step_count() const { return steps_.size(); }
   // Whether a run takes long enough to let other Python threads run meanwhile.
   bool is_long() const { return work_ >= kLongWork; }
@@ -121,7 +124,9 @@ class Executable : public Object {
   bool reusable(const Buffer& buffer) const;
   void bind_arguments(std::span<const TensorRef> arguments);
   void renew(bool backward);
+  std::unique_lock<std::mutex> acquire();
   void run_steps(size_t begin, size_t end, std::span<const double> numbers);
+  void run_part(bool backward, std::span<const double> numbers);
   void finish_writes(bool backward);
   void bind_gradients();
   TensorRef result(int value) const;
