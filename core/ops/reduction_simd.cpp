@@ -85,7 +85,9 @@ int64_t fold_narrow(typename Op::State* states, const Tile& tile) {
   whole.outputs = whole.length_stride = wide;
   whole.length = tile.length / joined;
   fold_columns<Op>(partial, whole);
-  for (int64_t j = 0; j < wide; ++j) Op::merge(states[j % tile.outputs], partial[j]);
+  for (int64_t i = 0; i < wide; i += tile.outputs) {
+    for (int64_t j = 0; j < tile.outputs; ++j) Op::merge(states[j], partial[i + j]);
+  }
   return whole.length * joined;
 }
 
