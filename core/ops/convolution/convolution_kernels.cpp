@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/thread_pool.h"
+#include "ops/convolution/products.h"
 #include "ops/convolution/shifted_view.h"
 
 namespace flambeau {
@@ -214,6 +215,7 @@ void multiply_view(ShiftedView view, const ConvolutionGeometry& geometry, int64_
 template <class T>
 void convolution_forward(const ConvolutionGeometry& geometry, const T* x, const T* w, const T* bias,
                          T* y) {
+  if (is_pointwise<T>(geometry)) return pointwise_forward(geometry, x, w, bias, y);
   int64_t taps = geometry.taps(), channels = geometry.in_channels / geometry.groups;
   WeightStrides strides{geometry.out_channels / geometry.groups * channels * taps, channels * taps,
                         taps};
@@ -224,6 +226,7 @@ void convolution_forward(const ConvolutionGeometry& geometry, const T* x, const 
 template <class T>
 void convolution_input_gradient(const ConvolutionGeometry& geometry, const T* g, const T* w,
                                 const T* bias, T* x) {
+  if (is_pointwise<T>(geometry)) return pointwise_input_gradient(geometry, g, w, bias, x);
   int64_t taps = geometry.taps(), channels = geometry.in_channels / geometry.groups;
   WeightStrides strides{geometry.out_channels / geometry.groups * channels * taps, taps,
                         channels * taps};

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/thread_pool.h"
+#include "ops/convolution/products.h"
 #include "ops/convolution/shifted_view.h"
 
 namespace flambeau {
@@ -157,6 +158,9 @@ void DotProducts<T>::run(const T* x, const T* g, int64_t chunk_count, T* w, T* e
 template <class T>
 void convolution_weight_gradient(const ConvolutionGeometry& geometry, const T* x, const T* g,
                                  T* w) {
+  if (geometry.batch > 0 && prefers_weight_product<T>(geometry)) {
+    return weight_product(geometry, x, g, w);
+  }
   DotProducts<T> products(geometry);
   int64_t size = products.size(), chunks = products.chunks(), group = products.inputs.group;
   std::fill(w, w + size, T(0));

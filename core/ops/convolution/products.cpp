@@ -1,0 +1,267 @@
+// Convolutions as matrix products.
+//
+// The gradient of the weight sums over pixels. With the channels of the padded input innermost,
+// what one row of the kernel reads for one output pixel is a piece of memory of (kernel width x
+// channels); these pieces, copied one below the other for a block of pixels, are the right operand
+// of a product whose left operand is the output's gradient as it lies. Cost: one transposition of
+// the input, and a copy of every piece for as many products as there are output channels.
+#include "ops/convolution/products.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "blas/gemm.h"
+#include "blas/tile.h"
+#include "ops/convolution/shifted_view.h"
+
+namespace flambeau {
+namespace {
+
+constexpr int64_t kBlockPixels = 384;     // most pixels of a product
+constexpr int64_t kGroupBytes = 3 << 19;  // of images at a time: about a second-level cache
+constexpr int64_t kRowBlock = 128;        // most output channels of a work item
+constexpr int64_t kItems = 8;             // work items worth having; independent of threads
+constexpr int64_t kFewPixels = 48, kFewChannels = 8;
+
+int64_t divide_up(int64_t count, int64_t by) { return (count + by - 1) / by; }
+int64_t volume(const int64_t (&lengths)[3]) { return lengths[0] * lengths[1] * lengths[2]; }
+
+template <class T>
+struct WeightProduct {
+  const ConvolutionGeometry& geometry;
+  const TileKernels<T>& kernels = tile_kernels<T>();
+  int64_t pixels;                         // of one output image
+  int64_t channels;                       // of the input, rounded up to whole vectors
+  int64_t padded[3];                      // the input with its padding
+  int64_t group;                          // images at a time
+  int64_t block, joined;                  // pixels of a product; images whose pixels it joins
+  int64_t columns, kernel_rows;           // of a product; products for a pixel
+  int64_t row_block, row_blocks, chunks;  // output channels of an item; parts of the pixels
+
+  explicit WeightProduct(const ConvolutionGeometry& geometry);
+  int64_t items() const { return chunks * row_blocks * kernel_rows; }
+  int64_t item_size() const { return row_block * columns; }
+  int64_t image_size() const { return volume(padded) * channels; }
+  void turn(const T* x, int64_t images, T* turned) const;
+  // Adds the products of the images at hand to the sums of an item.
+  void run(int64_t item, const T* turned, const T* g, int64_t images, T* sums) const;
+  void collect(const T* sums, T* w) const;
+
+ private:
+  void gather(const T* turned, int64_t kernel_row, int64_t pixel, int64_t count, T* to) const;
+};
+
+template <class T>
+WeightProduct<T>::WeightProduct(const ConvolutionGeometry& geometry) : geometry(geometry) {
+  pixels = volume(geometry.output);
+  channels = divide_up(geometry.in_channels, kernels.lanes) * kernels.lanes;
+  for (int d = 0; d < 3; ++d) {
+    int64_t reach = (geometry.output[d] - 1) * geometry.stride[d] +
+                    (geometry.kernel[d] - 1) * geometry.dilation[d] + 1;
+    padded[d] = std::max(reach, geometry.input[d] + geometry.padding[d]);
+  }
+  int64_t bytes = (image_size() + pixels * geometry.out_channels) * sizeof(T);
+  group = std::clamp<int64_t>(kGroupBytes / bytes, 1, geometry.batch);
+  joined = pixels < kBlockPixels / 2 ? std::min(group, kBlockPixels / pixels) : 1;
+  block = joined > 1 ? joined * pixels : divide_up(pixels, divide_up(pixels, kBlockPixels));
+  columns = geometry.kernel[2] * channels;
+  kernel_rows = geometry.kernel[0] * geometry.kernel[1];
+  row_blocks = divide_up(geometry.out_channels, kRowBlock);
+  row_block = divide_up(geometry.out_channels, row_blocks);
+  int64_t blocks = joined > 1 ? divide_up(group, joined) : group * divide_up(pixels, block);
+  chunks = std::clamp<int64_t>(divide_up(kItems, row_blocks * kernel_rows), 1, blocks);
+}
+
+// Channels innermost, with zeros around.
+template <class T>
+void WeightProduct<T>::turn(const T* x, int64_t images, T* turned) const {
+  const int64_t *input = geometry.input, *lead = geometry.padding;
+  int64_t line = padded[2] * channels, plane = volume(geometry.input);
+  parallel_for(
+      images * padded[0] * padded[1], grain_for(4 * line), [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          int64_t y = i % padded[1] - lead[1], z = i / padded[1] % padded[0] - lead[0];
+          T* to = turned + i * line;
+          std::fill(to, to + line, T(0));
+          if (y < 0 || y >= input[1] || z < 0 || z >= input[0]) continue;
+          int64_t image = i / (padded[1] * padded[0]);
+          const T* from = x + image * geometry.in_channels * plane + (z * input[1] + y) * input[2];
+          kernels.pack(true, from, plane, geometry.in_channels, input[2], to + lead[2] * channels,
+                       channels, kernels.width);
+        }
+      });
+}
+
+template <class T>
+void WeightProduct<T>::gather(const T* turned, int64_t kernel_row, int64_t pixel, int64_t count,
+                              T* to) const {
+  const int64_t *output = geometry.output, *stride = geometry.stride;
+  const int64_t* dilation = geometry.dilation;
+  bool whole = dilation[2] == 1;
+  int64_t pieces = whole ? 1 : geometry.kernel[2], length = whole ? columns : channels;
+  int64_t first = kernel_row / geometry.kernel[1] * dilation[0] * padded[1] +
+                  kernel_row % geometry.kernel[1] * dilation[1];
+  for (int64_t end = pixel + count; pixel < end;) {
+    int64_t x = pixel % output[2], line = pixel / output[2];
+    int64_t y = line % output[1], z = line / output[1] % output[0];
+    int64_t image = line / (output[1] * output[0]);
+    int64_t row = (image * padded[0] + z * stride[0]) * padded[1] + y * stride[1] + first;
+    int64_t run = std::min(output[2] - x, end - pixel);
+    const T* from = turned + (row * padded[2] + x * stride[2]) * channels;
+    for (int64_t i = 0; i < run; ++i, from += stride[2] * channels) {
+      for (int64_t k = 0; k < pieces; ++k, to += length) {
+        const T* piece = from + k * dilation[2] * channels;
+        std::copy(piece, piece + length, to);
+      }
+    }
+    pixel += run;
+  }
+}
+
+template <class T>
+void WeightProduct<T>::run(int64_t item, const T* turned, const T* g, int64_t images,
+                           T* sums) const {
+  int64_t kernel_row = item % kernel_rows, row = item / kernel_rows % row_blocks * row_block;
+  int64_t chunk = item / (kernel_rows * row_blocks);
+  int64_t rows = std::min(row_block, geometry.out_channels - row);
+  int64_t image_blocks = joined > 1 ? 1 : divide_up(pixels, block);
+  int64_t blocks = joined > 1 ? divide_up(images, joined) : images * image_blocks;
+  Scratch<T> right(block * columns), left(joined > 1 ? rows * block : 0);
+  for (int64_t b = blocks * chunk / chunks; b < blocks * (chunk + 1) / chunks; ++b) {
+    int64_t image = joined > 1 ? b * joined : b / image_blocks;
+    int64_t at = joined > 1 ? 0 : b % image_blocks * block;
+    int64_t joins = std::min(joined, images - image);
+    int64_t count = joined > 1 ? joins * pixels : std::min(block, pixels - at);
+    gather(turned, kernel_row, image * pixels + at, count, right.data());
+    const T* from = g + (image * geometry.out_channels + row) * pixels + at;
+    int64_t from_ld = pixels;
+    if (joins > 1) {
+      for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t i = 0; i < joins; ++i) {
+          const T* line = from + (i * geometry.out_channels + r) * pixels;
+          std::copy(line, line + pixels, left.data() + r * count + i * pixels);
+        }
+      }
+      from = left.data();
+      from_ld = count;
+    }
+    gemm<T>(false, false, rows, columns, count, 1, from, from_ld, right.data(), columns, 1, sums,
+            columns);
+  }
+}
+
+template <class T>
+void WeightProduct<T>::collect(const T* sums, T* w) const {
+  int64_t taps = geometry.taps(), width = geometry.kernel[2], in_channels = geometry.in_channels;
+  int64_t chunk_size = row_blocks * kernel_rows * item_size();
+  parallel_for(
+      geometry.out_channels, grain_for(4 * in_channels * taps), [&](int64_t begin, int64_t end) {
+        for (int64_t row = begin; row < end; ++row) {
+          for (int64_t tap = 0; tap < taps; ++tap) {
+            int64_t item = row / row_block * kernel_rows + tap / width;
+            const T* from =
+                sums + item * item_size() + row % row_block * columns + tap % width * channels;
+            T* to = w + row * in_channels * taps + tap;
+            for (int64_t channel = 0; channel < in_channels; ++channel) {
+              T sum = from[channel];
+              for (int64_t c = 1; c < chunks; ++c) sum += from[c * chunk_size + channel];
+              to[channel * taps] = sum;
+            }
+          }
+        }
+      });
+}
+
+std::vector<int64_t> offsets_of(int64_t count, int64_t step) {
+  std::vector<int64_t> offsets(count);
+  for (int64_t i = 0; i < count; ++i) offsets[i] = i * step;
+  return offsets;
+}
+
+// out[image] = op(w) times x[image], channels x pixels each, plus the bias.
+template <class T>
+void multiply_images(const ConvolutionGeometry& geometry, bool transpose_w, int64_t out_channels,
+                     int64_t in_channels, const T* w, const T* x, const T* bias, T* out) {
+  int64_t pixels = volume(geometry.output), batch = geometry.batch;
+  if (bias) {
+    parallel_for(batch * out_channels, kGrain / pixels + 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        std::fill(out + i * pixels, out + (i + 1) * pixels, bias[i % out_channels]);
+      }
+    });
+  }
+  gemm_batch<T>(transpose_w, false, batch, out_channels, pixels, in_channels, 1, w,
+                geometry.in_channels, offsets_of(batch, 0).data(), x, pixels,
+                offsets_of(batch, in_channels * pixels).data(), bias ? 1 : 0, out, pixels,
+                out_channels * pixels);
+}
+
+}  // namespace
+
+template <class T>
+bool is_pointwise(const ConvolutionGeometry& geometry) {
+  if (geometry.groups != 1 || geometry.taps() != 1) return false;
+  for (int d = 0; d < 3; ++d) {
+    if (geometry.stride[d] != 1 || geometry.padding[d] != 0) return false;
+    if (geometry.output[d] != geometry.input[d]) return false;
+  }
+  // Few pixels: a shifted view joins images.
+  int64_t pixels = volume(geometry.output);
+  return pixels >= kFewPixels && geometry.out_channels >= kFewChannels &&
+         geometry.in_channels >= kFewChannels;
+}
+
+template <class T>
+void pointwise_forward(const ConvolutionGeometry& geometry, const T* x, const T* w, const T* bias,
+                       T* y) {
+  multiply_images(geometry, false, geometry.out_channels, geometry.in_channels, w, x, bias, y);
+}
+
+template <class T>
+void pointwise_input_gradient(const ConvolutionGeometry& geometry, const T* g, const T* w,
+                              const T* bias, T* x) {
+  multiply_images(geometry, true, geometry.in_channels, geometry.out_channels, w, g, bias, x);
+}
+
+template <class T>
+bool prefers_weight_product(const ConvolutionGeometry& geometry) {
+  int64_t lanes = tile_kernels<T>().lanes, channels = geometry.in_channels;
+  int64_t wasted = divide_up(channels, lanes) * lanes - channels;
+  return geometry.groups == 1 && volume(geometry.output) > 0 && 8 * wasted <= channels &&
+         geometry.out_channels >= lanes;
+}
+
+template <class T>
+void weight_product(const ConvolutionGeometry& geometry, const T* x, const T* g, T* w) {
+  WeightProduct<T> product(geometry);
+  int64_t items = product.items(), size = product.item_size();
+  Scratch<T> turned(product.group * product.image_size()), sums(items * size);
+  std::fill(sums.data(), sums.data() + items * size, T(0));
+  int64_t in_size = geometry.in_channels * volume(geometry.input);
+  for (int64_t image = 0; image < geometry.batch; image += product.group) {
+    int64_t images = std::min(product.group, geometry.batch - image);
+    product.turn(x + image * in_size, images, turned.data());
+    const T* from = g + image * geometry.out_channels * product.pixels;
+    int64_t work = images * product.pixels * size / product.chunks;
+    parallel_for(items, grain_for(work), [&](int64_t begin, int64_t end) {
+      for (int64_t item = begin; item < end; ++item) {
+        product.run(item, turned.data(), from, images, sums.data() + item * size);
+      }
+    });
+  }
+  product.collect(sums.data(), w);
+}
+
+#define FLAMBEAU_PRODUCTS(T)                                                                       \
+  template bool is_pointwise<T>(const ConvolutionGeometry&);                                       \
+  template void pointwise_forward(const ConvolutionGeometry&, const T*, const T*, const T*, T*);   \
+  template void pointwise_input_gradient(const ConvolutionGeometry&, const T*, const T*, const T*, \
+                                         T*);                                                      \
+  template bool prefers_weight_product<T>(const ConvolutionGeometry&);                             \
+  template void weight_product(const ConvolutionGeometry&, const T*, const T*, T*);
+FLAMBEAU_PRODUCTS(float)
+FLAMBEAU_PRODUCTS(double)
+#undef FLAMBEAU_PRODUCTS
+
+}  // namespace flambeau
