@@ -100,6 +100,13 @@ CASES += [
     Case((2, 130, 1, 1), (33, 130, 1, 1), (1, 1), (0, 0), (1, 1), 1),
     Case((1, 1, 3000), (9, 1, 25), (1,), (12,), (1,), 1),
     Case((2, 3, 32, 32), (12, 3, 8, 8), (8, 8), (0, 0), (1, 1), 1),
+    # Products: pointwise kernels, and gradients of weights in all their forms.
+    Case((3, 24, 9, 9), (40, 24, 1, 1), (1, 1), (0, 0), (1, 1), 1),
+    Case((5, 16, 6, 9), (20, 16, 3, 2), (2, 1), (1, 2), (1, 3), 1),
+    Case((17, 32, 4, 5), (130, 32, 3, 3), (1, 1), (1, 1), (1, 1), 1),
+    Case((2, 32, 3, 4, 5), (16, 32, 2, 2, 3), (1, 1, 2), (1, 0, 1), (1, 1, 1), 1),
+    Case((2, 3, 30, 31), (64, 3, 7, 7), (2, 2), (3, 3), (1, 1), 1),
+    Case((2, 30, 25, 25), (33, 30, 3, 3), (1, 1), (1, 1), (1, 1), 1),
 ]
 
 
@@ -231,15 +238,16 @@ def test_unbatched_empty_and_strided_inputs() -> None:
     assert torch.equal(weight.grad, torch.zeros(4, 3, 3, 3))
 
 
-def test_results_do_not_depend_on_the_number_of_threads() -> None:
+@pytest.mark.parametrize(("channels", "kernel"), [(20, 3), (32, 3), (3, 5), (32, 1)])
+def test_results_do_not_depend_on_the_number_of_threads(channels: int, kernel: int) -> None:
     torch.manual_seed(0)
-    x = torch.randn(5, 20, 15, 15, requires_grad=True)
-    w = torch.randn(24, 20, 3, 3, requires_grad=True)
+    x = torch.randn(5, channels, 15, 15, requires_grad=True)
+    w = torch.randn(24, channels, kernel, kernel, requires_grad=True)
     threads, results = torch.get_num_threads(), []
     for count in (1, 3):
         torch.set_num_threads(count)
         x.grad = w.grad = None
-        y = torch.conv2d(x, w, padding=1)
+        y = torch.conv2d(x, w, padding=kernel // 2)
         y.backward(torch.ones_like(y))
         results.append((y.detach(), x.grad, w.grad))
     torch.set_num_threads(threads)
