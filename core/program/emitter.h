@@ -10,7 +10,7 @@
 #include <string>
 
 #include "base/cpu.h"
-#include "program/program.h"
+#include "program/machine.h"
 
 namespace flambeau {
 
@@ -35,13 +35,8 @@ void set_emitter_use(EmitterUse use);
 // the block machine otherwise.
 void run_adaptively(const Program& program, Precision precision,
                     std::span<const ProgramInput> inputs, std::span<Tensor* const> outputs);
-// The same for run_foreach: tensors `members` of the lists, which are contiguous, of the types of
-// the first of them. False: nothing was done.
-struct ForeachInput;
-bool run_foreach_emitted(const Program& program, Precision precision,
-                         std::span<const ForeachInput> inputs,
-                         std::span<const std::span<Tensor* const>> outputs,
-                         std::span<const size_t> members);
+// Counts the work of a program; true once it is enough for machine code.
+bool worthwhile(const Plan& plan, int64_t elements);
 
 class ProgramRun {
  public:
@@ -65,6 +60,20 @@ class ProgramRun {
   // The machine code as text, one instruction per line; empty if there is none.
   std::string listing() const;
   std::span<const uint8_t> code() const;
+
+ private:
+  struct Prepared;
+  std::unique_ptr<Prepared> prepared_;
+};
+
+// run_foreach for callers that update the same tensors again and again: remembers what it found out
+// about them. One thread at a time.
+class ForeachRun {
+ public:
+  ForeachRun(ProgramRef program, Precision precision);
+  ~ForeachRun();
+  ForeachRun(ForeachRun&&) noexcept;
+  void run(std::span<const ForeachInput> inputs, std::span<const std::span<Tensor* const>> outputs);
 
  private:
   struct Prepared;

@@ -17,6 +17,7 @@
 #include "program/builder.h"
 #include "program/dense.h"
 #include "program/emitter.h"
+#include "program/emitter/foreach.h"
 #include "program/recipe.h"
 
 namespace flambeau {
@@ -424,7 +425,12 @@ void run_foreach(const Program& program, Precision precision, std::span<const Fo
       run_program(program, precision, inputs_at(inputs, k), outputs_at(k));
     }
   }
-  if (members.empty() || run_foreach_emitted(program, precision, inputs, outputs, members)) return;
+  if (members.empty()) return;
+  emitter::ForeachLayout layout;
+  if (layout.find(program, precision, inputs, outputs, members)) {
+    layout.run(program, inputs, outputs);
+    return;
+  }
   const Run run(program, precision, inputs_at(inputs, members[0]), outputs_at(members[0]));
   std::vector<int64_t> starts{0};  // in blocks
   for (size_t k : members) {

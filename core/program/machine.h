@@ -1,4 +1,4 @@
-// One run of the block machine prepared for use on several sets of tensors (foreach_program).
+// The block machine, and programs over lists of tensors (foreach_program).
 #pragma once
 
 #include "program/program.h"

@@ -2,21 +2,19 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "base/thread_pool.h"
-#include "program/builder.h"
 #include "program/emitter.h"
-#include "program/emitter/cache.h"
-#include "program/emitter/geometry.h"
+#include "program/emitter/emitted.h"
 #include "program/machine.h"
-#include "program/recipe.h"
 
 namespace flambeau {
 
 using emitter::AccessKind;
+using emitter::Emitted;
 using emitter::Geometry;
 using emitter::kMostTensors;
 using emitter::MachineCode;
 using emitter::OperandView;
+using emitter::read_number;
 
 namespace {
 
@@ -38,96 +36,30 @@ constexpr int64_t kCostOfRun = 200;
 // Elements below which setting up a run costs more than its arithmetic.
 constexpr int64_t kFew = 128;
 
-// Everything about a kernel but the operands' addresses.
-struct Emitted {
-  const Program* program = nullptr;
-  const Plan* plan = nullptr;
-  const Recipe* recipe = nullptr;
-  const MachineCode* kernel = nullptr;
-  Geometry geometry;
-  bool has_numbers = false;
-
-  bool find(const Program& of, Precision precision, std::span<const OperandView> inputs,
-            std::span<const OperandView> outputs, InstructionSet instruction_set);
-  // Calls body(numbers) with the table of numbers, which may be null; `number(v, place)` puts the
-  // number of input value v there, in the precision's own type.
-  template <class Body, class Number>
-  void with_numbers(Body&& body, Number&& number) const;
-  template <class Number>
-  void run(void* const* tensors, Number&& number) const {
-    with_numbers(
-        [&](const uint64_t* numbers) { run_kernel(*kernel, geometry, tensors, numbers, *plan); },
-        number);
-  }
-};
-
-bool Emitted::find(const Program& of, Precision precision, std::span<const OperandView> inputs,
-                   std::span<const OperandView> outputs, InstructionSet instruction_set) {
-  program = &of;
-  if (!find_geometry(of, precision, inputs, outputs, geometry)) return false;
-  kernel = kernel_of_program(of, geometry.key, instruction_set);
-  if (!kernel) return false;
-  plan = &plan_of(of);
-  uint64_t numbers = 0;
-  for (int64_t i = 0; i < geometry.key.inputs.size(); ++i) {
-    if (geometry.key.inputs[i] == AccessKind::Number && i < 64) numbers |= uint64_t{1} << i;
-  }
-  recipe = &recipe_of(of, precision, numbers, false);
-  has_numbers = numbers || !recipe->row_counts.empty() || !recipe->once.empty();
-  return true;
-}
-
-template <class Body, class Number>
-void Emitted::with_numbers(Body&& body, Number&& number) const {
-  if (!has_numbers) {
-    body(nullptr);
-    return;
-  }
-  SmallVector<uint64_t, 64> table;
-  table.assign(recipe->constants.data(), recipe->constants.data() + recipe->constants.size());
-  for (size_t i = 0; i < plan->inputs.size(); ++i) {
-    const int32_t v = plan->inputs[i];
-    if (geometry.key.inputs[i] == AccessKind::Number) number(v, &table[v]);
-  }
-  for (int32_t v : recipe->row_counts) {
-    table[v] = number_bits(geometry.key.precision, Scalar(geometry.columns));
-  }
-  for (const Step& step : recipe->once) {
-    step.kernel(&table[step.to], &table[step.operands[0]], &table[step.operands[1]],
-                &table[step.operands[2]], 1, 0);
-  }
-  body(table.data());
-}
-
-// The first number of a tensor of any type.
-void read_number(Precision precision, DType dtype, const void* from, uint64_t* place) {
-  static const TransferKernels& transfers = *FLAMBEAU_CHOOSE(transfer_kernels);
-  transfers.loads[static_cast<int>(precision)][static_cast<int>(dtype)](place, from, 1, 1);
-}
-
 }  // namespace
 
 EmitterUse emitter_use() { return use(); }
 void set_emitter_use(EmitterUse wish) { use() = wish; }
 
-// --- run_program
-// ----------------------------------------------------------------------------------
+// --- run_program ---------------------------------------------------------------------------------
 
-// Whether machine code has a chance to pay: not for the first runs of small programs, and not for
-// one instruction on plain memory, which is a compiled loop already.
-static bool worthwhile(const Program& program, std::span<const ProgramInput> inputs,
-                       std::span<Tensor* const> outputs) {
+bool worthwhile(const Plan& plan, int64_t elements) {
   if (emitter_use() != EmitterUse::WhenWorthwhile) return emitter_use() == EmitterUse::Always;
-  const Plan& plan = plan_of(program);
-  int64_t elements = outputs[0]->numel();
-  for (const ProgramInput& input : inputs) {
-    if (input.tensor && program.has_rows) elements = std::max(elements, input.tensor->numel());
-  }
-  if (elements < kFew && !program.has_rows) return false;
   const int64_t cost = kCostOfRun + elements * (plan.cost + 1);
   return plan.work.fetch_add(cost, std::memory_order_relaxed) + cost > kWorthwhile;
 }
 
+// Elements that a run goes through, or none where setting it up would cost more than they do.
+static int64_t elements_of(const Program& program, std::span<const ProgramInput> inputs,
+                           std::span<Tensor* const> outputs) {
+  int64_t elements = outputs[0]->numel();
+  for (const ProgramInput& input : inputs) {
+    if (input.tensor && program.has_rows) elements = std::max(elements, input.tensor->numel());
+  }
+  return elements < kFew && !program.has_rows ? 0 : elements;
+}
+
+// One instruction on plain memory is a compiled loop already.
 static bool is_plain(const Program& program, const Geometry& geometry) {
   int instructions = 0;
   for (const Value& value : program.values) {
@@ -167,78 +99,16 @@ static bool run_emitted(const Program& program, Precision precision,
 
 void run_adaptively(const Program& program, Precision precision,
                     std::span<const ProgramInput> inputs, std::span<Tensor* const> outputs) {
-  if (precision != Precision::Int64 && worthwhile(program, inputs, outputs) &&
+  const int64_t elements = elements_of(program, inputs, outputs);
+  const bool some = elements > 0 || emitter_use() == EmitterUse::Always;
+  if (precision != Precision::Int64 && some && worthwhile(plan_of(program), elements) &&
       run_emitted(program, precision, inputs, outputs)) {
     return;
   }
   run_blocks(program, precision, inputs, outputs);
 }
 
-// --- run_foreach
-// ----------------------------------------------------------------------------------
-
-bool run_foreach_emitted(const Program& program, Precision precision,
-                         std::span<const ForeachInput> inputs,
-                         std::span<const std::span<Tensor* const>> outputs,
-                         std::span<const size_t> members) {
-  if (precision == Precision::Int64 || emitter_use() == EmitterUse::Never) return false;
-  const Plan& plan = plan_of(program);
-  constexpr int64_t kUnit = 64;  // elements
-  SmallVector<int64_t, 32> starts;
-  starts.push_back(0);
-  for (size_t k : members) {
-    starts.push_back(starts.back() + (outputs[0][k]->numel() + kUnit - 1) / kUnit);
-  }
-  const int64_t cost = kCostOfRun + starts.back() * kUnit * (plan.cost + 1);
-  const int64_t work = plan.work.fetch_add(cost, std::memory_order_relaxed) + cost;
-  if (emitter_use() != EmitterUse::Always && work <= kWorthwhile) return false;
-  // All tensors lie alike: the kernel of a row is the kernel of all.
-  const Dims length{1 << 20}, step{1};
-  SmallVector<OperandView, 12> input_views, output_views;
-  for (const ForeachInput& input : inputs) {
-    const bool tensors = !input.tensors.empty();
-    input_views.push_back(
-        {tensors, tensors ? input.tensors[members[0]]->dtype() : DType::Float32, &length, &step});
-  }
-  for (const auto& output : outputs) {
-    output_views.push_back({true, output[members[0]]->dtype(), &length, &step});
-  }
-  Emitted emitted;
-  if (!emitted.find(program, precision, input_views, output_views, instruction_set())) return false;
-  SmallVector<std::span<Tensor* const>, 12> lists;
-  for (int32_t v : plan.inputs) {
-    const auto& tensors = inputs[program.values[v].index].tensors;
-    if (!tensors.empty()) lists.push_back(tensors);
-  }
-  for (const auto& output : outputs) lists.push_back(output);
-  auto run = [&](const uint64_t* numbers) {
-    const int64_t grain = std::max<int64_t>(1, emitter::element_grain(plan) / kUnit);
-    parallel_for(starts.back(), grain, [&](int64_t begin, int64_t end) {
-      auto at = std::upper_bound(starts.begin(), starts.end(), begin) - starts.begin() - 1;
-      for (; begin < end; ++at) {
-        const int64_t stop = std::min(end, starts[at + 1]),
-                      numel = outputs[0][members[at]]->numel();
-        if (stop <= begin) continue;
-        const int64_t first = (begin - starts[at]) * kUnit;
-        void* places[kMostTensors];
-        for (int64_t t = 0; t < lists.size(); ++t) {
-          const Tensor& tensor = *lists[t][members[at]];
-          places[t] = tensor.data<char>() + first * item_size(tensor.dtype());
-        }
-        emitted.kernel->run(places, emitted.geometry.row_strides, numbers, 1,
-                            std::min((stop - starts[at]) * kUnit, numel) - first);
-        begin = stop;
-      }
-    });
-  };
-  emitted.with_numbers(run, [&](int32_t v, uint64_t* place) {
-    *place = number_bits(precision, inputs[program.values[v].index].number);
-  });
-  return true;
-}
-
-// --- ProgramRun
-// -----------------------------------------------------------------------------------
+// --- ProgramRun ----------------------------------------------------------------------------------
 
 struct ProgramRun::Prepared {
   ProgramRef program;

@@ -38,8 +38,7 @@ class CallStep final : public Step {
 class ProgramStep final : public Step {
  public:
   ProgramStep(ProgramRef program, DType dtype, std::span<const TensorRef> inputs,
-              std::span<const StepInput> sources, std::vector<TensorRef> outputs,
-              std::string label)
+              std::span<const StepInput> sources, std::vector<TensorRef> outputs, std::string label)
       : Step(std::move(label)), outputs_(std::move(outputs)) {
     std::vector<ProgramOperand> from, to;
     for (size_t i = 0; i < sources.size(); ++i) {
@@ -96,9 +95,8 @@ class UpdateStep final : public Step {
   UpdateStep(ProgramRef program, DType dtype, std::vector<std::vector<TensorRef>> lists,
              std::span<const StepInput> numbers, std::span<const int> targets, std::string label)
       : Step(std::move(label)),
-        program_(std::move(program)),
-        precision_(precision_of(dtype)),
-        lists_(std::move(lists)) {
+        lists_(std::move(lists)),
+        run_(std::move(program), precision_of(dtype)) {
     for (const auto& list : lists_) {
       auto& tensors = pointers_.emplace_back();
       for (const TensorRef& tensor : list) tensors.push_back(tensor.get());
@@ -112,17 +110,16 @@ class UpdateStep final : public Step {
   }
   void run(std::span<const double> numbers) override {
     for (auto [input, slot] : slots_) inputs_[input].number = Scalar(numbers[slot]);
-    run_foreach(*program_, precision_, inputs_, targets_);
+    run_.run(inputs_, targets_);
   }
 
  private:
-  ProgramRef program_;
-  Precision precision_;
   std::vector<std::vector<TensorRef>> lists_;
   std::vector<std::vector<Tensor*>> pointers_;
   std::vector<ForeachInput> inputs_;
   std::vector<std::span<Tensor* const>> targets_;
   std::vector<std::pair<size_t, int>> slots_;
+  ForeachRun run_;
 };
 
 }  // namespace

@@ -47,8 +47,7 @@ void Assembler::comment(const std::string& text) {
   if (log_) text_ += "; " + text + "\n";
 }
 
-// --- operands
-// -------------------------------------------------------------------------------------
+// --- operands ------------------------------------------------------------------------------------
 
 // ModRM, SIB and displacement. `compressed`: unit of an EVEX one-byte displacement; `after`: bytes
 // of the instruction that follow the displacement.
@@ -100,8 +99,7 @@ int Assembler::disp8_unit(const VectorOpcode& op, const Memory& memory, int bits
   }
 }
 
-// --- vector instructions
-// --------------------------------------------------------------------------
+// --- vector instructions -------------------------------------------------------------------------
 
 void Assembler::vex(const VectorOpcode& op, int reg, int source, const Operand& last, int bits) {
   const bool memory = last.vector < 0;
@@ -170,8 +168,7 @@ void Assembler::vector(const VectorOpcode& op, int reg, int source, const Operan
   line(text);
 }
 
-// --- mask instructions
-// ----------------------------------------------------------------------------
+// --- mask instructions ---------------------------------------------------------------------------
 
 void Assembler::mask(const char* name, uint8_t prefix, uint8_t opcode, bool wide, bool l,
                      int target, int source, int last) {
@@ -223,8 +220,7 @@ void Assembler::mask_to(Gpr target, int from) {
   if (log_) line("kmovw " + name(target) + ", k" + std::to_string(from));
 }
 
-// --- general instructions
-// -------------------------------------------------------------------------
+// --- general instructions ------------------------------------------------------------------------
 
 void Assembler::general(int opcode, Gpr reg, const Memory& memory, bool wide, int after) {
   const int index = memory.index == Gpr::none ? 0 : number(memory.index);
@@ -375,8 +371,7 @@ int32_t Assembler::reserve_frame() {
 }
 void Assembler::set_frame(int32_t place, int32_t bytes) { std::memcpy(&code_[place], &bytes, 4); }
 
-// --- labels
-// ---------------------------------------------------------------------------------------
+// --- labels --------------------------------------------------------------------------------------
 
 Label Assembler::label() {
   labels_.push_back(-1);
@@ -424,8 +419,7 @@ void Assembler::rewind(const Mark& mark) {
   text_.resize(mark.text);
 }
 
-// --- constants
-// ------------------------------------------------------------------------------------
+// --- constants -----------------------------------------------------------------------------------
 
 int32_t Assembler::pool_bytes(const std::vector<uint8_t>& bytes, int alignment) {
   for (size_t i = 0; i < pool_.size(); ++i) {
@@ -464,8 +458,7 @@ std::vector<uint8_t> Assembler::link() {
   return result;
 }
 
-// --- listing
-// --------------------------------------------------------------------------------------
+// --- listing -------------------------------------------------------------------------------------
 
 std::string Assembler::memory_text(const Memory& memory, const VectorOpcode* op) const {
   std::string text = "[";

@@ -76,8 +76,7 @@ void BodyWriter::write_store(int32_t i) {
   }
 }
 
-// --- bools
-// ----------------------------------------------------------------------------------------
+// --- bools ---------------------------------------------------------------------------------------
 
 static Memory zeros(Assembler& assembler) {
   Memory memory;
@@ -192,8 +191,7 @@ void BodyWriter::write_store_row_bool(int32_t i) {
   asm_.store_byte(frame_.row_of(node_at(i).index), Gpr::r11);
 }
 
-// --- reductions
-// -----------------------------------------------------------------------------------
+// --- reductions ----------------------------------------------------------------------------------
 
 void BodyWriter::write_accumulate(int32_t i) {
   const Node& node = node_at(i);
@@ -253,8 +251,7 @@ void write_extreme(KernelFrame& frame, Element element, bool larger, int acc, in
   }
 }
 
-// --- calls
-// ----------------------------------------------------------------------------------------
+// --- calls ---------------------------------------------------------------------------------------
 
 namespace {
 

@@ -45,8 +45,7 @@ std::vector<int> BodyWriter::invariant_uses() const {
   return uses;
 }
 
-// --- registers
-// ------------------------------------------------------------------------------------
+// --- registers -----------------------------------------------------------------------------------
 
 constexpr int32_t kNobody = -1, kTemporary = -2, kReserved = -3;
 
@@ -191,8 +190,7 @@ Operand BodyWriter::operand(int32_t node, bool whole_vector) {
   return ensure(node);
 }
 
-// --- the walk
-// -------------------------------------------------------------------------------------
+// --- the walk ------------------------------------------------------------------------------------
 
 void BodyWriter::write(const BodySetting& setting) {
   prepare(setting);
@@ -300,8 +298,7 @@ void BodyWriter::write_node(int32_t i) {
   }
 }
 
-// --- arithmetic
-// -----------------------------------------------------------------------------------
+// --- arithmetic ----------------------------------------------------------------------------------
 
 void BodyWriter::write_binary(int32_t node, const VectorOpcode& op, bool commutes) {
   int32_t a = node_at(node).operands[0], b = node_at(node).operands[1];
@@ -393,8 +390,7 @@ void BodyWriter::write_halves(int32_t node) {
   asm_.vector(kWiden, to, -1, from);
 }
 
-// --- masks
-// ----------------------------------------------------------------------------------------
+// --- masks ---------------------------------------------------------------------------------------
 
 void BodyWriter::write_mask(int32_t node) {
   const auto [a, b, unused] = node_at(node).operands;

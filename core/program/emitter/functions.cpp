@@ -115,8 +115,7 @@ Vector sigmoid(Vector x) {
   return constant_like(x, 1) / (e + 1);
 }
 
-// --- logarithms
-// -----------------------------------------------------------------------------------
+// --- logarithms ----------------------------------------------------------------------------------
 
 Vector log_mantissa(Vector f) {
   if (is_single(f)) {
@@ -167,8 +166,7 @@ Vector log1p(Vector x) {
   return choose(compare(Predicate::Equal, u, 1), x, log_special(u, y));
 }
 
-// --- error function, sine and cosine of floats
-// ----------------------------------------------------
+// --- error function, sine and cosine of floats ---------------------------------------------------
 
 Vector erf(Vector x) {
   Vector a = absolute(x), z = x * x;

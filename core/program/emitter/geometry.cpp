@@ -190,7 +190,7 @@ bool find_dense(const Program& program, Precision precision, std::span<const Ope
 
 bool find_geometry(const Program& program, Precision precision, std::span<const OperandView> inputs,
                    std::span<const OperandView> outputs, Geometry& geometry) {
-  if (precision == Precision::Int64) return false;
+  if (precision == Precision::Int64 || plan_of(program).inputs.size() > 64) return false;
   geometry.key.precision = precision;
   if (find_dense(program, precision, inputs, outputs, geometry)) return true;
   geometry.key.inputs.clear();
@@ -222,8 +222,7 @@ bool find_geometry(const Program& program, Precision precision, std::span<const 
   return program.has_rows || !short_rows;
 }
 
-// --- running
-// --------------------------------------------------------------------------------------
+// --- running -------------------------------------------------------------------------------------
 
 int64_t element_grain(const Plan& plan) {
   return std::max<int64_t>(1024, 3 * kGrain / (plan.cost + 2));

@@ -76,8 +76,7 @@ class KernelWriter {
   int32_t strides_ = 0, main_end_ = 0, chunk_end_ = 0;
 };
 
-// --- frame
-// ----------------------------------------------------------------------------------------
+// --- frame ---------------------------------------------------------------------------------------
 
 void KernelWriter::place_tensors() {
   static constexpr Gpr kBases[] = {Gpr::rbx, Gpr::rdi, Gpr::rsi, Gpr::rdx,
@@ -186,8 +185,7 @@ void KernelWriter::advance_rows() {
   }
 }
 
-// --- passes
-// ---------------------------------------------------------------------------------------
+// --- passes --------------------------------------------------------------------------------------
 
 void KernelWriter::write_rows(const VectorCode& code) {
   BodyWriter body(frame_, code);
@@ -368,8 +366,7 @@ void KernelWriter::write_tail(Loop& loop) {
   write_copy(loop, 0, true);
 }
 
-// --- reductions
-// -----------------------------------------------------------------------------------
+// --- reductions ----------------------------------------------------------------------------------
 
 void KernelWriter::reset_accumulators(const Loop& loop, bool sums_only) {
   const int spare = std::countr_zero(~loop.setting.reserved);
