@@ -8,7 +8,6 @@
 #include "python/operator_type.h"
 #include "python/program_object.h"
 #include "python/trace_objects.h"
-#include "trace/executable.h"
 
 namespace nb = nanobind;
 
@@ -16,14 +15,8 @@ namespace flambeau::python {
 
 namespace {
 
-struct RecordingObject {
-  Ref<Recording> recording;
-};
 // An executable that is being built; empty once it is finished.
 struct UnfinishedObject {
-  ExecutableRef executable;
-};
-struct ExecutableObject {
   ExecutableRef executable;
 };
 struct BuilderObject {

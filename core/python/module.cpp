@@ -19,5 +19,6 @@ NB_MODULE(_core, module) {
   bind_program(module);
   bind_trace(module);
   bind_portable(module);
+  bind_control(module);
   bind_operators(module);
 }

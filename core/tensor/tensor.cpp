@@ -18,7 +18,7 @@ uint32_t Storage::begin_mark() {
   return current_mark;
 }
 
-void Storage::end_mark() { current_mark = 0; }
+void Storage::end_mark(uint32_t outer) { current_mark = outer; }
 
 Ref<Storage> Storage::create(size_t bytes, Device device) {
   require(device.is_cpu(), "empty: memory on ", device_name(device),

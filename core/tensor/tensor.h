@@ -39,7 +39,7 @@ class Storage : public RefCounted {
   // Between begin_mark() and end_mark() all memory that this thread makes carries the mark, so
   // that a recording can tell it from what was there before. 0: none.
   static uint32_t begin_mark();
-  static void end_mark();
+  static void end_mark(uint32_t outer = 0);  // the mark that memory gets from now on
   uint32_t mark() const { return mark_; }
 
  private:

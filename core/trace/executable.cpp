@@ -6,6 +6,7 @@
 #include "ops/creation.h"
 #include "ops/views.h"
 #include "tensor/copy.h"
+#include "trace/control.h"
 #include "trace/steps.h"
 
 namespace flambeau {
@@ -118,6 +119,11 @@ void Executable::add_call(const RecordedCallRef& call, std::span<const int> inpu
   for (int value : outputs) {
     to.push_back(tensor_of(value));
     note_written(value);
+  }
+  if (auto* control = dynamic_cast<Control*>(call->attributes.object.get())) {
+    steps_.push_back(make_control_step(ControlRef::share(control), std::move(from), std::move(to),
+                                       std::move(label)));
+    return;
   }
   steps_.push_back(make_call_step(call, std::move(from), std::move(to), std::move(label)));
 }
@@ -430,6 +436,46 @@ std::vector<TensorRef> Executable::run_backward(const SavedRun& saved,
     }
   }
   return gradients;
+}
+
+// --- parts of control flow ----------------------------------------------------------------------
+
+void Executable::require_separate_outputs() const {
+  std::vector<int> seen;
+  for (int id : interface_.outputs) {
+    const Value& value = values_[id];
+    const Buffer& buffer = buffers_[value.buffer];
+    require(buffer.kind == BufferKind::Output && value.offset == 0 && value.tensor->contiguous() &&
+                std::find(seen.begin(), seen.end(), value.buffer) == seen.end(),
+            "control: an output of a part lies in memory of something else");
+    seen.push_back(value.buffer);
+  }
+}
+
+void Executable::run_inside(std::span<const Place> arguments, std::span<const Place> outputs) {
+  std::lock_guard lock(mutex_);
+  for (size_t i = 0; i < outputs.size(); ++i) {
+    Buffer& buffer = buffers_[values_[interface_.outputs[i]].buffer];
+    move_buffer(buffer, outputs[i].storage, outputs[i].bytes);
+  }
+  for (Buffer& buffer : buffers_) {
+    if (buffer.kind == BufferKind::Argument) {
+      move_buffer(buffer, arguments[buffer.index].storage, arguments[buffer.index].bytes);
+    } else if (buffer.kind == BufferKind::Constant && buffer.written) {
+      std::memcpy(buffer.storage->data(), buffer.tensor->storage()->data(), buffer.bytes);
+    }
+  }
+  run_steps(0, steps_.size(), {});
+}
+
+void Executable::let_go() {
+  std::lock_guard lock(mutex_);
+  static const Ref<Storage> nothing = Storage::create(0);
+  for (Buffer& buffer : buffers_) {
+    if (buffer.kind == BufferKind::Argument || buffer.kind == BufferKind::Output) {
+      move_buffer(buffer, nothing, 0);
+    }
+  }
 }
 
 std::vector<double> Executable::profile(std::span<const TensorRef> arguments,

@@ -86,6 +86,19 @@ class Executable : public Object {
   // How to wait for another thread's run; the Python layer lets go of the interpreter meanwhile.
   static void (*wait)(std::mutex& mutex);
 
+  // --- as a part of control flow (Note [Parts of control flow])
+  struct Place {
+    Ref<Storage> storage;
+    int64_t bytes = 0;  // from the beginning of the storage
+  };
+  int argument_count() const { return static_cast<int>(arguments_.size()); }
+  // Raises unless every output has a buffer of its own, which it fills.
+  void require_separate_outputs() const;
+  // One run on these arguments that writes its outputs to the places given.
+  void run_inside(std::span<const Place> arguments, std::span<const Place> outputs);
+  // Forgets the memory of the last run inside.
+  void let_go();
+
   size_t step_count() const { return steps_.size(); }
   // Whether a run takes long enough to let other Python threads run meanwhile.
   bool is_long() const { return work_ >= kLongWork; }

@@ -35,12 +35,25 @@ Ref<Recording> Recording::start(std::span<const TensorRef> arguments) {
   require(!active, "compile: a recording is on in this thread already; call the inner function ",
           "directly");
   auto recording = Ref<Recording>::adopt(new Recording);
-  recording->mark_ = Storage::begin_mark();
-  recording->add_roots(BufferKind::Argument, arguments);
-  recording->on_ = true;
-  active = recording.get();
-  mode.tracing = true;
+  recording->begin(arguments);
   return recording;
+}
+
+Ref<Recording> Recording::start_inside(std::span<const TensorRef> arguments) {
+  require(active, "compile: a part of control flow is recorded inside a recording only");
+  auto recording = Ref<Recording>::adopt(new Recording);
+  recording->outer_ = Ref<Recording>::share(active);
+  recording->is_part_ = true;
+  recording->begin(arguments);
+  return recording;
+}
+
+void Recording::begin(std::span<const TensorRef> arguments) {
+  mark_ = Storage::begin_mark();
+  add_roots(BufferKind::Argument, arguments);
+  on_ = true;
+  active = this;
+  mode.tracing = true;
 }
 
 Recording::~Recording() { stop(); }
@@ -48,11 +61,12 @@ Recording::~Recording() { stop(); }
 void Recording::stop() {
   if (!on_) return;
   on_ = false;
-  Storage::end_mark();
+  Storage::end_mark(outer_ ? outer_->mark_ : 0);
   if (active == this) {
-    active = nullptr;
-    mode.tracing = false;
+    active = outer_.get();
+    mode.tracing = active != nullptr;
   }
+  outer_.reset();
 }
 
 int Recording::add_buffer(BufferKind kind, int index, const TensorRef& tensor) {
@@ -294,6 +308,18 @@ void Recording::add_update(const ProgramRef& program, std::span<const TensorList
     push(std::move(recorded));
   }
   if (numbers_are_slots) slot_count += static_cast<int>(numbers.size());
+}
+
+void Recording::add_control(const Primitive& primitive, Ref<Object> control, bool random,
+                            std::span<const TensorRef> inputs, std::span<const TensorRef> results) {
+  if (!on_) return;
+  auto recorded = RecordedCallRef::adopt(new RecordedCall);
+  recorded->primitive = &primitive;
+  recorded->attributes.object = std::move(control);
+  recorded->random = random;
+  for (const TensorRef& input : inputs) recorded->inputs.push_back(input_of(input));
+  for (const TensorRef& result : results) recorded->outputs.push_back(output_of(result, false));
+  push(std::move(recorded));
 }
 
 void Recording::note_gradient(Tensor& leaf, bool reads) {

@@ -82,6 +82,8 @@ struct RecordedGradient {
 class Recording : public Object {
  public:
   static Ref<Recording> start(std::span<const TensorRef> arguments);
+  // Of a part of control flow: the recording that is on rests until this one stops.
+  static Ref<Recording> start_inside(std::span<const TensorRef> arguments);
   static Recording* current();
   ~Recording() override;
 
@@ -97,6 +99,9 @@ class Recording : public Object {
   void add(Call& call, bool in_place);
   void add_update(const ProgramRef& program, std::span<const TensorList> lists,
                   std::span<const Scalar> numbers, std::span<const int> targets);
+  // A loop or a branch that has run.
+  void add_control(const Primitive& primitive, Ref<Object> control, bool random,
+                   std::span<const TensorRef> inputs, std::span<const TensorRef> outputs);
   // Before an in-place write: constants keep their contents from before.
   void before_write(const Tensor& target);
   // `.grad` of a leaf is about to be read, or replaced without being read.
@@ -109,6 +114,8 @@ class Recording : public Object {
   void fail(const std::string& reason);
   // Places of tensors that stayed reachable after the run, other than its results; empty: none.
   std::string escaped() const;
+  // Equal for recordings that would replay equally. Memory that a part of control flow captures
+  // is given to it, so it does not count.
   std::string signature() const;
 
   std::string failure;
@@ -130,6 +137,7 @@ class Recording : public Object {
     Ref<Storage> storage;
   };
   Recording() = default;
+  void begin(std::span<const TensorRef> arguments);
   int add_buffer(BufferKind kind, int index, const TensorRef& tensor);
   void add_roots(BufferKind kind, std::span<const TensorRef> tensors);
   Known& known(const Tensor& tensor);
@@ -148,6 +156,8 @@ class Recording : public Object {
   std::vector<int64_t> root_offsets_;                // by buffer: of arguments and tangents
   std::vector<TensorRef> visible_;
   std::vector<TensorRef> roots_;
+  Ref<Recording> outer_;  // rests while this one is on
+  bool is_part_ = false;
   uint32_t mark_ = 0;
   bool on_ = false;
 };

@@ -1,5 +1,5 @@
 // What tells recordings and calls apart.
-#include "trace/recording.h"
+#include "trace/control.h"
 
 namespace flambeau {
 
@@ -53,7 +53,12 @@ std::string RecordedCall::key() const {
   for (Scalar number : attributes.scalars) writer.put(number);
   writer.put(attributes.dtype);
   writer.put(attributes.flag);
-  writer.put(attributes.object.get());
+  if (auto* control = dynamic_cast<const Control*>(attributes.object.get())) {
+    const std::string& signature = control->plan().signature;
+    writer.put(signature.data(), signature.size());
+  } else {
+    writer.put(attributes.object.get());
+  }
   for (const RecordedInput& input : inputs) {
     writer.put(input.kind);
     if (input.kind == RecordedInput::Kind::Number) writer.put(input.number);
@@ -69,7 +74,7 @@ std::string Recording::signature() const {
     writer.put(buffer.kind);
     writer.put(buffer.index);
     writer.put(buffer.bytes);
-    if (buffer.kind == BufferKind::Captured) writer.put(buffer.storage.get());
+    if (buffer.kind == BufferKind::Captured && !is_part_) writer.put(buffer.storage.get());
     if (buffer.kind == BufferKind::Gradient) writer.put(buffer.tensor.get());
     if (buffer.kind == BufferKind::Constant) {
       const Storage& contents = *(buffer.written ? buffer.tensor->storage() : buffer.storage);

@@ -122,7 +122,30 @@ class UpdateStep final : public Step {
   ForeachRun run_;
 };
 
+// A loop or a branch.
+class ControlStep final : public Step {
+ public:
+  ControlStep(ControlRef control, std::vector<TensorRef> inputs, std::vector<TensorRef> outputs,
+              std::string label)
+      : Step(std::move(label)),
+        control_(std::move(control)),
+        inputs_(std::move(inputs)),
+        outputs_(std::move(outputs)) {}
+  void run(std::span<const double>) override { control_->run(inputs_, outputs_); }
+
+ private:
+  ControlRef control_;
+  std::vector<TensorRef> inputs_;
+  std::vector<TensorRef> outputs_;
+};
+
 }  // namespace
+
+std::unique_ptr<Step> make_control_step(ControlRef control, std::vector<TensorRef> inputs,
+                                        std::vector<TensorRef> outputs, std::string label) {
+  return std::make_unique<ControlStep>(std::move(control), std::move(inputs), std::move(outputs),
+                                       std::move(label));
+}
 
 std::unique_ptr<Step> make_call_step(RecordedCallRef recorded, std::vector<TensorRef> inputs,
                                      std::vector<TensorRef> outputs, std::string label) {

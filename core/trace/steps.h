@@ -1,7 +1,7 @@
 // The kinds of steps of an executable.
 #pragma once
 
-#include "trace/executable.h"
+#include "trace/control.h"
 
 namespace flambeau {
 
@@ -16,5 +16,7 @@ std::unique_ptr<Step> make_update_step(ProgramRef program, DType dtype,
                                        std::vector<std::vector<TensorRef>> lists,
                                        std::span<const StepInput> numbers,
                                        std::span<const int> targets, std::string label);
+std::unique_ptr<Step> make_control_step(ControlRef control, std::vector<TensorRef> inputs,
+                                        std::vector<TensorRef> outputs, std::string label);
 
 }  // namespace flambeau

@@ -1,0 +1,96 @@
+// Control flow of compiled functions in Python: flambeau/compiler/_control_flow.py.
+#include <nanobind/stl/string.h>
+
+#include "python/common.h"
+#include "python/trace_objects.h"
+#include "trace/control.h"
+
+namespace nb = nanobind;
+
+namespace flambeau::python {
+
+namespace {
+
+struct ControlObject {
+  ControlRef control;
+};
+
+TensorList tensors_of(nb::handle list) {
+  TensorList tensors;
+  for (nb::handle item : list) {
+    require(is_tensor(item.ptr()), "control: a list of tensors is required");
+    tensors.push_back(unwrap(item.ptr()));
+  }
+  return tensors;
+}
+
+Control::Kind kind_named(const std::string& name) {
+  if (name == "scan") return Control::Kind::Scan;
+  if (name == "while_loop") return Control::Kind::While;
+  require(name == "cond", "control: scan, while_loop or cond, got ", name);
+  return Control::Kind::Cond;
+}
+
+// `models`: tensors of the outputs' shapes and dtypes.
+ControlObject make_control(const std::string& kind, nb::list parts, nb::bytes signature,
+                           int carried, int walked, int64_t steps, bool reverse, bool keeps_carries,
+                           bool random, nb::list models) {
+  return translated([&] {
+    Control::Plan plan{kind_named(kind), {},     carried, walked, steps, reverse,
+                       keeps_carries,    random, {},      {}};
+    for (nb::handle part : parts) {
+      plan.parts.push_back(nb::cast<ExecutableObject&>(part).executable);
+    }
+    for (const TensorRef& model : tensors_of(models)) {
+      plan.outputs.push_back({model->shape(), model->dtype()});
+    }
+    plan.signature.assign(signature.c_str(), signature.size());
+    return ControlObject{ControlRef::adopt(new Control(std::move(plan)))};
+  });
+}
+
+// Runs it now, and leaves a call in the recording that is on.
+nb::list run_control(ControlObject& self, nb::list inputs) {
+  return translated([&] {
+    const Control::Plan& plan = self.control->plan();
+    TensorList given = tensors_of(inputs), outputs;
+    for (const Control::Output& output : plan.outputs) {
+      outputs.push_back(Tensor::empty(output.shape, output.dtype));
+    }
+    {
+      WithoutGil parallel;
+      self.control->run(given, outputs);
+    }
+    if (Recording* current = Recording::current()) {
+      current->add_control(self.control->primitive(), Ref<Object>::share(self.control.get()),
+                           plan.random, given, outputs);
+    }
+    nb::list list;
+    for (TensorRef& output : outputs) list.append(nb::steal(wrap(std::move(output))));
+    return list;
+  });
+}
+
+}  // namespace
+
+void bind_control(nb::module_& module) {
+  nb::class_<ControlObject>(module, "Control", "A loop or a branch whose parts are executables.")
+      .def(
+          "__init__",
+          [](ControlObject* self, const std::string& kind, nb::list parts, nb::bytes signature,
+             int carried, int walked, int64_t steps, bool reverse, bool keeps_carries, bool random,
+             nb::list models) {
+            new (self) ControlObject{make_control(kind, parts, signature, carried, walked, steps,
+                                                  reverse, keeps_carries, random, models)};
+          },
+          nb::arg("kind"), nb::arg("parts"), nb::arg("signature"), nb::arg("carried"),
+          nb::arg("walked"), nb::arg("steps"), nb::arg("reverse"), nb::arg("keeps_carries"),
+          nb::arg("random"), nb::arg("models"))
+      .def("run", &run_control, nb::arg("inputs"));
+  module.def("record_part", [](nb::handle arguments) {
+    return translated(
+        [&] { return RecordingObject{Recording::start_inside(tensors_of(arguments))}; });
+  });
+}
+
+}  // namespace flambeau::python

@@ -1,0 +1,146 @@
+#include "trace/control.h"
+
+#include "tensor/copy.h"
+
+namespace flambeau {
+
+namespace {
+
+const Primitive kScan{"scan", nullptr, nullptr};
+const Primitive kWhile{"while_loop", nullptr, nullptr};
+const Primitive kCond{"cond", nullptr, nullptr};
+
+Executable::Place place_of(const Tensor& tensor, int64_t index = 0, int64_t bytes = 0) {
+  return {tensor.storage(), tensor.offset() * item_size(tensor.dtype()) + index * bytes};
+}
+
+int64_t bytes_of(const Tensor& tensor) { return tensor.numel() * item_size(tensor.dtype()); }
+
+std::vector<Executable::Place> places_of(std::span<const TensorRef> tensors) {
+  std::vector<Executable::Place> places;
+  for (const TensorRef& tensor : tensors) places.push_back(place_of(*tensor));
+  return places;
+}
+
+void write(const Tensor& target, const Executable::Place& from) {
+  const Executable::Place to = place_of(target);
+  if (to.storage == from.storage && to.bytes == from.bytes) return;
+  std::memcpy(to.storage->data() + to.bytes, from.storage->data() + from.bytes, bytes_of(target));
+}
+
+}  // namespace
+
+Control::Control(Plan plan) : plan_(std::move(plan)) {
+  require(plan_.parts.size() == (plan_.kind == Kind::Scan ? 1u : 2u),
+          "control: a scan has one part, others two, got ", plan_.parts.size());
+  for (const ExecutableRef& part : plan_.parts) part->require_separate_outputs();
+}
+
+const Primitive& Control::primitive() const {
+  return plan_.kind == Kind::Scan ? kScan : plan_.kind == Kind::While ? kWhile : kCond;
+}
+
+void Control::run(std::span<const TensorRef> inputs, std::span<const TensorRef> outputs) {
+  // Parts expect dense memory. It is, unless a pass of the compiler has saved a copy.
+  std::vector<TensorRef> from(inputs.begin(), inputs.end()), to(outputs.begin(), outputs.end());
+  for (TensorRef& input : from) {
+    if (!input->contiguous()) input = dense_copy(*input, input->dtype());
+  }
+  for (TensorRef& output : to) {
+    if (!output->contiguous()) output = Tensor::empty(output->shape(), output->dtype());
+  }
+  switch (plan_.kind) {
+    case Kind::Scan:
+      scan(from, to);
+      break;
+    case Kind::While:
+      loop(from, to);
+      break;
+    case Kind::Cond:
+      branch(from, to);
+      break;
+  }
+  for (const ExecutableRef& part : plan_.parts) part->let_go();
+  for (size_t i = 0; i < to.size(); ++i) {
+    if (!(to[i] == outputs[i])) copy(*outputs[i], *to[i]);
+  }
+}
+
+void Control::scan(std::span<const TensorRef> inputs, std::span<const TensorRef> outputs) {
+  const int carried = plan_.carried, walked = plan_.walked;
+  const int results = static_cast<int>(outputs.size()) - (plan_.keeps_carries ? carried : 0);
+  const int64_t steps = plan_.steps;
+  // Two places for every carry take turns, unless all are kept.
+  std::vector<Ref<Storage>> turns;
+  for (int c = 0; c < 2 * carried && !plan_.keeps_carries; ++c) {
+    turns.push_back(Storage::create(bytes_of(*inputs[c / 2])));
+  }
+  auto index_at = [&](int64_t step) { return plan_.reverse ? steps - 1 - step : step; };
+  auto carry_at = [&](int c, int64_t step) -> Place {
+    const int64_t bytes = bytes_of(*inputs[c]);
+    if (plan_.keeps_carries) return place_of(*outputs[results + c], index_at(step), bytes);
+    return step == 0 ? place_of(*inputs[c]) : Place{turns[2 * c + step % 2], 0};
+  };
+  if (plan_.keeps_carries) {
+    for (int c = 0; c < carried; ++c) {
+      Place first = carry_at(c, 0), given = place_of(*inputs[c]);
+      std::memcpy(first.storage->data() + first.bytes, given.storage->data() + given.bytes,
+                  bytes_of(*inputs[c]));
+    }
+  }
+  Places arguments = places_of(inputs), targets(results);
+  for (int64_t step = 0; step < steps; ++step) {
+    const int64_t index = index_at(step);
+    for (int c = 0; c < carried; ++c) {
+      arguments[c] = carry_at(c, step);
+      targets[c] = step + 1 == steps ? place_of(*outputs[c]) : carry_at(c, step + 1);
+    }
+    for (int w = carried; w < carried + walked; ++w) {
+      arguments[w] = place_of(*inputs[w], index, bytes_of(*inputs[w]) / steps);
+    }
+    for (int y = carried; y < results; ++y) {
+      targets[y] = place_of(*outputs[y], index, bytes_of(*outputs[y]) / steps);
+    }
+    plan_.parts[0]->run_inside(arguments, targets);
+  }
+}
+
+void Control::loop(std::span<const TensorRef> inputs, std::span<const TensorRef> outputs) {
+  const int carried = plan_.carried;
+  Executable &condition = *plan_.parts[0], &body = *plan_.parts[1];
+  const int captured = condition.argument_count() - carried;
+  Places all = places_of(inputs);
+  Places tested(all.begin(), all.begin() + carried + captured);
+  Places arguments(all.begin(), all.begin() + carried), turns[2];
+  arguments.insert(arguments.end(), all.begin() + carried + captured, all.end());
+  for (Places& turn : turns) {
+    for (int c = 0; c < carried; ++c) {
+      turn.push_back({Storage::create(bytes_of(*inputs[c])), 0});
+    }
+  }
+  const Places flag{{Storage::create(1), 0}};
+  for (int64_t step = 0;; ++step) {
+    condition.run_inside(tested, flag);
+    if (!*flag[0].storage->data()) break;
+    const Places& next = turns[step % 2];
+    body.run_inside(arguments, next);
+    for (int c = 0; c < carried; ++c) arguments[c] = tested[c] = next[c];
+  }
+  for (int c = 0; c < carried; ++c) write(*outputs[c], arguments[c]);
+}
+
+void Control::branch(std::span<const TensorRef> inputs, std::span<const TensorRef> outputs) {
+  Places all = places_of(inputs);
+  const bool chosen = inputs[0]->storage()->data()[inputs[0]->offset()] != 0;
+  const int captured = plan_.parts[0]->argument_count() - plan_.carried;
+  auto begin = all.begin() + 1, others = begin + plan_.carried;
+  Places arguments(begin, others);
+  if (chosen) {
+    arguments.insert(arguments.end(), others + captured, all.end());
+  } else {
+    arguments.insert(arguments.end(), others, others + captured);
+  }
+  plan_.parts[chosen]->run_inside(arguments, places_of(outputs));
+}
+
+}  // namespace flambeau
