@@ -124,7 +124,7 @@ class Tensors:
             if leaf.shape != shape or leaf.dtype is not dtype:
                 place = list(leaf_names(self.structure, name))[i]
                 raise RuntimeError(
-                    f"{place}: {type_and_shape(self.leaves[i])} is required as in {self.name}, "
+                    f"{place}: {dtype} of shape {list(shape)} is required as in {self.name}, "
                     f"got {type_and_shape(leaf)}; shapes and dtypes must not change"
                 )
         return leaves

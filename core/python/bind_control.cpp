@@ -31,18 +31,21 @@ Control::Kind kind_named(const std::string& name) {
   return Control::Kind::Cond;
 }
 
-// `models`: tensors of the outputs' shapes and dtypes.
+// `outputs`: (shape, dtype) of each.
 ControlObject make_control(const std::string& kind, nb::list parts, nb::bytes signature,
                            int carried, int walked, int64_t steps, bool reverse, bool keeps_carries,
-                           bool random, nb::list models) {
+                           bool random, nb::list outputs) {
   return translated([&] {
     Control::Plan plan{kind_named(kind), {},     carried, walked, steps, reverse,
                        keeps_carries,    random, {},      {}};
     for (nb::handle part : parts) {
       plan.parts.push_back(nb::cast<ExecutableObject&>(part).executable);
     }
-    for (const TensorRef& model : tensors_of(models)) {
-      plan.outputs.push_back({model->shape(), model->dtype()});
+    for (nb::handle pair : outputs) {
+      Control::Output& output = plan.outputs.emplace_back();
+      require(as_dims(nb::object(pair[0]).ptr(), output.shape) &&
+                  as_dtype(nb::object(pair[1]).ptr(), output.dtype),
+              "control: outputs are pairs of shape and dtype");
     }
     plan.signature.assign(signature.c_str(), signature.size());
     return ControlObject{ControlRef::adopt(new Control(std::move(plan)))};
@@ -79,13 +82,13 @@ void bind_control(nb::module_& module) {
           "__init__",
           [](ControlObject* self, const std::string& kind, nb::list parts, nb::bytes signature,
              int carried, int walked, int64_t steps, bool reverse, bool keeps_carries, bool random,
-             nb::list models) {
+             nb::list outputs) {
             new (self) ControlObject{make_control(kind, parts, signature, carried, walked, steps,
-                                                  reverse, keeps_carries, random, models)};
+                                                  reverse, keeps_carries, random, outputs)};
           },
           nb::arg("kind"), nb::arg("parts"), nb::arg("signature"), nb::arg("carried"),
           nb::arg("walked"), nb::arg("steps"), nb::arg("reverse"), nb::arg("keeps_carries"),
-          nb::arg("random"), nb::arg("models"))
+          nb::arg("random"), nb::arg("outputs"))
       .def("run", &run_control, nb::arg("inputs"));
   module.def("record_part", [](nb::handle arguments) {
     return translated(

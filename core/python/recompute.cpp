@@ -1,9 +1,11 @@
 // What recomputation needs to know about a part of the backward graph (flambeau/autograd).
+#include <optional>
 #include <set>
 
 #include "autograd/engine.h"
 #include "ops/creation.h"
 #include "ops/views.h"
+
 #include "python/common.h"
 
 namespace nb = nanobind;
@@ -53,7 +55,8 @@ nb::list border_gradients(const nb::list& results, const nb::list& gradients,
   BackwardOptions options{.retain_graph = create, .create_graph = create, .border = true};
   TensorList found;
   {
-    WithoutGil parallel;
+    std::optional<WithoutGil> parallel;
+    if (!mode.tracing) parallel.emplace();  // places of recorded calls need the interpreter
     found = gradients_of(roots, start, targets, options);
   }
   nb::list list;

@@ -44,6 +44,8 @@ Ref<Recording> Recording::start_inside(std::span<const TensorRef> arguments) {
   auto recording = Ref<Recording>::adopt(new Recording);
   recording->outer_ = Ref<Recording>::share(active);
   recording->is_part_ = true;
+  std::lock_guard lock(default_generator().mutex());
+  recording->random_state_ = default_generator().get_state();
   recording->begin(arguments);
   return recording;
 }
@@ -67,6 +69,10 @@ void Recording::stop() {
     mode.tracing = active != nullptr;
   }
   outer_.reset();
+  if (is_part_) {  // the step that was tried out has not happened
+    std::lock_guard lock(default_generator().mutex());
+    default_generator().set_state(random_state_);
+  }
 }
 
 int Recording::add_buffer(BufferKind kind, int index, const TensorRef& tensor) {
@@ -176,6 +182,9 @@ void Recording::before_write(const Tensor& target) {
 }
 
 void Recording::push(RecordedCallRef call) {
+  if (is_part_ && call->random && call->attributes.object.get() != &default_generator()) {
+    fail("inside control flow, numbers are drawn from a generator of its own");
+  }
   if (!mode.without_gil) call->place = places.user();
   calls.push_back(std::move(call));
 }

@@ -11,6 +11,7 @@
 
 #include "autograd/place.h"
 #include "ops/pointwise.h"
+#include "random/generator.h"
 
 namespace flambeau {
 
@@ -82,7 +83,8 @@ struct RecordedGradient {
 class Recording : public Object {
  public:
   static Ref<Recording> start(std::span<const TensorRef> arguments);
-  // Of a part of control flow: the recording that is on rests until this one stops.
+  // Of a part of control flow: the recording that is on rests until this one stops, and then the
+  // default generator is as it was.
   static Ref<Recording> start_inside(std::span<const TensorRef> arguments);
   static Recording* current();
   ~Recording() override;
@@ -158,6 +160,7 @@ class Recording : public Object {
   std::vector<TensorRef> roots_;
   Ref<Recording> outer_;  // rests while this one is on
   bool is_part_ = false;
+  Generator::State random_state_;  // of a part: as it was before
   uint32_t mark_ = 0;
   bool on_ = false;
 };

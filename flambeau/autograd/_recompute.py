@@ -6,12 +6,13 @@ has used (parameters, results captured by a closure). Then the graph is dropped:
 whose inputs are the tensors among the arguments and those from outside. Its backward pass makes
 the call again and differentiates that up to the border; the outer pass continues from there.
 With create_graph the second call hangs on the arguments' own history, so every order works.
+While a function is recorded (flambeau.compile) the call is an ordinary one.
 (Chen et al., 2016, "Training deep nets with sublinear memory cost")
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flambeau as fl
@@ -37,12 +38,12 @@ def recomputed(
         args, kwargs: its arguments; tensors may be nested in them.
         preserve_rng_state: random numbers are the same the second time.
     """
-    if not fl.is_grad_enabled():
+    if not fl.is_grad_enabled() or _core.recording() is not None:
         return function(*args, **(kwargs or {}))
     call = _Call(function, args, kwargs or {})
     state = fl.get_rng_state() if preserve_rng_state else None
     since = _core.next_sequence()
-    inputs = [_fresh(tensor, tensor.requires_grad) for tensor in call.tensors]
+    inputs = fresh_inputs(call.tensors, [x.requires_grad for x in call.tensors], False)
     results: list[Any] = []
     structure = flatten(call.run(inputs), results)
     if state is not None and not fl.equal(state, fl.get_rng_state()):
@@ -61,9 +62,12 @@ def recomputed(
     return rebuild(structure, iter(results))
 
 
-def _fresh(tensor: Tensor, requires_grad: bool) -> Tensor:
-    """The tensor without its history."""
-    return tensor.detach().requires_grad_() if requires_grad else tensor
+def fresh_inputs(tensors: Sequence[Tensor], needs: Sequence[bool], create: bool) -> list[Tensor]:
+    """Tensors where a recomputed part begins; with `create` they hang on their history."""
+    return [
+        x if not needed else x.view_as(x) if create else x.detach().requires_grad_()
+        for x, needed in zip(tensors, needs, strict=True)
+    ]
 
 
 class _Call:
@@ -136,10 +140,7 @@ class _Recompute(Function):
         arguments = list(ctx.saved_tensors[: call.count])
         needs = ctx.needs_input_grad[2 : 2 + call.count]
         with fl.enable_grad():
-            inputs = [
-                x if not needed else x.view_as(x) if create else _fresh(x, True)
-                for x, needed in zip(arguments, needs, strict=True)
-            ]
+            inputs = fresh_inputs(arguments, needs, create)
         again = call.run_again(inputs)
         roots, weights = [], []
         for result, grad, (shape, dtype) in zip(again, grads, ctx.shapes, strict=True):

@@ -1,6 +1,7 @@
 """Control flow on tensors: cond, while_loop, scan, map.
 
 Called eagerly they are what they say, loops and branches in Python, and autograd follows them.
+While a function is recorded they are one call each (Note [Recorded control flow]).
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from typing import Any
 
 import flambeau as fl
 from flambeau import Tensor
-from flambeau._tree import Tensors, describe
+from flambeau._core import recording
+from flambeau._tree import Tensors, describe, type_and_shape
 from flambeau.autograd._recompute import recomputed
 from flambeau.autograd.function import Function
+from flambeau.compiler._parts import NotReplayable, flat_scan, recorded_cond, recorded_while
 from flambeau.compiler._sources import refuse
 
 __all__ = ["cond", "map", "scan", "while_loop"]
@@ -53,10 +56,14 @@ def cond(
             f"cond: operands: a tuple or list is required, got {type(operands).__name__}; "
             "write (x,) for one operand"
         )
-    if not isinstance(pred, bool):
-        refuse("cond: the branch depends on a tensor; control flow on tensors stays eager")
+    given = Tensors(tuple(operands), "cond: operands")
+    if not isinstance(pred, bool) and recording() is not None:
+        _check_condition(pred, "cond: pred")
+        try:
+            return _recorded_cond(pred, (false_fn, true_fn), given)
+        except NotReplayable as reason:
+            refuse(f"cond: {reason}")
     branch = true_fn if _truth(pred, "cond: pred") else false_fn
-    Tensors(tuple(operands), "cond: operands")
     result = _stepper(branch, recompute)(*operands)
     Tensors(result, f"cond: the result of {_name(branch)}")
     return result
@@ -94,14 +101,16 @@ def while_loop(
             "while_loop: carried_inputs: a tuple or list is required, got "
             f"{type(carried_inputs).__name__}; write (x,) for one tensor"
         )
-    refuse("while_loop: the number of iterations depends on a tensor; such loops stay eager")
     carry: Any = tuple(carried_inputs)
     first = Tensors(carry, "while_loop: carried_inputs")
+    if recording() is not None:
+        try:
+            return _recorded_while(cond_fn, body_fn, first)
+        except NotReplayable as reason:
+            refuse(f"while_loop: {reason}")
     step = _stepper(body_fn, recompute)
     while _truth(cond_fn(*carry), "while_loop: the result of cond_fn"):
-        carry = step(*carry)
-        if isinstance(carry, list):
-            carry = tuple(carry)
+        carry = _as_tuple(step(*carry))
         first.same(carry, "while_loop: the result of body_fn")
     return carry
 
@@ -141,23 +150,20 @@ def scan(
         (tensor(6), tensor([0, 0, 2, 9]))
     """
     carried = Tensors(init, "scan: init")
-    given, slices = _slices(xs, dim, "scan")
-    step = _stepper(combine_fn, recompute)
-    outputs, carry = _Outputs("scan: y, returned by combine_fn"), init
+    given = _walked(xs, dim, "scan")
+    outputs = _Outputs("scan: y, returned by combine_fn", dim % given.leaves[0].dim())
+    if recording() is not None:
+        found = _recorded_loop(_pair_checked(combine_fn), carried, given, dim, outputs, reverse)
+        if found is not None:
+            return found
+    step, carry, slices = _stepper(combine_fn, recompute), init, _slices(given, dim)
     for x in reversed(slices) if reverse else slices:
-        result = step(carry, given.rebuild(x))
-        if not isinstance(result, (tuple, list)) or len(result) != 2:
-            raise RuntimeError(
-                "scan: combine_fn must return two things, the next carry and an output, got "
-                f"{describe(Tensors(result, 'scan: the result of combine_fn').structure)}; "
-                "return (carry, y), with y = None if there is none"
-            )
-        carry, y = result
+        carry, y = _pair(step(carry, given.rebuild(x)))
         carried.same(carry, "scan: the carry returned by combine_fn")
-        outputs.add(y)
+        outputs.rows.append(outputs.leaves(y))
     if reverse:
         outputs.rows.reverse()
-    return carry, outputs.stacked(dim % given.leaves[0].dim())
+    return carry, outputs.stacked()
 
 
 def map(fn: Step, xs: Any, *args: Any, recompute: bool = False) -> Any:
@@ -182,32 +188,58 @@ def map(fn: Step, xs: Any, *args: Any, recompute: bool = False) -> Any:
         tensor([[0.2500, 0.7500],
                 [0.5000, 0.5000]])
     """
-    given, slices = _slices(xs, 0, "map")
+    given = _walked(xs, 0, "map")
+    outputs = _Outputs("map: the result of fn", 0)
+    if recording() is not None:
+        nothing = Tensors((), "map")
+        found = _recorded_loop(
+            lambda _, x: ((), fn(x, *args)), nothing, given, 0, outputs, reverse=False
+        )
+        if found is not None:
+            return found[1]
     step = _stepper(fn, recompute)
-    outputs = _Outputs("map: the result of fn")
-    for x in slices:
-        outputs.add(step(given.rebuild(x), *args))
+    for x in _slices(given, 0):
+        outputs.rows.append(outputs.leaves(step(given.rebuild(x), *args)))
     return outputs.stacked()
 
 
 # --- parts ----------------------------------------------------------------------------------
 
 
-def _truth(value: Any, name: str) -> bool:
-    """A condition as a Python bool."""
-    if isinstance(value, bool):
-        return value
+def _check_condition(value: Any, name: str) -> None:
+    """Raise RuntimeError unless a condition is one bool."""
     if not isinstance(value, Tensor) or value.dtype != fl.bool or value.numel() != 1:
-        got = (
-            f"{value.dtype} of shape {list(value.shape)}"
-            if isinstance(value, Tensor)
-            else type(value).__name__
-        )
+        got = type_and_shape(value) if isinstance(value, Tensor) else type(value).__name__
         raise RuntimeError(
             f"{name}: a bool tensor of one element is required, got {got}; "
             "compare or reduce it, as in (x > 0).all()"
         )
+
+
+def _truth(value: Any, name: str) -> bool:
+    """A condition as a Python bool."""
+    if not isinstance(value, bool):
+        _check_condition(value, name)
     return bool(value)
+
+
+def _pair(result: Any) -> tuple[Any, Any]:
+    """What combine_fn has returned, if it is a carry and an output."""
+    if not isinstance(result, (tuple, list)) or len(result) != 2:
+        raise RuntimeError(
+            "scan: combine_fn must return two things, the next carry and an output, got "
+            f"{describe(Tensors(result, 'scan: the result of combine_fn').structure)}; "
+            "return (carry, y), with y = None if there is none"
+        )
+    return result[0], result[1]
+
+
+def _pair_checked(combine_fn: Step) -> Step:
+    return lambda carry, x: _pair(combine_fn(carry, x))
+
+
+def _as_tuple(carry: Any) -> Any:
+    return tuple(carry) if isinstance(carry, list) else carry
 
 
 def _name(function: Step) -> str:
@@ -219,8 +251,8 @@ def _stepper(function: Step, recompute: bool) -> Step:
     return (lambda *args: recomputed(function, args)) if recompute else function
 
 
-def _slices(xs: Any, dim: int, op: str) -> tuple[Tensors, list[tuple[Tensor, ...]]]:
-    """`xs` taken apart, and for each step the slices of its leaves."""
+def _walked(xs: Any, dim: int, op: str) -> Tensors:
+    """`xs` taken apart, its lengths along `dim` checked."""
     given = Tensors(xs, f"{op}: xs")
     if not given.leaves:
         raise RuntimeError(f"{op}: xs: at least one tensor is required, got none")
@@ -236,7 +268,12 @@ def _slices(xs: Any, dim: int, op: str) -> tuple[Tensors, list[tuple[Tensor, ...
                 f"{op}: xs: equal lengths of at least 1 along dimension {dim} are required, got "
                 f"shapes {list(first.shape)} and {list(leaf.shape)}"
             )
-    return given, list(zip(*[_unstack(leaf, dim) for leaf in given.leaves], strict=True))
+    return given
+
+
+def _slices(given: Tensors, dim: int) -> list[tuple[Tensor, ...]]:
+    """For each step the slices of the leaves."""
+    return list(zip(*[_unstack(leaf, dim) for leaf in given.leaves], strict=True))
 
 
 class _Unstack(Function):
@@ -262,25 +299,94 @@ def _unstack(x: Tensor, dim: int) -> tuple[Tensor, ...]:
 class _Outputs:
     """The outputs of a loop, which must agree with the first."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, dim: int) -> None:
         self.name = name
+        self.dim = dim
         self.first: Tensors | None = None
         self.rows: list[list[Tensor]] = []
 
-    def add(self, output: Any) -> None:
-        if self.first is None:
-            self.first = Tensors(output, f"{self.name} at the first step")
-            self.rows.append(self.first.leaves)
-        else:
-            self.rows.append(self.first.same(output, self.name))
-
-    def stacked(self, dim: int = 0) -> Any:
-        assert self.first is not None
-        for leaf in self.first.leaves:
-            if leaf.dim() < dim:
+    def leaves(self, output: Any) -> list[Tensor]:
+        """The leaves of one output."""
+        if self.first is not None:
+            return self.first.same(output, self.name)
+        self.first = Tensors(output, f"{self.name} at the first step")
+        leaves, self.first.leaves = self.first.leaves, []
+        for leaf in leaves:
+            if leaf.dim() < self.dim:
                 raise RuntimeError(
-                    f"{self.name}: outputs with at least {dim} dimensions are required to stack "
-                    f"them along dimension {dim}, got shape {list(leaf.shape)}; unsqueeze them"
+                    f"{self.name}: outputs with at least {self.dim} dimensions are required to "
+                    f"stack them along dimension {self.dim}, got shape {list(leaf.shape)}; "
+                    "unsqueeze them"
                 )
+        return leaves
+
+    def stacked(self) -> Any:
+        """All outputs, from `rows`."""
+        assert self.first is not None
         columns = zip(*self.rows, strict=True)
-        return self.first.rebuild([fl.stack(column, dim) for column in columns])
+        return self.first.rebuild([fl.stack(column, self.dim) for column in columns])
+
+
+# --- recorded -------------------------------------------------------------------------------
+
+LONGEST_UNROLLED = 64
+
+
+def _recorded_loop(
+    step: Step, carried: Tensors, given: Tensors, dim: int, outputs: _Outputs, reverse: bool
+) -> tuple[Any, Any] | None:
+    """The loop as one call of the recording, or None if it is to be recorded step by step."""
+    count = len(carried.leaves)
+
+    def flat(*leaves: Tensor) -> list[Tensor]:
+        carry, y = step(carried.rebuild(leaves[:count]), given.rebuild(leaves[count:]))
+        new = carried.same(carry, "scan: the carry returned by combine_fn")
+        return [*new, *outputs.leaves(y)]
+
+    xs = [x.movedim(dim, 0) for x in given.leaves]
+    try:
+        results = flat_scan(flat, carried.leaves, xs, reverse)
+    except NotReplayable as reason:
+        if len(xs[0]) > LONGEST_UNROLLED:
+            refuse(f"{outputs.name.partition(':')[0]}: {reason}")
+        return None
+    assert outputs.first is not None
+    stacked = [y.movedim(0, outputs.dim) for y in results[count:]]
+    return carried.rebuild(results[:count]), outputs.first.rebuild(stacked)
+
+
+def _recorded_cond(pred: Tensor, branches: tuple[Step, Step], operands: Tensors) -> Any:
+    found: list[Tensors] = []
+
+    def flat(branch: Step) -> Step:
+        def run(*leaves: Tensor) -> list[Tensor]:
+            result = Tensors(
+                branch(*operands.rebuild(leaves)), f"cond: the result of {_name(branch)}"
+            )
+            taken, result.leaves = result.leaves, []
+            found.append(result)
+            return taken
+
+        return run
+
+    results = recorded_cond(pred, [flat(branch) for branch in branches], operands.leaves)
+    if found[0].structure != found[1].structure:
+        raise RuntimeError(
+            "cond: both branches must return the same structure, got "
+            f"{describe(found[1].structure)} from true_fn and "
+            f"{describe(found[0].structure)} from false_fn"
+        )
+    return found[0].rebuild(results)
+
+
+def _recorded_while(cond_fn: Step, body_fn: Step, first: Tensors) -> Any:
+    def condition(*leaves: Tensor) -> list[Tensor]:
+        value = cond_fn(*first.rebuild(leaves))
+        _check_condition(value, "while_loop: the result of cond_fn")
+        return [value]
+
+    def body(*leaves: Tensor) -> list[Tensor]:
+        carry = _as_tuple(body_fn(*first.rebuild(leaves)))
+        return first.same(carry, "while_loop: the result of body_fn")
+
+    return first.rebuild(recorded_while(condition, body, first.leaves))

@@ -47,6 +47,7 @@ class Sources:
         self.entries: list[Source] = []
         # False once a step has created state: the next recording will differ from this one.
         self.is_settled = True
+        self.kept: list[Any] = []  # what has to live until the recording ends
         self._is_in_effect = False
         self._has_effects = False
 
@@ -116,7 +117,9 @@ def recording_sources() -> Sources | None:
 
 def take_sources(recording: Any) -> Sources:
     """The sources of a recording that has ended."""
-    return _sources.pop(recording, None) or Sources()
+    sources = _sources.pop(recording, None) or Sources()
+    sources.kept.clear()
+    return sources
 
 
 def refuse(reason: str) -> None:
