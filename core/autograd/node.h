@@ -66,6 +66,8 @@ class Node : public RefCounted {
   virtual void run(std::span<TensorRef> gradients, std::span<TensorRef> results) = 0;
   // Drops what was saved for the backward pass; running again raises.
   virtual void release_saved() {}
+  // Whether a backward pass has dropped what another one would need.
+  virtual bool is_used_up() const { return false; }
   // Hooks on the gradient of output `output`, in order of registration; fills retained .grad.
   virtual void run_tensor_hooks(int32_t output, TensorRef& gradient);
   NodeHooks& hooks() {
@@ -124,6 +126,7 @@ class PrimitiveNode final : public Node {
   std::string name() const override;
   void run(std::span<TensorRef> gradients, std::span<TensorRef> results) override;
   void release_saved() override;
+  bool is_used_up() const override { return released; }
 
   const Primitive& primitive;
   bool released = false;

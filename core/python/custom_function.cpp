@@ -58,10 +58,11 @@ class FunctionNode final : public Node {
       results[i] = unwrap(object);
     }
   }
+  bool is_used_up() const override { return released_; }
   void release_saved() override {
     WithGil gil;
     SavedTensors& saved = saved_tensors();
-    saved.released = !saved.list.empty();
+    saved.released = released_ = !saved.list.empty();
     saved.list.clear();
   }
 
@@ -73,6 +74,7 @@ class FunctionNode final : public Node {
   PyObject* backward_;
   PyObject* saved_;
   std::string name_;
+  bool released_ = false;
 };
 
 bool contains(const TensorList& list, const TensorRef& tensor) {

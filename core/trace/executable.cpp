@@ -65,8 +65,7 @@ History history_of(const TensorRef& tensor) {
     Node* node = stack.back();
     stack.pop_back();
     if (!seen.emplace(node, true).second) continue;
-    auto* primitive = dynamic_cast<PrimitiveNode*>(node);
-    if (primitive && primitive->released) return History::Used;
+    if (node->is_used_up()) return History::Used;
     for (Edge& edge : node->edges) {
       if (edge.node) stack.push_back(edge.node.get());
     }

@@ -70,6 +70,7 @@ void Recording::stop() {
   }
   outer_.reset();
   if (is_part_) {  // the step that was tried out has not happened
+    for (auto& [memory, contents] : undo_) copy(*memory, *contents);
     std::lock_guard lock(default_generator().mutex());
     default_generator().set_state(random_state_);
   }
@@ -167,10 +168,16 @@ void Recording::before_write(const Tensor& target) {
   if (!on_) return;
   Known& entry = known(target);
   RecordedBuffer& buffer = buffers[entry.buffer];
-  if (buffer.kind == BufferKind::Constant && !buffer.written) {
+  const bool is_undone = is_part_ && buffer.kind == BufferKind::Captured;
+  if ((buffer.kind == BufferKind::Constant || is_undone) && !buffer.written) {
     int64_t bytes = static_cast<int64_t>(buffer.bytes);
     auto whole = Tensor::view(buffer.storage, {bytes}, {1}, 0, DType::UInt8);
-    buffer.tensor = dense_copy(*whole, DType::UInt8);
+    TensorRef contents = dense_copy(*whole, DType::UInt8);
+    if (is_undone) {
+      undo_.emplace_back(std::move(whole), std::move(contents));
+    } else {
+      buffer.tensor = std::move(contents);
+    }
   }
   if (keeps_state && !buffer.written && buffer.kind != BufferKind::Internal) {
     int64_t bytes = static_cast<int64_t>(buffer.storage->bytes());

@@ -23,14 +23,16 @@ from flambeau.compiler._graph import Buffer, Graph, Input, Value
 from flambeau.compiler._lower import Lowering
 from flambeau.compiler._passes import run_passes
 from flambeau.compiler._record import graph_of
-from flambeau.compiler._sources import recording_sources, take_sources
+from flambeau.compiler._sources import (
+    NotReplayable,
+    begin_part,
+    recording_sources,
+    refuse,
+    take_sources,
+)
 
 Flat = Callable[..., list[Tensor]]  # of tensors to tensors
 Kind = tuple[tuple[int, ...], Any]  # shape and dtype
-
-
-class NotReplayable(Exception):
-    """A function cannot be a part of recorded control flow; the text says why."""
 
 
 class Part(NamedTuple):
@@ -50,6 +52,7 @@ def record_part(function: Flat, examples: Sequence[Tensor]) -> Part:
     arguments = [x.detach().clone().requires_grad_(x.requires_grad) for x in examples]
     recording = _core.record_part(arguments)
     since = _core.next_sequence()
+    begin_part()
     try:
         results = [x.clone() for x in function(*arguments)]  # in memory of their own
     except BaseException:
@@ -81,15 +84,16 @@ def record_part(function: Flat, examples: Sequence[Tensor]) -> Part:
 
 def _check(recording: Any) -> None:
     """Raise NotReplayable if a recording cannot be a part."""
-    if take_sources(recording).entries:
-        raise NotReplayable("an optimizer or scheduler steps inside control flow")
+    take_sources(recording)
     if recording.failure is not None:
         raise NotReplayable(recording.failure)
     if recording.escaped():
         raise NotReplayable("a tensor made inside control flow is kept; return it")
     lasting = ("captured", "argument")
     if recording.gradients or any(b[4] and b[0] in lasting for b in recording.buffers):
-        raise NotReplayable("tensors of the surroundings are changed inside control flow")
+        reason = "tensors of the surroundings are changed inside control flow"
+        refuse(reason)
+        raise NotReplayable(reason)
 
 
 def _arguments_for_captured(graph: Graph, count: int) -> list[Tensor]:

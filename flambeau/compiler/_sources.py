@@ -19,6 +19,13 @@ from flambeau._core import recording as _recording
 Step = TypeVar("Step", bound=Callable[..., Any])
 
 
+class NotReplayable(BaseException):
+    """A function cannot be a part of recorded control flow; the text says why.
+
+    It is caught before it reaches the user, and must get past the user's `except Exception`.
+    """
+
+
 class Source(Protocol):
     """Something that Python does before every replay."""
 
@@ -47,9 +54,16 @@ class Sources:
         self.entries: list[Source] = []
         # False once a step has created state: the next recording will differ from this one.
         self.is_settled = True
+        self.is_part = False  # of a loop or branch, in which nothing may have effects
         self.kept: list[Any] = []  # what has to live until the recording ends
         self._is_in_effect = False
         self._has_effects = False
+
+    def add(self, source: Source) -> None:
+        """Leave a source, before its effects."""
+        if self.is_part:
+            raise NotReplayable("an optimizer or scheduler steps inside control flow")
+        self.entries.append(source)
 
     def replay(self) -> list[float] | None:
         """Prepare a replay.
@@ -72,7 +86,7 @@ class Sources:
             return call(*args, **kwargs)
         if any(isinstance(value, Tensor) for value in (*args, *kwargs.values())):
             refuse(f"{call.__qualname__} was given a tensor; call it outside, with a number")
-        self.entries.append(_Effect(call, args, kwargs))
+        self.add(_Effect(call, args, kwargs))
         self._has_effects = True
         self._is_in_effect = True
         try:
@@ -113,6 +127,13 @@ def recording_sources() -> Sources | None:
     """The sources of this thread's recording, or None if nothing is being recorded."""
     recording = _recording()
     return None if recording is None else _sources.setdefault(recording, Sources())
+
+
+def begin_part() -> None:
+    """Say that this thread's recording is a part of control flow."""
+    sources = recording_sources()
+    assert sources is not None
+    sources.is_part = True
 
 
 def take_sources(recording: Any) -> Sources:

@@ -105,6 +105,6 @@ def record_update(sources: Sources, optimizer: Optimizer, group: Group, batch: B
         and source.batch.parameters[0] is batch.parameters[0]
         for source in sources.entries
     )
-    sources.entries.append(UpdateSource(optimizer, group, batch, ahead))
+    sources.add(UpdateSource(optimizer, group, batch, ahead))
     if batch.is_new and batch.rows[0]:
         sources.is_settled = False
