@@ -261,6 +261,26 @@ def program_from(
     input_count: _int, instructions: list[tuple[Any, ...]], outputs: Sequence[_int], /
 ) -> Any: ...
 def require_kernels(program: Any, dtype: _dtype, /) -> None: ...
+
+class Control:
+    """A loop or a branch whose parts are executables."""
+
+    def __init__(
+        self,
+        kind: str,
+        parts: Sequence[Executable],
+        signature: bytes,
+        carried: _int,
+        walked: _int,
+        steps: _int,
+        reverse: _bool,
+        keeps_carries: _bool,
+        random: _bool,
+        outputs: Sequence[tuple[tuple[_int, ...], dtype]],
+    ) -> None: ...
+    def run(self, inputs: Sequence[Tensor]) -> list[Tensor]: ...
+
+def record_part(arguments: Sequence[Tensor]) -> Recording: ...
 def can_cast(from_: dtype, to: dtype, /) -> _bool: ...
 def promote_types(type1: dtype, type2: dtype, /) -> dtype: ...
 def get_default_dtype() -> dtype: ...

@@ -112,7 +112,7 @@ def _arguments_for_captured(graph: Graph, count: int) -> list[Tensor]:
             span = spans.setdefault(value.buffer, [begin, end])
             span[:] = min(span[0], begin), max(span[1], end)
     moved: dict[Buffer, tuple[Buffer, int]] = {}
-    captured = []
+    captured: list[Tensor] = []
     for buffer, (begin, end) in spans.items():
         assert buffer.tensor is not None
         with fl.no_grad():
