@@ -341,21 +341,27 @@ def dependencies(nodes: Sequence[Node]) -> list[set[int]]:
     Read after write, write after read and write after write on overlapping memory, and the
     order of random draws. What follows through another node may be left out.
     """
+    count = writes(nodes)
+    maker: dict[Buffer, int] = {}  # of buffers that are written once: no later write to wait for
     memory: dict[Buffer, _Accesses] = {}
     last_random = -1
     found = []
     for number, node in enumerate(nodes):
         before: set[int] = set()
-        for value in node.reads:
-            accesses = memory.get(value.buffer)
-            if accesses is None:
-                accesses = memory[value.buffer] = _Accesses()
-            accesses.read(*value.span, number, before)
+        for value in node.inputs:
+            if not isinstance(value, Value):
+                continue
+            buffer = value.buffer
+            if buffer in maker:
+                before.add(maker[buffer])
+            elif buffer in count:
+                memory.setdefault(buffer, _Accesses()).read(*value.span, number, before)
         for value in node.outputs:
-            accesses = memory.get(value.buffer)
-            if accesses is None:
-                accesses = memory[value.buffer] = _Accesses()
-            accesses.write(*value.span, number, before)
+            buffer = value.buffer
+            if count[buffer] == 1 and buffer not in memory:
+                maker[buffer] = number
+            else:
+                memory.setdefault(buffer, _Accesses()).write(*value.span, number, before)
         if node.random:
             if last_random >= 0:
                 before.add(last_random)

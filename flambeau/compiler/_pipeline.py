@@ -26,7 +26,7 @@ class Compiled:
         self.models = [(x.shape, x.dtype, x.requires_grad) for x in recorded.tensors]
         self.slots = recording.slot_count
         self.recorded = graph_of(recording)
-        self.graph: Graph = graph_of(recording)
+        self.graph: Graph = self.recorded.copy()
         self.seconds = run_passes(self.graph)
         lowering = Lowering(self.graph)
         for tensor in recorded.tensors:

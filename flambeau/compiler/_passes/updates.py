@@ -15,12 +15,15 @@ from flambeau.compiler._programs import facts, precision
 def updates(graph: Graph) -> None:
     """Merges in-place program nodes of equal programs and numbers."""
     nodes = graph.nodes
+    keys = [_key(node) for node in nodes]
+    several = [key for key in keys if key is not None]
+    if len(set(several)) == len(several):
+        return
     first_dependent = _first_dependents(nodes)
     open_groups: dict[Hashable, list[int]] = {}
     limits: dict[Hashable, int] = {}
     merged: dict[int, list[int]] = {}  # by the number of the last member
-    for number, node in enumerate(nodes):
-        key = _key(node)
+    for number, key in enumerate(keys):
         if key is None:
             continue
         group = open_groups.get(key)
