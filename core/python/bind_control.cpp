@@ -27,6 +27,7 @@ TensorList tensors_of(nb::handle list) {
 Control::Kind kind_named(const std::string& name) {
   if (name == "scan") return Control::Kind::Scan;
   if (name == "while_loop") return Control::Kind::While;
+  if (name == "while_loop_backward") return Control::Kind::WhileBackward;
   require(name == "cond", "control: scan, while_loop or cond, got ", name);
   return Control::Kind::Cond;
 }

@@ -8,6 +8,7 @@ namespace {
 
 const Primitive kScan{"scan", nullptr, nullptr};
 const Primitive kWhile{"while_loop", nullptr, nullptr};
+const Primitive kWhileBackward{"while_loop_backward", nullptr, nullptr};
 const Primitive kCond{"cond", nullptr, nullptr};
 
 Executable::Place place_of(const Tensor& tensor, int64_t index = 0, int64_t bytes = 0) {
@@ -37,7 +38,17 @@ Control::Control(Plan plan) : plan_(std::move(plan)) {
 }
 
 const Primitive& Control::primitive() const {
-  return plan_.kind == Kind::Scan ? kScan : plan_.kind == Kind::While ? kWhile : kCond;
+  switch (plan_.kind) {
+    case Kind::Scan:
+      return kScan;
+    case Kind::While:
+      return kWhile;
+    case Kind::WhileBackward:
+      return kWhileBackward;
+    case Kind::Cond:
+      break;
+  }
+  return kCond;
 }
 
 void Control::run(std::span<const TensorRef> inputs, std::span<const TensorRef> outputs) {
@@ -55,6 +66,9 @@ void Control::run(std::span<const TensorRef> inputs, std::span<const TensorRef> 
       break;
     case Kind::While:
       loop(from, to);
+      break;
+    case Kind::WhileBackward:
+      loop_backward(from, to);
       break;
     case Kind::Cond:
       branch(from, to);
@@ -119,7 +133,8 @@ void Control::loop(std::span<const TensorRef> inputs, std::span<const TensorRef>
     }
   }
   const Places flag{{Storage::create(1), 0}};
-  for (int64_t step = 0;; ++step) {
+  int64_t step = 0;
+  for (;; ++step) {
     condition.run_inside(tested, flag);
     if (!*flag[0].storage->data()) break;
     const Places& next = turns[step % 2];
@@ -127,6 +142,47 @@ void Control::loop(std::span<const TensorRef> inputs, std::span<const TensorRef>
     for (int c = 0; c < carried; ++c) arguments[c] = tested[c] = next[c];
   }
   for (int c = 0; c < carried; ++c) write(*outputs[c], arguments[c]);
+  const Place count = place_of(*outputs[carried]);
+  std::memcpy(count.storage->data() + count.bytes, &step, sizeof(step));
+}
+
+void Control::loop_backward(std::span<const TensorRef> inputs, std::span<const TensorRef> outputs) {
+  const int carried = plan_.carried, gradients = plan_.walked;
+  Executable &body = *plan_.parts[0], &back = *plan_.parts[1];
+  const int captured = body.argument_count() - carried;
+  const Place count = place_of(*inputs[0]);
+  int64_t steps;
+  std::memcpy(&steps, count.storage->data() + count.bytes, sizeof(steps));
+  Places all = places_of(inputs);
+  // The loop again, with a place for the carries before each step.
+  Places arguments(all.begin() + 1, all.begin() + 1 + carried + captured);
+  std::vector<Places> carries{Places(arguments.begin(), arguments.begin() + carried)};
+  std::vector<Ref<Storage>> memory;
+  for (int c = 0; c < carried; ++c) {
+    memory.push_back(Storage::create(steps * bytes_of(*inputs[1 + c])));
+  }
+  for (int64_t step = 1; step < steps; ++step) {
+    Places next;
+    for (int c = 0; c < carried; ++c) next.push_back({memory[c], step * bytes_of(*inputs[1 + c])});
+    body.run_inside(arguments, next);
+    std::copy(next.begin(), next.end(), arguments.begin());
+    carries.push_back(std::move(next));
+  }
+  const auto first = all.begin() + 1 + carried + captured;
+  Places turns[2], sums(first, first + gradients);
+  for (Places& turn : turns) {
+    for (int g = 0; g < gradients; ++g) {
+      turn.push_back({Storage::create(bytes_of(*outputs[g])), 0});
+    }
+  }
+  for (int64_t step = steps; step-- > 0;) {
+    Places reads = sums;
+    reads.insert(reads.end(), carries[step].begin(), carries[step].end());
+    reads.insert(reads.end(), first + gradients, all.end());
+    back.run_inside(reads, turns[step % 2]);
+    sums = turns[step % 2];
+  }
+  for (int g = 0; g < gradients; ++g) write(*outputs[g], sums[g]);
 }
 
 void Control::branch(std::span<const TensorRef> inputs, std::span<const TensorRef> outputs) {

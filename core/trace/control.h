@@ -10,11 +10,14 @@ namespace flambeau {
 // memory is given at every run; its outputs are written where the loop wants them. Inputs and
 // outputs of the whole:
 //   scan   carried, walked, captured -> carried, stacked outputs [, the carries of all steps]
-//   while  carried, captured by the condition, captured by the body -> carried
+//   while  carried, captured by the condition, captured by the body -> carried, number of steps
+//   its backward pass, which runs the loop again to know the carries:
+//          number of steps, carried, captured by the body, gradients (`walked` many), captured by
+//          their part -> gradients
 //   cond   condition, operands, captured by the false branch, by the true branch -> outputs
 class Control : public Object {
  public:
-  enum class Kind { Scan, While, Cond };
+  enum class Kind { Scan, While, WhileBackward, Cond };
   struct Output {
     Dims shape;
     DType dtype;
@@ -42,6 +45,7 @@ class Control : public Object {
   using Places = std::vector<Place>;
   void scan(std::span<const TensorRef> inputs, std::span<const TensorRef> outputs);
   void loop(std::span<const TensorRef> inputs, std::span<const TensorRef> outputs);
+  void loop_backward(std::span<const TensorRef> inputs, std::span<const TensorRef> outputs);
   void branch(std::span<const TensorRef> inputs, std::span<const TensorRef> outputs);
 
   Plan plan_;

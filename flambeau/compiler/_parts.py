@@ -441,12 +441,78 @@ class _Cond(Function):
 def recorded_while(condition: Flat, body: Flat, carry: Sequence[Tensor]) -> list[Tensor]:
     """A loop of unknown length as one call."""
     carry = [x.contiguous() for x in carry]
+    count = len(carry)
     parts = [record_part(condition, carry), record_part(body, carry)]
-    if parts[1].needs_gradient:
-        raise NotReplayable("while_loop: the gradient of a loop of unknown length is needed")
-    control = _control("while_loop", parts, len(carry), 0, 0, False, False, parts[1].kinds)
-    results: list[Tensor] = control.run([*carry, *parts[0].captured, *parts[1].captured])
-    return results
+    kinds, outer = parts[1].kinds, parts[1].outer
+    forward = _control("while_loop", parts, count, 0, 0, False, False, [*kinds, ((), fl.int64)])
+    captured = [*parts[0].captured, *parts[1].captured]
+    if not parts[1].needs_gradient:
+        results: list[Tensor] = forward.run([*carry, *captured])
+        return results[:count]
+    if parts[1].random:
+        raise NotReplayable("random numbers are drawn in a loop whose gradient is needed")
+    needs = [dtype.is_floating_point for _, dtype in kinds]
+    back = _scan_backward(body, count, needs, kinds, outer)
+    examples = _zeros([*kinds, *_kinds(outer)])
+    with fl.no_grad():
+        other = record_part(back, [*examples, *carry])
+    pair = [parts[1], other]
+    backward = _control(
+        "while_loop_backward", pair, count, len(examples), 0, False, False, other.kinds
+    )
+
+    def again(*leaves: Tensor) -> list[Tensor]:
+        while condition(*leaves)[0]:
+            leaves = tuple(body(*leaves))
+        return list(leaves)
+
+    plan = _Plan(
+        forward,
+        captured,
+        backward,
+        [*parts[1].captured, *other.captured],
+        _keep(again, outer),
+        (count, len(parts[1].captured)),
+        needs,
+        kinds,
+        _kinds(outer),
+    )
+    return list(_While.apply(plan, *carry, *outer)[:count])
+
+
+class _While(Function):
+    """A recorded loop of unknown length."""
+
+    @staticmethod
+    def forward(ctx: Any, plan: _Plan, *inputs: Tensor) -> tuple[Tensor, ...]:
+        given = inputs[: plan.counts[0]]
+        results = plan.forward.run([*given, *plan.captured])
+        ctx.save_for_backward(results[-1], *given, *plan.captured_backward)
+        ctx.plan = plan._replace(captured=[], captured_backward=[])
+        plan.captured.clear()
+        plan.captured_backward.clear()
+        ctx.set_materialize_grads(False)
+        return tuple(results)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        plan: _Plan = ctx.plan
+        carried, captured = plan.counts
+        saved = ctx.saved_tensors
+        weights = _weights(grads[:carried], plan.kinds)
+        if fl.is_grad_enabled():
+            refuse("the second derivative of a while_loop is needed")
+            kept = _kept(plan)
+            floating = [dtype.is_floating_point for _, dtype in plan.kinds]
+            given = saved[1 : 1 + carried]
+            found = _gradients(kept.function, given, plan.needs, floating, weights, kept.outer)
+        else:
+            split = 1 + carried + captured
+            inputs = [*saved[:split], *weights, *_zeros(plan.outer), *saved[split:]]
+            found = plan.backward.run(inputs)
+        gradients = iter(found)
+        own = [next(gradients) if needed else None for needed in plan.needs]
+        return (None, *own, *gradients)
 
 
 # --- parts ----------------------------------------------------------------------------------

@@ -184,6 +184,24 @@ def test_gradients_of_arguments():
     assert "scan" in operators(compiled)
 
 
+@pytest.mark.parametrize("limit", [-100.0, 0.1, 4.0, 30.0])
+def test_gradients_of_while_loop(limit):
+    w, h0 = parameters = weights((3, 3), (3,))
+
+    def loss_of(x):
+        w2 = w.exp()
+
+        def body(n, h):
+            return n + 1, (h @ w2).tanh() + x * n
+
+        n, h = torch.while_loop(lambda n, h: h.abs().sum() < limit, body, (torch.tensor(1), h0))
+        return (h**2).sum() + (w * n).sum()
+
+    step = trained(parameters, loss_of)
+    compiled = replayed(step, torch.rand(3, **D) + 0.5, calls=6)
+    assert operators(compiled).count("while_loop_backward") == 1
+
+
 def test_gradients_of_map_and_cond():
     w, v = parameters = weights((3,), (3,))
 
@@ -261,14 +279,16 @@ def stays_eager(function, *args):
     return texts[0]
 
 
-def test_gradient_of_while_loop_stays_eager():
+def test_second_derivative_of_while_loop_stays_eager():
     (w,) = parameters = weights((3,))
 
     def loss_of(x):
-        return torch.while_loop(lambda x: x.sum() < 10, lambda x: (x + w.exp(),), (x,))[0].sum()
+        y = torch.while_loop(lambda x: x.sum() < 10, lambda x: (x + w.exp(),), (x,))[0].sum()
+        (g,) = torch.autograd.grad(y, w, create_graph=True)
+        return (g**2).sum()
 
     message = stays_eager(trained(parameters, loss_of), torch.zeros(3, **D))
-    assert "while_loop: the gradient of a loop of unknown length" in message
+    assert "second derivative of a while_loop" in message
 
 
 def test_reading_values_inside_stays_eager():
