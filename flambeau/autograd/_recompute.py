@@ -65,7 +65,11 @@ def recomputed(
 def fresh_inputs(tensors: Sequence[Tensor], needs: Sequence[bool], create: bool) -> list[Tensor]:
     """Tensors where a recomputed part begins; with `create` they hang on their history."""
     return [
-        x if not needed else x.view_as(x) if create else x.detach().requires_grad_()
+        x
+        if not needed
+        else x.view_as(x)
+        if create and x.requires_grad
+        else x.detach().requires_grad_()
         for x, needed in zip(tensors, needs, strict=True)
     ]
 
