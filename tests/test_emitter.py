@@ -212,10 +212,32 @@ def test_broadcast_and_strided_rows(dtype: Any, isa: str) -> None:
         assert_close(got, wanted, 3)
 
 
+@per_set
+@per_type
+def test_strided_inputs(dtype: Any, isa: str) -> None:
+    program = trace(lambda a, b, c: a * b - scalar.select(c, a, 2), "eee")
+    for rows, columns in [(1, 9), (3, 16), (5, 37), (40, 70), (2, 600)]:
+        a = sample(dtype, rows * columns, 1).reshape(columns, rows).t()
+        wide = sample(dtype, 2 * rows * 3 * columns, 2).reshape(rows, 2, 3 * columns)
+        c = sample(dtype, rows * columns, 3).reshape(rows, columns)
+        for inputs in ([a, wide[:, 1, ::3], c], [c, a, wide[:, 0, 1::3]], [wide[:, 0, ::3], a, a]):
+            got, wanted = fl.empty(rows, columns, dtype=dtype), fl.empty(rows, columns, dtype=dtype)
+            emitted(program, inputs, [got], isa)
+            block_machine(program, inputs, [wanted])
+            assert_close(got, wanted, 0)
+    rows = trace(lambda x: (x - scalar.row_max(x), scalar.row_max(x)), "e")
+    x = sample(dtype, 7 * 50, 1).reshape(50, 7).t()
+    pair = [[fl.empty(7, 50, dtype=dtype), fl.empty(7, 1, dtype=dtype)] for _ in "ab"]
+    emitted(rows, [x], pair[0], isa)
+    block_machine(rows, [x], pair[1])
+    for got, wanted in zip(*pair, strict=True):
+        assert_close(got, wanted, 0)
+
+
 def test_what_is_left_to_the_block_machine() -> None:
     program = trace(lambda a, b: a * b + 1, "ee")
-    a, b = fl.randn(6, 20), fl.randn(20, 6).t()
-    out, wanted = fl.empty(6, 20), fl.empty(6, 20)
+    a, b, wanted = fl.randn(6, 20), fl.randn(6, 20), fl.empty(6, 20)
+    out = fl.empty(20, 6).t()
     run = api.prepare(program, [a, b], [out])
     assert not run.emitted
     run.run([a, b], [out])
@@ -424,6 +446,14 @@ def test_refused_pages_fall_back() -> None:
     assert not run.emitted
     run.run([x], [out])
     close(out, fl.exp(x) * 2, 1e-6)
+
+
+def test_no_page_is_writable_and_executable() -> None:
+    x, out = fl.randn(100), fl.empty(100)
+    run = api.prepare(trace(lambda a: a * 3 + 0.25, "e"), [x], [out])
+    assert run.emitted
+    with open("/proc/self/maps") as maps:
+        assert not [line for line in maps if "rwx" in line.split()[1]]
 
 
 def test_machine_code_is_freed_with_its_program() -> None:

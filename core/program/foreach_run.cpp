@@ -63,7 +63,7 @@ void ForeachLayout::run(const Program& program, std::span<const ForeachInput> in
         const Tensor& tensor = *lists[t][members[at]];
         places[t] = tensor.data<char>() + first * item_size(tensor.dtype());
       }
-      emitted.kernel->run(places, emitted.geometry.row_strides, numbers, 1,
+      emitted.kernel->run(places, emitted.geometry.strides, numbers, 1,
                           std::min((stop - starts[at]) * kUnit, numel) - first);
       begin = stop;
     }

@@ -8,6 +8,12 @@ namespace flambeau::emitter {
 
 namespace {
 
+// The number in the index field of a memory operand, general or vector.
+int index_of(const Memory& memory) {
+  if (memory.vector_index >= 0) return memory.vector_index;
+  return memory.index == Gpr::none ? 0 : static_cast<int>(memory.index);
+}
+
 const char* const kGprNames[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
                                  "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
 std::string name(Gpr reg) { return kGprNames[static_cast<int>(reg)]; }
@@ -61,7 +67,7 @@ void Assembler::address_bytes(int reg, const Memory& memory, int compressed, int
     return;
   }
   const int base = number(memory.base) & 7;
-  const bool sib = memory.index != Gpr::none || base == 4;
+  const bool sib = memory.index != Gpr::none || memory.vector_index >= 0 || base == 4;
   const bool divisible = memory.displacement % compressed == 0;
   const int small = memory.displacement / compressed;
   int mode = 2;
@@ -73,7 +79,9 @@ void Assembler::address_bytes(int reg, const Memory& memory, int compressed, int
   byte(mode << 6 | reg | (sib ? 4 : base));
   if (sib) {
     const int scale = memory.scale == 8 ? 3 : memory.scale == 4 ? 2 : memory.scale == 2 ? 1 : 0;
-    const int index = memory.index == Gpr::none ? 4 : number(memory.index) & 7;
+    const int index = memory.vector_index >= 0    ? memory.vector_index & 7
+                      : memory.index == Gpr::none ? 4
+                                                  : number(memory.index) & 7;
     byte(scale << 6 | index << 3 | base);
   }
   if (mode == 1) byte(small);
@@ -103,7 +111,7 @@ int Assembler::disp8_unit(const VectorOpcode& op, const Memory& memory, int bits
 
 void Assembler::vex(const VectorOpcode& op, int reg, int source, const Operand& last, int bits) {
   const bool memory = last.vector < 0;
-  const int index = memory && last.memory.index != Gpr::none ? number(last.memory.index) : 0;
+  const int index = memory ? index_of(last.memory) : 0;
   const int base = !memory                         ? last.vector
                    : last.memory.base != Gpr::none ? number(last.memory.base)
                                                    : 0;
@@ -123,18 +131,20 @@ void Assembler::vex(const VectorOpcode& op, int reg, int source, const Operand& 
 void Assembler::evex(const VectorOpcode& op, int reg, int source, const Operand& last, Lanes lanes,
                      int bits) {
   const bool memory = last.vector < 0;
-  const int index = memory && last.memory.index != Gpr::none ? number(last.memory.index) : 0;
+  const int index = memory ? index_of(last.memory) : 0;
   const int base = !memory                         ? last.vector & 15
                    : last.memory.base != Gpr::none ? number(last.memory.base)
                                                    : 0;
   const int x = memory ? ~index >> 3 & 1 : ~last.vector >> 4 & 1;
   const int second = source < 0 ? 0 : source;
+  // A gather's index may be one of 32 registers; its fifth bit is where a source's would be.
+  const int fifth = memory && last.memory.vector_index >= 0 ? index : second;
   byte(0x62);
   byte((~reg >> 3 & 1) << 7 | x << 6 | (~base >> 3 & 1) << 5 | (~reg >> 4 & 1) << 4 | op.map);
   byte((op.w ? 0x80 : 0) | (~second & 15) << 3 | 4 | op.prefix);
   const int length = bits == 512 ? 2 : bits == 256 ? 1 : 0;
   byte((lanes.zero ? 0x80 : 0) | length << 5 | (memory && last.memory.broadcast ? 0x10 : 0) |
-       (~second >> 4 & 1) << 3 | lanes.mask);
+       (~fifth >> 4 & 1) << 3 | lanes.mask);
   byte(op.byte);
 }
 
@@ -287,6 +297,14 @@ void Assembler::add(Gpr to, int32_t value) {
 void Assembler::add(Gpr to, Gpr from) {
   general(0x01, number(from), to);
   if (log_) line("add " + name(to) + ", " + name(from));
+}
+void Assembler::add(Gpr to, const Memory& from) {
+  general(0x03, to, from);
+  if (log_) line("add " + name(to) + ", " + memory_text(from));
+}
+void Assembler::multiply(Gpr to, const Memory& from) {
+  general(0x0FAF, to, from);
+  if (log_) line("imul " + name(to) + ", " + memory_text(from));
 }
 void Assembler::add(const Memory& to, Gpr from) {
   general(0x01, from, to);
@@ -479,8 +497,9 @@ std::string Assembler::memory_text(const Memory& memory, const VectorOpcode* op)
     text += number;
   } else {
     text += name(memory.base);
-    if (memory.index != Gpr::none) {
-      text += "+" + name(memory.index);
+    if (memory.index != Gpr::none || memory.vector_index >= 0) {
+      text += "+" + (memory.vector_index >= 0 ? vector_name(memory.vector_index, bits_)
+                                              : name(memory.index));
       if (memory.scale > 1) text += "*" + std::to_string(memory.scale);
     }
     if (memory.displacement) {

@@ -52,7 +52,8 @@ struct Memory {
   uint8_t scale = 1;
   int32_t displacement = 0;
   int32_t pool = -1;
-  bool broadcast = false;  // one element for all lanes (EVEX)
+  bool broadcast = false;    // one element for all lanes (EVEX)
+  int8_t vector_index = -1;  // gathers: a register with one index per lane, instead of `index`
 };
 
 struct Operand {
@@ -112,6 +113,8 @@ class Assembler {
   void add(Gpr to, int32_t value);
   void add(Gpr to, Gpr from);
   void add(const Memory& to, Gpr from);
+  void add(Gpr to, const Memory& from);
+  void multiply(Gpr to, const Memory& from);
   void subtract(Gpr to, Gpr from);
   void subtract(Gpr to, int32_t value);
   void bit_and(Gpr to, int32_t value);

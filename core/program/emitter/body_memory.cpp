@@ -14,6 +14,8 @@ void BodyWriter::write_memory(int32_t i) {
   switch (node.op) {
     case Op::Load:
       return write_load(i);
+    case Op::LoadStrided:
+      return write_load_strided(i);
     case Op::LoadBools:
       return write_load_bools(i);
     case Op::LoadRow: {
@@ -58,6 +60,37 @@ void BodyWriter::write_load(int32_t i) {
     asm_.vector(kMove[wide], to, -1, KernelFrame::at(frame_.tail_mask));
     asm_.vector(kMaskedLoad[wide], to, to, from);
   }
+}
+
+// A gather: the lanes' offsets are the same everywhere, the address of the first lane is in rax.
+void BodyWriter::write_load_strided(int32_t i) {
+  const Node& node = node_at(i);
+  const int wide = node.element == Element::Float64;
+  const TensorPlace& place = frame_.tensors[node.index];
+  const int indices = temporary(), to = target(i);
+  asm_.address(Gpr::rax, {kIndex, Gpr::none, 1, setting_->offset});
+  asm_.multiply(Gpr::rax, KernelFrame::at(place.step));
+  asm_.add(Gpr::rax, KernelFrame::at(place.home));
+  asm_.vector(kMove[0], indices, -1, KernelFrame::at(place.indices));
+  asm_.vector(kXor[0], to, to, to);
+  Memory from{Gpr::rax, Gpr::none, static_cast<uint8_t>(place.item_size)};
+  from.vector_index = static_cast<int8_t>(indices);
+  if (frame_.evex()) {  // the mask is cleared by the gather
+    if (setting_->tail) {
+      asm_.mask("kmovw", 0, 0x90, false, false, kScratchMask, -1, kTailMask);
+    } else {
+      asm_.mask("kxnorw", 0, 0x46, false, true, kScratchMask, kScratchMask, kScratchMask);
+    }
+    asm_.vector(kGather[wide], to, -1, from, -1, {kScratchMask});
+    return;
+  }
+  const int mask = temporary();
+  if (setting_->tail) {
+    asm_.vector(kMove[wide], mask, -1, KernelFrame::at(frame_.tail_mask));
+  } else {
+    asm_.vector(kEqualInt, mask, mask, mask);
+  }
+  asm_.vector(kGather[wide], to, mask, from);
 }
 
 void BodyWriter::write_store(int32_t i) {

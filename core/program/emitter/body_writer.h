@@ -82,6 +82,7 @@ class BodyWriter {
   // body_memory.cpp: memory, reductions and calls.
   void write_memory(int32_t node);
   void write_load(int32_t node);
+  void write_load_strided(int32_t node);
   void write_load_bools(int32_t node);
   void write_load_row_bool(int32_t node);
   void write_store(int32_t node);

@@ -21,6 +21,8 @@ struct TensorPlace {
   bool scratch = false;  // the same memory for every row
   Gpr base = Gpr::none;  // none: only in the frame
   int32_t home = 0;      // offset in the frame
+  int32_t step = -1;     // of a strided input: where its bytes from column to column are,
+  int32_t indices = 0;   // and the offsets of the lanes' elements
 };
 
 // Code that is needed rarely and lies behind the kernel: a call that keeps every register.

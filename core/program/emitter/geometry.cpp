@@ -10,6 +10,8 @@ namespace {
 
 // Shorter rows of elementwise programs are left to the block machine, which joins them.
 constexpr int64_t kShortestColumns = 8;
+// Offsets within a vector of strided elements have 32 bits.
+constexpr int64_t kFurthestStep = int64_t{1} << 26;
 
 DType own_dtype(Precision precision) {
   return precision == Precision::Float64 ? DType::Float64 : DType::Float32;
@@ -139,7 +141,7 @@ void split(const Program& program, Dims full, Streams& streams, Geometry& geomet
   geometry.rows = full.empty() ? 1 : full.back();
   for (size_t t = 0; t < count; ++t) {
     const int64_t size = item_size(streams.operands[t]->dtype);
-    geometry.row_strides[t] = full.empty() ? 0 : streams.steps[t].back() * size;
+    geometry.strides[t] = full.empty() ? 0 : streams.steps[t].back() * size;
   }
   if (!full.empty()) full.pop_back();
   geometry.outer = full;
@@ -165,7 +167,7 @@ bool find_dense(const Program& program, Precision precision, std::span<const Ope
         !(*operand.shape == shape)) {
       return false;
     }
-    geometry.row_strides[count++] = 0;
+    geometry.strides[count++] = 0;
     kinds.push_back(own ? AccessKind::Stream : AccessKind::StreamBool);
     return true;
   };
@@ -204,6 +206,8 @@ bool find_geometry(const Program& program, Precision precision, std::span<const 
     const int t = next++;
     const bool bools = streams.operands[t]->dtype == DType::Bool;
     const bool steps = !row && (streams.last[t] != 0 || geometry.columns == 1);
+    geometry.strides[kMostTensors + t] = streams.last[t];
+    if (steps && streams.last[t] > 1 && geometry.columns > 1) return AccessKind::Strided;
     return steps ? (bools ? AccessKind::StreamBool : AccessKind::Stream)
                  : (bools ? AccessKind::RowBool : AccessKind::Row);
   };
@@ -215,8 +219,11 @@ bool find_geometry(const Program& program, Precision precision, std::span<const 
   for (size_t j = 0; j < outputs.size(); ++j) {
     geometry.key.outputs.push_back(kind_of_stream(is_row_output(program, j, outputs[j])));
   }
+  const int first_output = streams.count - static_cast<int>(outputs.size());
   for (int t = 0; t < streams.count; ++t) {
-    if (streams.last[t] != 0 && streams.last[t] != 1 && geometry.columns > 1) return false;
+    if (streams.last[t] == 0 || streams.last[t] == 1 || geometry.columns == 1) continue;
+    const bool far = streams.last[t] < 0 || streams.last[t] > kFurthestStep;
+    if (far || t >= first_output || streams.operands[t]->dtype == DType::Bool) return false;
   }
   const bool short_rows = geometry.columns < kShortestColumns && geometry.rows_in_all() > 1;
   return program.has_rows || !short_rows;
@@ -266,7 +273,7 @@ void run_rows(const MachineCode& kernel, const Geometry& geometry, void* const* 
     const int64_t first = begin - index * geometry.rows;
     const int64_t rows = std::min(geometry.rows - first, end - begin);
     for (int t = 0; t < count; ++t) {
-      places[t] = static_cast<char*>(tensors[t]) + first * geometry.row_strides[t];
+      places[t] = static_cast<char*>(tensors[t]) + first * geometry.strides[t];
     }
     for (int64_t d = geometry.outer.size() - 1; d >= 0; --d) {
       const int64_t position = index % geometry.outer[d];
@@ -276,7 +283,7 @@ void run_rows(const MachineCode& kernel, const Geometry& geometry, void* const* 
             static_cast<char*>(places[t]) + position * geometry.outer_strides[d * count + t];
       }
     }
-    kernel.run(places, geometry.row_strides, numbers, rows, geometry.columns);
+    kernel.run(places, geometry.strides, numbers, rows, geometry.columns);
     begin += rows;
   }
 }
@@ -293,12 +300,14 @@ void run_columns(const MachineCode& kernel, const Geometry& geometry, void* cons
   int t = 0;
   auto place = [&](AccessKind kind) {
     if (kind == AccessKind::Number) return;
-    places[t] = static_cast<char*>(tensors[t]) + begin * item_bytes(kind, geometry.key.precision);
+    const int64_t step = kind == AccessKind::Strided ? geometry.strides[kMostTensors + t] : 1;
+    places[t] =
+        static_cast<char*>(tensors[t]) + begin * step * item_bytes(kind, geometry.key.precision);
     ++t;
   };
   for (AccessKind kind : geometry.key.inputs) place(kind);
   for (AccessKind kind : geometry.key.outputs) place(kind);
-  kernel.run(places, geometry.row_strides, numbers, 1, end - begin);
+  kernel.run(places, geometry.strides, numbers, 1, end - begin);
 }
 
 }  // namespace
@@ -310,7 +319,7 @@ void run_kernel(const MachineCode& kernel, const Geometry& geometry, void* const
   const bool small = rows * geometry.columns <= grain;
   if (rows == 1) {
     if (small && kernel.scratch_count() == 0) {
-      kernel.run(tensors, geometry.row_strides, numbers, 1, geometry.columns);
+      kernel.run(tensors, geometry.strides, numbers, 1, geometry.columns);
       return;
     }
     if (small || geometry.whole_rows) {

@@ -28,8 +28,8 @@ struct Geometry {
   Dims outer;               // further dimensions: one run of the rows for each of their indices
   bool whole_rows = false;  // a row may not be split among threads
   int tensor_count = 0;
-  // By tensor of the kernel.
-  int64_t row_strides[kMostTensors];      // bytes
+  // By tensor of the kernel: bytes from row to row, then elements from column to column.
+  int64_t strides[2 * kMostTensors];
   SmallVector<int64_t, 8> outer_strides;  // bytes, [dimension][tensor]
 
   int64_t rows_in_all() const {

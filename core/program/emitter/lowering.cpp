@@ -223,7 +223,10 @@ void Lowering::lower_value(int32_t v, VectorCode& code, bool rows) {
     if (is_bool(access_[v])) {
       result.set_mask(code.add({rows ? Op::LoadRowBool : Op::LoadBools, element, 0, tensor_[v]}));
     } else {
-      result.set_number(code.add({rows ? Op::LoadRow : Op::Load, element, 0, tensor_[v]}));
+      const Op load = rows                                ? Op::LoadRow
+                      : access_[v] == AccessKind::Strided ? Op::LoadStrided
+                                                          : Op::Load;
+      result.set_number(code.add({load, element, 0, tensor_[v]}));
     }
     return;
   }

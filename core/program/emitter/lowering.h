@@ -18,6 +18,7 @@ enum class AccessKind : uint8_t {
   Number,      // in the table of numbers
   Stream,      // element by element, of the precision's own type
   StreamBool,  // likewise, of type Bool
+  Strided,     // an input with another step than one
   Row,         // one for the whole row
   RowBool
 };

@@ -48,6 +48,7 @@ class KernelWriter {
   void place_tensors();
   void place_invariants();
   void write_prologue();
+  void write_steps(size_t tensor);
   void write_rows(const VectorCode& code);
   void write_pass(const Pass& pass);
   void place_accumulators(Loop& loop);
@@ -131,6 +132,9 @@ void KernelWriter::write_prologue() {
     asm_.load(reg, {Gpr::r11, Gpr::none, 1, static_cast<int32_t>(8 * t)});
     asm_.store(at(tensor.home), reg);
   }
+  for (size_t t = 0; t < lowered_.tensors.size(); ++t) {
+    if (lowered_.tensors[t] == AccessKind::Strided) write_steps(t);
+  }
   if (frame_.evex()) return;
   for (int32_t i = 0; i < lowered_.invariants.size(); ++i) {
     const Invariant& invariant = lowered_.invariants[i];
@@ -138,6 +142,26 @@ void KernelWriter::write_prologue() {
     asm_.vector(kBroadcast[wide_], 0, -1, Memory{kNumbers, Gpr::none, 1, 8 * invariant.index});
     asm_.vector(kStore[wide_], 0, -1, frame_.invariants[i]);
   }
+}
+
+// The step of a strided input in bytes, and the offsets of a vector's lanes in elements.
+void KernelWriter::write_steps(size_t t) {
+  TensorPlace& place = frame_.tensors[t];
+  place.step = frame_.take(8, 8);
+  place.indices = frame_.take_vector();
+  std::vector<uint8_t> lanes(frame_.vector_bytes(), 0);
+  for (size_t i = 0; i < lanes.size() / 4; ++i) lanes[4 * i] = static_cast<uint8_t>(i);
+  Memory iota;
+  iota.pool = asm_.pool_bytes(lanes, frame_.vector_bytes());
+  const auto from = static_cast<int32_t>(8 * (kMostTensors + t));
+  asm_.load(Gpr::rax, at(strides_));
+  asm_.load(Gpr::rax, {Gpr::rax, Gpr::none, 1, from});
+  asm_.vector(kFromGeneral, 0, -1, Operand(static_cast<int>(Gpr::rax)), -1, {}, 128);
+  asm_.vector(kBroadcastInt, 0, -1, 0);
+  asm_.vector(kMulInt, 0, 0, iota);
+  asm_.vector(kStore[0], 0, -1, at(place.indices));
+  asm_.shift_left(Gpr::rax, wide_ ? 3 : 2);
+  asm_.store(at(place.step), Gpr::rax);
 }
 
 void KernelWriter::write() {

@@ -10,8 +10,9 @@
 namespace flambeau::emitter {
 
 // Runs `rows` rows of `columns` elements. By tensor (inputs that are not numbers, outputs, scratch
-// streams): the address of its first element, and the bytes from row to row. `numbers`: by value,
-// eight bytes each, those that are one number per run.
+// streams): the address of its first element, and the bytes from row to row; kMostTensors places
+// later, the elements from column to column of strided inputs. `numbers`: by value, eight bytes
+// each, those that are one number per run.
 inline constexpr int kMostTensors = 40;  // of a kernel, scratch included
 using KernelFunction = void (*)(void* const* tensors, const int64_t* strides, const void* numbers,
                                 int64_t rows, int64_t columns);

@@ -20,6 +20,13 @@ inline constexpr Pair kStoreOne = {
     {"vmovsd", 1, 3, 0x11, true, false, Tuple::Single, -1, false, true}};
 inline constexpr Pair kBroadcast = {{"vbroadcastss", 2, 1, 0x18, false, false, Tuple::Single},
                                     {"vbroadcastsd", 2, 1, 0x19, true, false, Tuple::Single}};
+// Of elements whose indices are in a register; the mask (the source with VEX) is cleared.
+inline constexpr Pair kGather = {{"vgatherdps", 2, 1, 0x92, false, false, Tuple::Single},
+                                 {"vgatherdpd", 2, 1, 0x92, true, true, Tuple::Single}};
+inline constexpr VectorOpcode kBroadcastInt = {"vpbroadcastd", 2, 1, 0x58, false, false,
+                                               Tuple::Single};
+inline constexpr VectorOpcode kMulInt = {"vpmulld", 2, 1, 0x40};
+inline constexpr VectorOpcode kEqualInt = {"vpcmpeqd", 1, 1, 0x76};
 inline constexpr Pair kMaskedLoad = {{"vmaskmovps", 2, 1, 0x2C}, {"vmaskmovpd", 2, 1, 0x2D}};
 inline constexpr Pair kMaskedStore = {
     {"vmaskmovps", 2, 1, 0x2E, false, false, Tuple::Full, -1, false, true},

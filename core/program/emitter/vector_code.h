@@ -14,6 +14,7 @@ enum class Op : uint8_t {
   Invariant,  // entry `index` of the kernel's invariants: the same for all elements of a row
   // Memory; `index`: of the tensor.
   Load,
+  LoadStrided,
   LoadBools,  // a mask
   LoadRow,    // one number, in all lanes
   LoadRowBool,
