@@ -147,16 +147,24 @@ class Driver {
 // Rows at such a distance fall into one set of the first-level cache and evict one another.
 bool collides(int64_t ld, size_t item) { return ld * static_cast<int64_t>(item) % kPage == 0; }
 
-// Estimated time of left (rows x k) times right (k x columns) in processor cycles.
+// Estimated time of left (rows x k) times right (k x columns) in processor cycles; the factors
+// were measured.
 template <class T>
-int64_t estimate(int64_t rows, int64_t columns, int64_t k, bool right_transposed, bool swapped) {
+int64_t estimate(int64_t rows, int64_t columns, int64_t k, bool right_transposed, int64_t right_ld,
+                 bool swapped) {
   const TileKernels<T>& kernels = tile_kernels<T>();
-  int64_t panels = divide_up(rows, kernels.rows);
+  int64_t panels = divide_up(rows, kernels.rows), vectors = divide_up(columns, kernels.lanes);
   // A tile with few sums waits for its own results.
   int64_t busy_rows = std::max<int64_t>(rows, panels * (columns > kernels.lanes ? 4 : 8));
-  int64_t cycles = k * busy_rows * divide_up(columns, kernels.lanes) / 2;
-  if (right_transposed) cycles += k * columns / 2;
-  if (swapped) cycles += rows * columns;
+  int64_t cycles = k * busy_rows * vectors / 2;
+  // A tile of one vector is bound by its loads.
+  if (vectors % 2 != 0) cycles += k * busy_rows / 6;
+  if (right_transposed) {
+    cycles += k * columns * 5 / 16;
+  } else if (right_ld * static_cast<int64_t>(sizeof(T)) >= kPage / 2) {
+    cycles += k * columns / 8;  // rows that lie far apart share cache sets
+  }
+  if (swapped) cycles += rows * columns * divide_up(k, kDepth) / 4;
   return cycles;
 }
 
@@ -441,8 +449,8 @@ int64_t estimate_dots(const Product<T>& p) {
 
 template <class T>
 void multiply_packed(const Product<T>& p) {
-  int64_t plain = estimate<T>(p.m, p.n, p.k, p.transpose_b, false);
-  int64_t swapped = estimate<T>(p.n, p.m, p.k, !p.transpose_a, true);
+  int64_t plain = estimate<T>(p.m, p.n, p.k, p.transpose_b, p.ldb, false);
+  int64_t swapped = estimate<T>(p.n, p.m, p.k, !p.transpose_a, p.lda, true);
   if (!p.transpose_a && p.transpose_b && estimate_dots(p) < std::min(plain, swapped)) {
     multiply_dots(p);
     if (p.epilogue) p.epilogue->run(p.epilogue->context, 0, p.m, 0, p.n);

@@ -142,16 +142,24 @@ struct Sums {
     }
   }
 
+  [[gnu::always_inline]] void scale(Lane<T> alpha) {
+#pragma GCC unroll 16
+    for (int i = 0; i < rows; ++i) {
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) sums[i][v] *= alpha;
+    }
+  }
+
   // `last`: columns of the last vector that count; all of them is the usual case.
   template <bool whole, bool accumulates>
   [[gnu::always_inline]] void store_sums(const Strip<T>& s, const T* d, T* c, int64_t last) {
-    Lane<T> alpha = static_cast<Lane<T>>(s.alpha), beta = static_cast<Lane<T>>(s.beta);
+    Lane<T> beta = static_cast<Lane<T>>(s.beta);
 #pragma GCC unroll 16
     for (int i = 0; i < rows; ++i, d += s.ldd, c += s.ldc) {
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; ++v) {
         int64_t at = v * kLanes<T>;
-        Vector<T> result = sums[i][v] * alpha;
+        Vector<T> result = sums[i][v];
         if (whole || v < vectors - 1) {
           if constexpr (accumulates) result += load(d + at) * beta;
           store_vector(c + at, result);
@@ -175,7 +183,7 @@ struct Sums {
   // The same with C stored transposed: columns of the tile become rows.
   void store_turned(const Strip<T>& s, const T* d, T* c, int64_t columns) {
     constexpr int lanes = kLanes<T>;
-    Lane<T> alpha = static_cast<Lane<T>>(s.alpha), beta = static_cast<Lane<T>>(s.beta);
+    Lane<T> beta = static_cast<Lane<T>>(s.beta);
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; ++v) {
 #pragma GCC unroll 8
@@ -185,7 +193,7 @@ struct Sums {
         Vector<T> block[lanes];
 #pragma GCC unroll 16
         for (int q = 0; q < lanes; ++q) {
-          block[q] = first + q < rows ? sums[first + q][v] * alpha : Vector<T>{};
+          block[q] = first + q < rows ? sums[first + q][v] : Vector<T>{};
         }
         transpose_square<1, lanes>(block);
 #pragma GCC unroll 16
@@ -206,6 +214,8 @@ template <class T, LeftLayout layout, int rows, int vectors>
   const T* b = s.b + j / (kLanes<T> * kTileVectors) * s.b_panel;
   Sums<T, layout, rows, vectors> sums;
   sums.run(s, b, fetcher);
+  if (s.alpha != T(1)) [[unlikely]]
+    sums.scale(static_cast<Lane<T>>(s.alpha));
   if (s.turned) {
     sums.store_turned(s, s.d + j * s.ldd, s.c + j * s.ldc, columns);
   } else {
