@@ -118,6 +118,8 @@ Recording::Known& Recording::known(const Tensor& tensor) {
     } else {
       BufferKind kind = made_here(*storage) ? BufferKind::Constant : BufferKind::Captured;
       buffer = add_buffer(kind, -1, TensorRef::share(const_cast<Tensor*>(&tensor)));
+      // Where arguments of the outer recording lie differs from call to call.
+      if (is_part_ && kind == BufferKind::Captured) root_offsets_[buffer] = tensor.offset();
     }
     found = known_.emplace(storage.get(), Known{buffer, storage->version(), storage}).first;
   }
@@ -128,7 +130,8 @@ Recording::Known& Recording::known(const Tensor& tensor) {
   }
   RecordedBuffer& buffer = buffers[entry.buffer];
   bool is_parameter = tensor.requires_grad() && !tensor.history();
-  if (buffer.kind == BufferKind::Captured && is_parameter && !buffer.tensor->requires_grad()) {
+  if (buffer.kind == BufferKind::Captured && is_parameter && !buffer.tensor->requires_grad() &&
+      buffer.tensor->offset() == tensor.offset()) {
     buffer.tensor = TensorRef::share(const_cast<Tensor*>(&tensor));
   }
   return entry;

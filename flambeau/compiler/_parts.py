@@ -11,6 +11,7 @@ are outputs too. Parts that cannot be replayed raise NotReplayable, and whoever 
 
 from __future__ import annotations
 
+import gc
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -88,6 +89,8 @@ def _check(recording: Any) -> None:
     if recording.failure is not None:
         raise NotReplayable(recording.failure)
     if recording.escaped():
+        gc.collect()  # what is only held by a cycle cannot be seen
+    if recording.escaped():
         raise NotReplayable("a tensor made inside control flow is kept; return it")
     lasting = ("captured", "argument")
     if recording.gradients or any(b[4] and b[0] in lasting for b in recording.buffers):
@@ -116,7 +119,8 @@ def _arguments_for_captured(graph: Graph, count: int) -> list[Tensor]:
     for buffer, (begin, end) in spans.items():
         assert buffer.tensor is not None
         with fl.no_grad():
-            piece = buffer.tensor.as_strided((end - begin,), (1,), begin)
+            start = buffer.tensor.storage_offset() + begin  # values count from this tensor on
+            piece = buffer.tensor.as_strided((end - begin,), (1,), start)
         moved[buffer] = Buffer("argument", buffer.bytes, count + len(captured)), begin
         captured.append(piece)
 
