@@ -248,6 +248,7 @@ _CallDescription = tuple[
 # (shape, strides, dtype)
 _Layout = tuple[tuple[_int, ...], tuple[_int, ...], _dtype]
 
+def portable_names() -> list[str]: ...
 def describe_call(call: RecordedCall, /) -> _CallDescription: ...
 def described_call(
     description: _CallDescription,

@@ -42,6 +42,12 @@ const Portable* portable_of(const Primitive& primitive) {
   return find(portables().by_primitive, &primitive);
 }
 
+std::vector<std::string> portable_names() {
+  std::vector<std::string> names;
+  for (const Portable& entry : portables().entries) names.push_back(entry.name);
+  return names;
+}
+
 void need(const Call& call, bool holds, const char* what) {
   require(holds, call.primitive.name, ": ", what);
 }

@@ -27,6 +27,7 @@ bool add_portable(Portable entry);
 // Null: files cannot name it.
 const Portable* portable_named(const std::string& name);
 const Portable* portable_of(const Primitive& primitive);
+std::vector<std::string> portable_names();
 
 // Lets files name a primitive; primitives of equal names need different `portable_name`s.
 #define PORTABLE_AS(primitive, portable_name, check)        \

@@ -2,6 +2,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include "ops/portable.h"
 #include "program/builder.h"
 #include "python/common.h"
 #include "python/program_object.h"
@@ -142,6 +143,7 @@ TracedProgram program_from(int input_count, nb::list instructions,
 }  // namespace
 
 void bind_portable(nb::module_& module) {
+  module.def("portable_names", &portable_names);
   module.def("describe_call", &describe_call);
   module.def("described_call", &described_call);
   module.def("instructions_of", &instructions_of);

@@ -67,6 +67,17 @@ def verify_value(value: Value) -> None:
     need(inside, f"a value of shape {value.shape} leaves its buffer of {value.buffer.bytes} bytes")
 
 
+def _is_distinct(value: Value) -> bool:
+    """Whether no two elements share memory, as far as that is easily seen."""
+    reach = 0
+    for stride, length in sorted(zip(value.strides, value.shape)):
+        if length > 1:
+            if stride <= reach:
+                return False
+            reach += (length - 1) * stride
+    return True
+
+
 def _is_readable(value: Value, written: set[Buffer]) -> bool:
     return value.buffer.kind != "internal" or value.buffer in written
 
@@ -75,6 +86,8 @@ def _verify_node(graph: Graph, node: Node, written: set[Buffer]) -> None:
     need(bool(node.outputs), "it writes nothing")
     for value in (*node.reads, *node.outputs):
         verify_value(value)
+    for value in node.outputs:
+        need(_is_distinct(value), "elements that it writes share memory")
     for value in node.reads:
         need(_is_readable(value, written), "it reads what was not written")
     for x in node.inputs:

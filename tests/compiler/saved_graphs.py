@@ -111,48 +111,143 @@ def training(momentum: bool = True) -> Case:
     return Case(StaticGraph(step, inputs), feed, step)
 
 
-def many_primitives() -> Case:
-    """One call of most primitives that files may name."""
+def choices() -> Case:
+    """Reductions, sorts and whatever else picks elements."""
+
+    def function(x: fl.Tensor) -> list[fl.Tensor]:
+        return [
+            *x.sort(1),
+            *x.sort(0, stable=True),
+            *x.topk(2, 1),
+            *x.kthvalue(2, 1),
+            *x.max(0),
+            *x.min(1),
+            *x.median(1),
+            *x.nanmedian(1),
+            *x.mode(1),
+            *x.cummax(1),
+            *x.cummin(0),
+            *fl.var_mean(x, 1),
+            *fl.std_mean(x, 0),
+            x.median() + x.nanmedian() + x.max() + x.min(),
+            x.sum() + x.mean() + x.prod() + x.nansum() + x.nanmean(),
+            x.mean(1) + x.prod(1) + x.sum(1) + x.std(1) + x.var(1) + x.logsumexp(1),
+            x.norm() + x.norm(3) + x.trace(),
+            x.argmax() + x.argmin(1),
+            x.count_nonzero(1),
+            x.amax() + x.amin(),
+            (x > 0).any() & (x > 1).all(1),
+            x.cumsum(1) + x.cumprod(0) + x.logcumsumexp(1),
+            x.tril() + x.triu(1),
+            fl.diag_embed(x, 1),
+            x.flip(0),
+            x.roll((1, 2), (0, 1)),
+            fl.cat([x, x * 2], 1),
+            x.clone().copy_(x[0]),
+            x.clone().fill_(2.0).mul_(x),
+            x.double(),
+        ]
+
+    return Case(StaticGraph(function, Input((3, 3))), {"x": fl.randn(3, 3)}, function)
+
+
+def indices() -> Case:
+    """Reads and writes at positions, and what their gradients need."""
     index = fl.tensor([[2, 0, 1], [1, 1, 0]])
-    rows = fl.tensor([1, 0])
+    rows, flat = fl.tensor([1, 0]), fl.tensor([0, 5])
+    mask = fl.tensor([[True, False, True], [False, True, False]])
 
     def function(x: fl.Tensor, ids: fl.Tensor) -> list[fl.Tensor]:
+        x = x.clone().requires_grad_()
         found = [
-            *x.sort(1),
-            *x.topk(2, 1),
-            *x.max(0),
-            *x.median(1),
-            x.cumsum(1),
             x.gather(1, index),
             x.scatter(1, index, x),
+            x.scatter(1, index, 2.0),
+            x.scatter(1, index, x, reduce="add"),
             x.scatter_add(1, index, x * 2),
+            x.scatter_reduce(1, index, x, "amax"),
             x.index_select(0, rows),
             x.index_add(0, rows, x),
-            x[rows, ids],
+            x.index_copy(0, rows, x * 3),
+            x.index_fill(1, ids, 7.0),
             x.index_put((rows, ids), fl.ones(2)),
-            fl.cat([x, x.flip(0), x.roll(1, 1)], 1),
-            x.tril(),
-            x.std(1),
-            x.norm(),
-            x.logsumexp(1),
-            x.argmax(),
-            x.amax(),
-            (x > 0).any(),
-            x.prod(1),
-            x.take(ids),
-            x.bmm(x.mT) if x.dim() == 3 else x @ x.mT,
-            F.conv_transpose2d(x[None, None], fl.ones(1, 1, 2, 2)),
-            F.adaptive_avg_pool2d(x[None], (1, 2)),
-            fl.rand(3) + fl.randn(3) + fl.bernoulli(fl.full((3,), 0.5)),
-            fl.randperm(5),
-            x.as_strided((2, 2), (1, 1)).sum() + x.diagonal().sum(),
+            x[rows, ids],
+            x.take(flat),
+            x.put(flat, fl.ones(2)),
+            x.detach().masked_scatter(mask, x.detach() + 1),
+            F.embedding(ids % 2, x),
+            x.as_strided((2, 2), (1, 1)),
+            x.unfold(1, 2, 1),
+            x.expand(4, 2, 3).sum((0, 2)),
         ]
-        return found
+        loss = sum((y.square().sum() for y in found), fl.zeros(()))
+        (gradient,) = fl.autograd.grad(loss, [x])
+        return [*(y.detach() for y in found), gradient]
 
+    inputs = {"x": Input((2, 3)), "ids": Input((2,), fl.int64)}
     feed = {"x": fl.randn(2, 3), "ids": fl.tensor([2, 0])}
-    return Case(
-        StaticGraph(function, {"x": Input((2, 3)), "ids": Input((2,), fl.int64)}), feed, function
-    )
+    return Case(StaticGraph(function, inputs), feed, function)
 
 
-CASES = (mlp, convolutions, gpt, training, many_primitives)
+def products() -> Case:
+    """Products, convolutions, pools, and their gradients."""
+
+    def function(x: fl.Tensor, w: fl.Tensor) -> list[fl.Tensor]:
+        x, w = x.clone().requires_grad_(), w.clone().requires_grad_()
+        images = x[None]  # (1, 2, 6, 6)
+        found = [
+            F.conv2d(images, w, fl.ones(3), stride=2, padding=1),
+            F.conv_transpose2d(images, w.transpose(0, 1), padding=1, output_padding=0),
+            F.conv1d(x.transpose(0, 1), w[..., 0]),
+            F.max_pool2d(images, 2),
+            F.max_pool3d(images, 2),
+            F.avg_pool2d(images, 3, 2, 1),
+            F.avg_pool3d(images, (1, 2, 2)),
+            F.adaptive_max_pool2d(images, (2, 3)),
+            F.adaptive_max_pool3d(images, (1, 2, 3)),
+            F.adaptive_avg_pool2d(images, (2, 4)),
+            F.adaptive_avg_pool3d(images, (1, 2, 4)),
+            x @ x.mT,
+            x.bmm(x),
+            fl.baddbmm(x, x, x),
+            fl.addmm(x[0], x[0], x[1]),
+            x[0] @ x[1],
+            x[0] @ x[1, 0],
+            x[0, 0].dot(x[1, 1]),
+            (images @ x[0]).sum(),
+        ]
+        loss = sum((y.square().sum() for y in found), fl.zeros(()))
+        return [*(y.detach() for y in found), *fl.autograd.grad(loss, [x, w])]
+
+    feed = {"x": fl.randn(2, 6, 6), "w": fl.randn(3, 2, 3, 3)}
+    inputs = {"x": Input((2, 6, 6)), "w": Input((3, 2, 3, 3))}
+    return Case(StaticGraph(function, inputs), feed, function)
+
+
+def draws() -> Case:
+    """Random numbers."""
+
+    def function(p: fl.Tensor) -> list[fl.Tensor]:
+        return [
+            fl.rand(3),
+            fl.randn(20),
+            fl.randint(5, (3,)),
+            fl.randperm(7),
+            fl.bernoulli(p),
+            fl.bernoulli(p, 0.25),
+            fl.empty(3).uniform_(1, 2),
+            fl.empty(3).normal_(1, 2),
+            fl.empty(3).exponential_(),
+            fl.empty(3).geometric_(0.5),
+            fl.empty(3).log_normal_(),
+            fl.empty(3).cauchy_(),
+            fl.empty(3).random_(4),
+            fl.empty(3).bernoulli_(0.5),
+            fl.empty(3).bernoulli_(p),
+            F.dropout(p, 0.5),
+        ]
+
+    return Case(StaticGraph(function, Input((3,))), {"p": fl.rand(3)}, function)
+
+
+CASES = (mlp, convolutions, gpt, training, choices, indices, products, draws)

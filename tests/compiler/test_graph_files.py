@@ -17,7 +17,7 @@ from damaged_graphs import damaged, join, split, survives
 from saved_graphs import CASES, Case, mlp, tensors, training
 
 import flambeau as fl
-from flambeau import nn
+from flambeau import _core, nn
 from flambeau.compiler import Input, StaticGraph, load
 from flambeau.nn import functional as F
 
@@ -49,6 +49,17 @@ def test_round_trip(make: Callable[[], Case], tmp_path: Path) -> None:
     case.graph.save(tmp_path / "a.graph")
     first, second = (split((tmp_path / f"{x}.graph").read_bytes()) for x in "ab")
     assert first == second
+
+
+def test_nearly_every_primitive_is_in_some_file(tmp_path: Path) -> None:
+    """The others are second derivatives, and what the passes turn into programs."""
+    found = set()
+    for make in CASES:
+        make().graph.save(tmp_path / "a.graph")
+        nodes = split((tmp_path / "a.graph").read_bytes())[0]["nodes"]
+        found |= {node["call"]["primitive"] for node in nodes if "call" in node}
+    names = set(_core.portable_names())
+    assert found <= names and len(found) > 0.85 * len(names), names - found
 
 
 def test_results_keep_their_structure(tmp_path: Path) -> None:
