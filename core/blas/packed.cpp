@@ -55,6 +55,7 @@ constexpr int64_t kChunkPanels = 16;  // panels of the right operand packed at a
 constexpr int64_t kPackRows = 20;     // row panels from which packing the right operand pays
 constexpr int64_t kPackGrain = 16384;
 constexpr int64_t kPage = 4096;
+constexpr int64_t kResultBytes = 1 << 18;  // of a task that adds to its result several times
 // Multiply-adds below which a task is not worth handing to another thread.
 constexpr int64_t kTaskWork = 1 << 19;
 // Elements of a result handed to the epilogue at once: they are still in the cache.
@@ -218,9 +219,15 @@ template <class T>
 void Driver<T>::choose_tasks() {
   column_blocks_ = divide_up(column_panels_, kColumnPanels);
   row_blocks_ = divide_up(row_panels_, kRowPanels);
+  bool deep = depth_blocks_ > 1;
+  if (deep) {  // every task reads the whole right operand: as few as the cache allows
+    int64_t columns = divide_up(column_panels_, column_blocks_) * kernels_.width;
+    row_blocks_ = divide_up(rows_ * columns * static_cast<int64_t>(sizeof(T)), kResultBytes);
+    row_blocks_ = std::min(row_blocks_, row_panels_);
+  }
   int64_t threads = thread_count();
   int64_t wanted = threads == 1 ? 1 : rows_ * chunk_columns_ * chunk_depth_ / kTaskWork;
-  wanted = std::min(wanted, 4 * threads);
+  wanted = std::min(wanted, (deep ? 2 : 4) * threads);
   while (row_blocks_ * column_blocks_ < wanted) {
     if (row_blocks_ * column_panels_ < column_blocks_ * row_panels_) {
       row_blocks_ = std::min(row_panels_, 2 * row_blocks_);
