@@ -109,7 +109,7 @@ def test_random_elementwise_programs(seed: int, isa: str) -> None:
         emitted(program, inputs, got, isa)
         block_machine(program, inputs, wanted)
         for a, b in zip(got, wanted, strict=True):
-            assert_close(a, b, 3)
+            assert_close(a, b, 0)
 
 
 def row_formula(seed: int, row_count: int) -> Callable[..., Any]:

@@ -36,7 +36,7 @@ void set_emitter_use(EmitterUse use);
 void run_adaptively(const Program& program, Precision precision,
                     std::span<const ProgramInput> inputs, std::span<Tensor* const> outputs);
 // Counts the work of a program; true once it is enough for machine code.
-bool worthwhile(const Plan& plan, int64_t elements);
+bool worthwhile(const Program& program, int64_t elements);
 
 class ProgramRun {
  public:

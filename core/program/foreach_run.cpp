@@ -28,7 +28,7 @@ bool ForeachLayout::find(const Program& program, Precision precision,
   for (size_t k : members) {
     starts.push_back(starts.back() + (outputs[0][k]->numel() + kUnit - 1) / kUnit);
   }
-  if (!at_once && !worthwhile(plan_of(program), starts.back() * kUnit)) return false;
+  if (!at_once && !worthwhile(program, starts.back() * kUnit)) return false;
   // All tensors lie alike: the kernel of one row is the kernel of all.
   const Dims length{1 << 20}, step{1};
   SmallVector<OperandView, 12> input_views, output_views;

@@ -11,18 +11,20 @@ using Number = float;
 using Total = double;
 constexpr Number kHighest = __builtin_inff(), kLowest = -__builtin_inff();
 #include "program/kernel_loops.h"
-// Arguments too large for the fast reduction: the C library, a chunk at a time.
+// Arguments too large for the fast reduction: the C library, for them only, so that an element's
+// result does not depend on its neighbours.
 template <class Op, float (*library)(float)>
 static bool run_trigonometric(Number* out, const Number* a, int64_t count) {
   constexpr int64_t kChunk = 256;
+  Number given[kChunk];
   for (int64_t i = 0; i < count; i += kChunk) {
     int64_t length = count - i < kChunk ? count - i : kChunk;
     int large = 0;
     for (int64_t j = 0; j < length; ++j) large |= absolute(a[i + j]) > kTrigonometricLimitFloat;
-    if (large) {
-      for (int64_t j = 0; j < length; ++j) out[i + j] = library(a[i + j]);
-    } else {
-      loop<Op, 6>(out + i, a + i, a + i, a + i, length);
+    if (large) __builtin_memcpy(given, a + i, length * sizeof(Number));
+    loop<Op, 6>(out + i, a + i, a + i, a + i, length);
+    for (int64_t j = 0; large && j < length; ++j) {
+      if (absolute(given[j]) > kTrigonometricLimitFloat) out[i + j] = library(given[j]);
     }
   }
   return true;

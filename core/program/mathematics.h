@@ -14,6 +14,16 @@ FLAMBEAU_SCALAR To bits_as(From value) {
   return __builtin_bit_cast(To, value);
 }
 
+// a * b + c, rounded once where the instruction set can: written out, so that the emitter
+// (emitter/functions.cpp), which follows the same steps, computes the same bits.
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+FLAMBEAU_SCALAR float fused(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+FLAMBEAU_SCALAR double fused(double a, double b, double c) { return __builtin_fma(a, b, c); }
+#else
+FLAMBEAU_SCALAR float fused(float a, float b, float c) { return a * b + c; }
+FLAMBEAU_SCALAR double fused(double a, double b, double c) { return a * b + c; }
+#endif
+
 // Adding and subtracting this rounds to the nearest integer, which is then in the low bits.
 template <class T>
 struct Rounding;
@@ -43,7 +53,7 @@ FLAMBEAU_SCALAR T power_of_two(T n) {
 // p * 2^n, also where 2^n or the product is not a normal number.
 template <class T>
 FLAMBEAU_SCALAR T scale(T p, T n) {
-  T half = (n * T(0.5) + Rounding<T>::magic) - Rounding<T>::magic;
+  T half = fused(n, T(0.5), Rounding<T>::magic) - Rounding<T>::magic;
   return p * power_of_two(half) * power_of_two(n - half);
 }
 
@@ -51,7 +61,7 @@ FLAMBEAU_SCALAR T scale(T p, T n) {
 template <int k = 1, class T, int n>
 FLAMBEAU_SCALAR T horner(T x, const T (&coefficients)[n], T p) {
   if constexpr (k < n) {
-    return horner<k + 1>(x, coefficients, p * x + coefficients[k]);
+    return horner<k + 1>(x, coefficients, fused(p, x, coefficients[k]));
   } else {
     return p;
   }
@@ -67,12 +77,12 @@ FLAMBEAU_SCALAR double exp_tail(double r) { return horner(r, kExpTailDouble); }
 
 // x = n ln(2) + r.
 FLAMBEAU_SCALAR float reduce_exp(float x, float* n) {
-  *n = (x * kLog2EFloat + Rounding<float>::magic) - Rounding<float>::magic;
-  return (x - *n * kLn2HighFloat) - *n * kLn2LowFloat;
+  *n = fused(x, kLog2EFloat, Rounding<float>::magic) - Rounding<float>::magic;
+  return fused(-*n, kLn2LowFloat, fused(-*n, kLn2HighFloat, x));
 }
 FLAMBEAU_SCALAR double reduce_exp(double x, double* n) {
-  *n = (x * kLog2EDouble + Rounding<double>::magic) - Rounding<double>::magic;
-  return (x - *n * kLn2HighDouble) - *n * kLn2LowDouble;
+  *n = fused(x, kLog2EDouble, Rounding<double>::magic) - Rounding<double>::magic;
+  return fused(-*n, kLn2LowDouble, fused(-*n, kLn2HighDouble, x));
 }
 
 // Limits beyond which exp is 0 or infinity in the type.
@@ -91,16 +101,16 @@ FLAMBEAU_SCALAR T bounded(T x, T low, T high) {
 template <class T>
 FLAMBEAU_SCALAR T exp(T x) {
   T n, r = reduce_exp(bounded(x, kExpLow<T>, kExpHigh<T>), &n);
-  return scale((exp_tail(r) * r * r + r) + 1, n);
+  return scale(fused(exp_tail(r) * r, r, r) + 1, n);
 }
 
 // The same float for |x| <= kUsualExp, where neither the result nor 2^n leaves the normal numbers.
 constexpr float kUsualExp = 87.0f;
 FLAMBEAU_SCALAR float usual_exp(float x) {
   // As in reduce_exp; the bits of t end in those of n.
-  float t = x * kLog2EFloat + Rounding<float>::magic, n = t - Rounding<float>::magic;
-  float r = (x - n * kLn2HighFloat) - n * kLn2LowFloat;
-  float p = (exp_tail(r) * r * r + r) + 1;
+  float t = fused(x, kLog2EFloat, Rounding<float>::magic), n = t - Rounding<float>::magic;
+  float r = fused(-n, kLn2LowFloat, fused(-n, kLn2HighFloat, x));
+  float p = fused(exp_tail(r) * r, r, r) + 1;
   return bits_as<float>(bits_as<int32_t>(p) + (bits_as<int32_t>(t) << Rounding<float>::mantissa));
 }
 
@@ -109,16 +119,16 @@ FLAMBEAU_SCALAR T exp2(T x) {
   T c = bounded(x, T(sizeof(T) == 4 ? -151 : -1076), T(sizeof(T) == 4 ? 129 : 1025));
   T n = (c + Rounding<T>::magic) - Rounding<T>::magic;
   T r = (c - n) * T(0.69314718055994530942);
-  return scale((exp_tail(r) * r * r + r) + 1, n);
+  return scale(fused(exp_tail(r) * r, r, r) + 1, n);
 }
 
 // 2 (s q + (s - 1/2)) with s = 2^(n-1), so that the largest n does not overflow.
 template <class T>
 FLAMBEAU_SCALAR T expm1_bounded(T x) {
   T n, r = reduce_exp(x, &n);
-  T q = exp_tail(r) * r * r + r;
+  T q = fused(exp_tail(r) * r, r, r);
   T s = power_of_two(n - 1);
-  return 2 * (s * q + (s - T(0.5)));
+  return 2 * fused(s, q, s - T(0.5));
 }
 template <class T>
 FLAMBEAU_SCALAR T expm1(T x) {
@@ -148,13 +158,13 @@ FLAMBEAU_SCALAR T sigmoid(T x) {
 // log(m) for m = 1 + f between sqrt(1/2) and sqrt(2).
 FLAMBEAU_SCALAR float log_mantissa(float f) {
   float q = horner(f, kLogMantissaFloat);
-  return f + f * f * (f * q - 0.5f);
+  return fused(f * f, fused(f, q, -0.5f), f);
 }
 // With s = f / (2 + f): log(1 + f) = 2 s + s R(s^2), rearranged to keep f exact.
 FLAMBEAU_SCALAR double log_mantissa(double f) {
   double s = f / (2 + f), z = s * s, h = 0.5 * f * f;
   double p = horner(z, kLogMantissaDouble);
-  return f - (h - s * (h + p * z));
+  return f - fused(-s, fused(p, z, h), h);
 }
 
 // x = 2^k (1 + f) for finite positive x.
@@ -182,11 +192,11 @@ FLAMBEAU_SCALAR T log_special(T x, T y) {
 }
 FLAMBEAU_SCALAR float log_finite(float x) {
   float k, l = log_mantissa(split_log(x, &k));
-  return k * kLn2HighFloat + (l + k * kLn2LowFloat);
+  return fused(k, kLn2HighFloat, fused(k, kLn2LowFloat, l));
 }
 FLAMBEAU_SCALAR double log_finite(double x) {
   double k, l = log_mantissa(split_log(x, &k));
-  return k * kLn2HighDouble + (l + k * kLn2LowDouble);
+  return fused(k, kLn2HighDouble, fused(k, kLn2LowDouble, l));
 }
 template <class T>
 FLAMBEAU_SCALAR T log(T x) {
@@ -195,7 +205,7 @@ FLAMBEAU_SCALAR T log(T x) {
 template <class T>
 FLAMBEAU_SCALAR T log2(T x) {
   T k, l = log_mantissa(split_log(x, &k));
-  return log_special(x, k + l * T(1.4426950408889634));
+  return log_special(x, fused(l, T(1.4426950408889634), k));
 }
 FLAMBEAU_SCALAR float log10(float x) { return log(x) * 0.434294482f; }
 FLAMBEAU_SCALAR double log10(double x) { return __builtin_log10(x); }
@@ -218,20 +228,21 @@ FLAMBEAU_SCALAR float erf(float x) {
   float c = a > 4 ? 4.0f : a;
   float q = horner(c, kErfLargeFloat);
   float large = copysign(1 - usual_exp(-(c * q)), x);
-  return a >= 0.9f ? large : x * p + x;  // so that a NaN stays
+  return a >= 0.9f ? large : fused(x, p, x);  // so that a NaN stays
 }
 FLAMBEAU_SCALAR double erf(double x) { return __builtin_erf(x); }
 
 // sin and cos of x for |x| below kTrigonometricLimitFloat: reduced in double with a two-part pi
 // / 2.
 FLAMBEAU_SCALAR float sine_of(float x, int32_t quarter) {
-  double t = static_cast<double>(x) * kTwoOverPi + 6755399441055744.0;
+  double t = fused(static_cast<double>(x), kTwoOverPi, 6755399441055744.0);
   double n = t - 6755399441055744.0;
   int32_t quadrant = static_cast<int32_t>(n) + quarter;
-  float r = static_cast<float>((static_cast<double>(x) - n * kHalfPiHigh) - n * kHalfPiLow);
+  double high = fused(-n, kHalfPiHigh, static_cast<double>(x));
+  float r = static_cast<float>(fused(-n, kHalfPiLow, high));
   float z = r * r;
-  float s = horner(z, kSinFloat) * z * r + r;
-  float c = horner(z, kCosFloat) * z * z - 0.5f * z + 1;
+  float s = fused(horner(z, kSinFloat) * z, r, r);
+  float c = fused(-0.5f, z, horner(z, kCosFloat) * z * z) + 1;
   float y = quadrant & 1 ? c : s;
   return quadrant & 2 ? -y : y;
 }

@@ -33,6 +33,9 @@ std::atomic<EmitterUse>& use() {
 // program has worked that long, but not for its first few runs.
 constexpr int64_t kWorthwhile = 300000;
 constexpr int64_t kCostOfRun = 200;
+// Rows: their sums have an order of additions in each executor, so the choice must not depend on
+// how often a program has run: equal calls give equal bits. It is made by the work of one run.
+constexpr int64_t kWorthwhileRows = 16384;
 // Elements below which setting up a run costs more than its arithmetic.
 constexpr int64_t kFew = 128;
 
@@ -43,9 +46,11 @@ void set_emitter_use(EmitterUse wish) { use() = wish; }
 
 // --- run_program ---------------------------------------------------------------------------------
 
-bool worthwhile(const Plan& plan, int64_t elements) {
+bool worthwhile(const Program& program, int64_t elements) {
   if (emitter_use() != EmitterUse::WhenWorthwhile) return emitter_use() == EmitterUse::Always;
+  const Plan& plan = plan_of(program);
   const int64_t cost = kCostOfRun + elements * (plan.cost + 1);
+  if (program.has_rows) return cost > kWorthwhileRows;
   return plan.work.fetch_add(cost, std::memory_order_relaxed) + cost > kWorthwhile;
 }
 
@@ -101,7 +106,7 @@ void run_adaptively(const Program& program, Precision precision,
                     std::span<const ProgramInput> inputs, std::span<Tensor* const> outputs) {
   const int64_t elements = elements_of(program, inputs, outputs);
   const bool some = elements > 0 || emitter_use() == EmitterUse::Always;
-  if (precision != Precision::Int64 && some && worthwhile(plan_of(program), elements) &&
+  if (precision != Precision::Int64 && some && worthwhile(program, elements) &&
       run_emitted(program, precision, inputs, outputs)) {
     return;
   }

@@ -23,7 +23,7 @@ struct usual_log_op {
     int32_t u = bits_as<int32_t>(x) + (0x3F800000 - 0x3F3504F3);
     float k = static_cast<float>((u >> 23) - 127);
     float l = log_mantissa(bits_as<float>((u & 0x7FFFFF) + 0x3F3504F3) - 1);
-    return k * kLn2HighFloat + (l + k * kLn2LowFloat);
+    return fused(k, kLn2HighFloat, fused(k, kLn2LowFloat, l));
   }
 };
 
