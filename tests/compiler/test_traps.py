@@ -563,6 +563,19 @@ def small_net(seed: int = 0) -> nn.Module:
     return nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Dropout(0.5), nn.Linear(5, 2))
 
 
+def mean_square_step(net, optimizer, schedule=None):
+    def step(x):
+        optimizer.zero_grad()
+        loss = net(x).square().mean()
+        loss.backward()
+        optimizer.step()
+        if schedule is not None:
+            schedule.step()
+        return loss
+
+    return step
+
+
 @trap
 def train_and_eval(wrap):
     net = small_net()
@@ -779,15 +792,7 @@ def learning_rate_changes(wrap):
     net = small_net()
     optimizer = torch.optim.Adam(net.parameters(), lr=0.1)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, 3, 0.5)
-
-    def step(x):
-        optimizer.zero_grad()
-        loss = net(x).square().mean()
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    step = wrap(step)
+    step = wrap(mean_square_step(net, optimizer))
     seen = []
     for i in range(2 * CALLS):
         seen.append(values(step(x_of(i, 6, 4))))
@@ -802,16 +807,7 @@ def schedule_inside(wrap):
     net = small_net()
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.8)
-
-    def step(x):
-        optimizer.zero_grad()
-        loss = net(x).square().mean()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        return loss
-
-    step = wrap(step)
+    step = wrap(mean_square_step(net, optimizer, schedule))
     seen = [values(step(x_of(i, 6, 4))) for i in range(2 * CALLS)]
     return [*seen, optimizer.param_groups[0]["lr"]]
 
@@ -820,15 +816,7 @@ def schedule_inside(wrap):
 def optimizer_state_replaced(wrap):
     net = small_net()
     optimizer = torch.optim.Adam(net.parameters(), lr=0.1)
-
-    def step(x):
-        optimizer.zero_grad()
-        loss = net(x).square().mean()
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    step = wrap(step)
+    step = wrap(mean_square_step(net, optimizer))
     seen = []
     for i in range(2 * CALLS):
         if i == 6:
@@ -854,13 +842,7 @@ def optimizer_of_the_user(wrap):
 
     w = torch.ones(4, requires_grad=True)
     optimizer = Shrinking([w], lr=0.1)
-
-    def step(x):
-        optimizer.zero_grad()
-        ((x * w) ** 2).sum().backward()
-        optimizer.step()
-
-    step = wrap(step)
+    step = wrap(mean_square_step(lambda x: x * w, optimizer))
     seen = []
     for i in range(2 * CALLS):
         step(x_of(i))
@@ -873,13 +855,7 @@ def optimizer_of_the_user(wrap):
 def rectified_adam_changes_its_formula(wrap):
     w = torch.ones(4, requires_grad=True)
     optimizer = torch.optim.RAdam([w], lr=0.1)
-
-    def step(x):
-        optimizer.zero_grad()
-        ((x * w) ** 2).sum().backward()
-        optimizer.step()
-
-    step = wrap(step)
+    step = wrap(mean_square_step(lambda x: x * w, optimizer))
     seen = []
     for i in range(3 * CALLS):
         step(x_of(i))
