@@ -73,7 +73,6 @@ def _global_names(code: CodeType) -> Iterator[str]:
 
 def _tensors(name: str, root: Any) -> Iterator[tuple[str, Tensor]]:
     from flambeau.nn import Module
-    from flambeau.optim import Optimizer
 
     prefix = f"{name}." if name else ""
     if isinstance(root, Tensor):
@@ -81,7 +80,7 @@ def _tensors(name: str, root: Any) -> Iterator[tuple[str, Tensor]]:
     elif isinstance(root, Module):
         for key, tensor in (*root.named_parameters(), *root.named_buffers()):
             yield prefix + key, tensor
-    elif isinstance(root, Optimizer):
+    elif hasattr(root, "param_groups"):  # an optimizer; they lie above this package
         order = [tensor for group in root.param_groups for tensor in group["params"]]
         for place, parameter in enumerate(order):
             for key, value in root.state.get(parameter, {}).items():
