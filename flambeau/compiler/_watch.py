@@ -159,6 +159,8 @@ class Watch:
         from flambeau.nn.modules.module import Module
 
         kind = type(value)
+        if not isinstance(kind.__module__, str):
+            return  # an operator of ours, whose type answers for its objects
         if _is_ours(getattr(getattr(kind, "step", None), "__module__", None)):
             return  # optimizers and schedulers: their steps leave sources
         if isinstance(value, Module):
