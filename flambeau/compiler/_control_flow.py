@@ -153,7 +153,9 @@ def scan(
     given = _walked(xs, dim, "scan")
     outputs = _Outputs("scan: y, returned by combine_fn", dim % given.leaves[0].dim())
     if recording() is not None:
-        found = _recorded_loop(_pair_checked(combine_fn), carried, given, dim, outputs, reverse)
+        found = _recorded_loop(
+            _pair_checked(combine_fn), carried, given, dim, outputs, reverse, recompute
+        )
         if found is not None:
             return found
     step, carry, slices = _stepper(combine_fn, recompute), init, _slices(given, dim)
@@ -193,7 +195,7 @@ def map(fn: Step, xs: Any, *args: Any, recompute: bool = False) -> Any:
     if recording() is not None:
         nothing = Tensors((), "map")
         found = _recorded_loop(
-            lambda _, x: ((), fn(x, *args)), nothing, given, 0, outputs, reverse=False
+            lambda _, x: ((), fn(x, *args)), nothing, given, 0, outputs, False, recompute
         )
         if found is not None:
             return found[1]
@@ -333,7 +335,13 @@ LONGEST_UNROLLED = 64
 
 
 def _recorded_loop(
-    step: Step, carried: Tensors, given: Tensors, dim: int, outputs: _Outputs, reverse: bool
+    step: Step,
+    carried: Tensors,
+    given: Tensors,
+    dim: int,
+    outputs: _Outputs,
+    reverse: bool,
+    recompute: bool,
 ) -> tuple[Any, Any] | None:
     """The loop as one call of the recording, or None if it is to be recorded step by step."""
     count = len(carried.leaves)
@@ -345,7 +353,7 @@ def _recorded_loop(
 
     xs = [x.movedim(dim, 0) for x in given.leaves]
     try:
-        results = flat_scan(flat, carried.leaves, xs, reverse)
+        results = flat_scan(flat, carried.leaves, xs, reverse, recompute)
     except NotReplayable as reason:
         if len(xs[0]) > LONGEST_UNROLLED:
             refuse(f"{outputs.name.partition(':')[0]}: {reason}")

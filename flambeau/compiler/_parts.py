@@ -6,7 +6,8 @@ copies of the first values, in a recording of its own. What it captures becomes 
 graph an executable: a part (Note [Parts of control flow] in the core). The loop itself then runs
 in the core and is one call of the outer recording. Its gradient is another loop, over the body's
 backward pass, which computes each step again from the carry before it; so the carries of all steps
-are outputs too. Parts that cannot be replayed raise NotReplayable, and whoever asked does without.
+are outputs too, and unless it is to recompute everything, the matrix products. Parts that cannot
+be replayed raise NotReplayable, and whoever asked does without.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import flambeau as fl
 from flambeau import Tensor, _core
 from flambeau.autograd._recompute import fresh_inputs
 from flambeau.autograd.function import Function
-from flambeau.compiler._graph import Buffer, Graph, Input, Value
+from flambeau.compiler._graph import Buffer, Graph, Input, Value, single_assignment
 from flambeau.compiler._lower import Lowering
 from flambeau.compiler._passes import run_passes
 from flambeau.compiler._record import graph_of
@@ -48,39 +49,97 @@ class Part(NamedTuple):
     needs_gradient: bool
 
 
+class Trial:
+    """A function tried out on copies of the examples, and the graph that it left."""
+
+    def __init__(self, function: Flat, examples: Sequence[Tensor]) -> None:
+        self.arguments = [x.detach().clone().requires_grad_(x.requires_grad) for x in examples]
+        recording = _core.record_part(self.arguments)
+        since = _core.next_sequence()
+        begin_part()
+        try:
+            results = [x.clone() for x in function(*self.arguments)]  # in memory of their own
+        except BaseException:
+            recording.stop()
+            take_sources(recording)
+            raise
+        recording.finish(results)
+        _check(recording)
+        self.signature = recording.signature()
+        self.graph = graph_of(recording)
+        self.kinds = _kinds(results)
+        differentiable = [x for x in results if x.requires_grad]
+        own = {id(x) for x in self.arguments}
+        outer = _core.outer_tensors(differentiable, since)
+        self.outer = [x for x in outer if id(x) not in own]
+        self.needs_gradient = bool(differentiable)
+
+    def part(self) -> Part:
+        """The executable of the graph."""
+        graph, arguments = self.graph, self.arguments
+        captured = _arguments_for_captured(graph, len(arguments))
+        run_passes(graph)
+        lowering = Lowering(graph)
+        for x in (*arguments, *captured):
+            lowering.builder.expect_argument(x)
+        is_random = any(node.random for node in graph.nodes)
+        executable = lowering.finish()
+        return Part(
+            executable,
+            self.signature,
+            captured,
+            self.outer,
+            self.kinds,
+            is_random,
+            self.needs_gradient,
+        )
+
+
 def record_part(function: Flat, examples: Sequence[Tensor]) -> Part:
     """Try a function out on copies of the examples, and make an executable of it."""
-    arguments = [x.detach().clone().requires_grad_(x.requires_grad) for x in examples]
-    recording = _core.record_part(arguments)
-    since = _core.next_sequence()
-    begin_part()
-    try:
-        results = [x.clone() for x in function(*arguments)]  # in memory of their own
-    except BaseException:
-        recording.stop()
-        take_sources(recording)
-        raise
-    recording.finish(results)
-    _check(recording)
-    graph = graph_of(recording)
-    captured = _arguments_for_captured(graph, len(arguments))
-    kinds = _kinds(results)
-    differentiable = [x for x in results if x.requires_grad]
-    own = {id(x) for x in arguments}
-    outer = [x for x in _core.outer_tensors(differentiable, since) if id(x) not in own]
-    run_passes(graph)
-    lowering = Lowering(graph)
-    for x in (*arguments, *captured):
-        lowering.builder.expect_argument(x)
-    return Part(
-        lowering.finish(),
-        recording.signature(),
-        captured,
-        outer,
-        kinds,
-        any(node.random for node in graph.nodes),
-        bool(differentiable),
-    )
+    return Trial(function, examples).part()
+
+
+def share_products(forward: Trial, backward: Trial) -> list[Kind]:
+    """Let `forward` give its matrix products and the like, and `backward` read them.
+
+    The backward pass of a step begins with the step again. What is elementwise is cheap to
+    compute again, what combines several tensors in other ways is not.
+
+    Returns:
+        Shapes and dtypes of the results that are added to `forward` and the arguments that are
+        added to `backward`.
+    """
+    again = backward.graph.nodes
+    once = single_assignment(forward.graph.nodes)
+    once_again = single_assignment(again)
+    shared: dict[Buffer, Buffer] = {}
+    kinds: list[Kind] = []
+    doomed = set()
+    for node, twin in zip(forward.graph.nodes, again):
+        if (node.operator, len(node.outputs)) != (twin.operator, len(twin.outputs)):
+            break
+        if node.program is not None or node.random or len(node.reads) < 2 or len(node.outputs) > 1:
+            continue
+        value, other = node.outputs[0], twin.outputs[0]
+        is_whole = value.fills and value.contiguous and value.buffer in once
+        if not is_whole or other.buffer not in once_again or value.on(other.buffer) != other:
+            continue
+        forward.graph.outputs.append(value)
+        argument = len(backward.arguments)
+        shared[other.buffer] = Buffer("argument", other.buffer.bytes, argument)
+        backward.arguments.append(fl.zeros(value.shape, dtype=value.dtype))
+        kinds.append((value.shape, value.dtype))
+        doomed.add(twin)
+
+    def move(x: Input) -> Input:
+        return x.on(shared[x.buffer]) if isinstance(x, Value) and x.buffer in shared else x
+
+    backward.graph.nodes = [node for node in again if node not in doomed]
+    for node in backward.graph.nodes:
+        node.inputs = [move(x) for x in node.inputs]
+    forward.kinds = [*forward.kinds, *kinds]
+    return kinds
 
 
 def _check(recording: Any) -> None:
@@ -180,7 +239,11 @@ def _kept(plan: _Plan) -> _Kept:
 
 
 def flat_scan(
-    step: Flat, init: Sequence[Tensor], xs: Sequence[Tensor], reverse: bool
+    step: Flat,
+    init: Sequence[Tensor],
+    xs: Sequence[Tensor],
+    reverse: bool,
+    recompute: bool = False,
 ) -> list[Tensor]:
     """Scan along dimension 0.
 
@@ -191,7 +254,7 @@ def flat_scan(
         The last carries, then the stacked outputs.
     """
     if _core.recording() is not None:
-        return _recorded_scan(step, init, xs, reverse)
+        return _recorded_scan(step, init, xs, reverse, recompute)
     carry, rows = list(init), []
     slices = list(zip(*[x.unbind(0) for x in xs], strict=True))
     for row in reversed(slices) if reverse else slices:
@@ -204,56 +267,56 @@ def flat_scan(
 
 
 def _recorded_scan(
-    step: Flat, init: Sequence[Tensor], xs: Sequence[Tensor], reverse: bool
+    step: Flat, init: Sequence[Tensor], xs: Sequence[Tensor], reverse: bool, recompute: bool
 ) -> list[Tensor]:
     init, xs = [x.contiguous() for x in init], [x.contiguous() for x in xs]
-    carried, steps = len(init), len(xs[0])
-    part = record_part(step, [*init, *(x[0] for x in xs)])
-    keeps = part.needs_gradient
-    if keeps and part.random:
-        raise NotReplayable("random numbers are drawn in a loop whose gradient is needed")
-    kinds = part.kinds[:carried]
-    kinds += [((steps, *shape), dtype) for shape, dtype in part.kinds[carried:]]
-    kept = [((steps, *x.shape), x.dtype) for x in init] if keeps else []
-    forward = _control("scan", [part], carried, len(xs), steps, reverse, keeps, [*kinds, *kept])
     inputs = [*init, *xs]
-    if not keeps:
+    carried, steps = len(init), len(xs[0])
+    trial = Trial(step, [*init, *(x[0] for x in xs)])
+    outer, user = trial.outer, list(trial.kinds)
+    if not trial.needs_gradient:
+        part = trial.part()
+        kinds = _stacked(part.kinds, carried, steps)
+        forward = _control("scan", [part], carried, len(xs), steps, reverse, False, kinds)
         results: list[Tensor] = forward.run([*inputs, *part.captured])
         return results
+    if any(node.random for node in trial.graph.nodes):
+        raise NotReplayable("random numbers are drawn in a loop whose gradient is needed")
     needs = [x.dtype.is_floating_point for x in init] + [x.requires_grad for x in xs]
-    back = _scan_backward(step, carried, needs, part.kinds, part.outer)
-    walked = [*xs, *(x[None] for x in init)]
-    walked += [
-        fl.zeros((1, *shape), dtype=dtype) for shape, dtype in _floating(part.kinds[carried:])
-    ]
-    examples = _zeros([*part.kinds[:carried], *_kinds(part.outer)])
+    back = _scan_backward(step, carried, needs, user, outer)
+    examples = _zeros([*user[:carried], *_kinds(outer)])
+    walked = [*(x[0] for x in xs), *init, *_zeros(user[carried:])]
     with fl.no_grad():
-        other = record_part(back, [*examples, *(x[0] for x in walked)])
-    gradients = [((steps, *shape), dtype) for shape, dtype in other.kinds[len(examples) :]]
-    backward = _control(
-        "scan",
-        [other],
-        len(examples),
-        len(walked),
-        steps,
-        not reverse,
-        False,
-        [*other.kinds[: len(examples)], *gradients],
-    )
+        trial_back = Trial(back, [*examples, *walked])
+    shared = [] if recompute else share_products(trial, trial_back)
+    part, other = trial.part(), trial_back.part()
+    kept = [((steps, *x.shape), x.dtype) for x in init]
+    kinds = [*_stacked(part.kinds, carried, steps), *kept]
+    forward = _control("scan", [part], carried, len(xs), steps, reverse, True, kinds)
+    kinds = _stacked(other.kinds, len(examples), steps)
+    walks = len(walked) + len(shared)
+    backward = _control("scan", [other], len(examples), walks, steps, not reverse, False, kinds)
     plan = _Plan(
         forward,
         part.captured,
         backward,
         other.captured,
-        _keep(step, part.outer),
-        (carried, len(xs), len(kinds)),
+        _keep(step, outer),
+        (carried, len(xs), len(user), len(shared)),
         needs,
-        kinds,
-        _kinds(part.outer),
+        _stacked(user, carried, steps),
+        _kinds(outer),
         reverse,
     )
-    found = _Scan.apply(plan, *inputs, *part.outer)
-    return list(found[: len(kinds)])
+    found = _Scan.apply(plan, *inputs, *outer)
+    return list(found[: len(user)])
+
+
+def _stacked(kinds: list[Kind], carried: int, steps: int) -> list[Kind]:
+    """The results of a loop, from those of its step."""
+    return [
+        (shape if i < carried else (steps, *shape), dtype) for i, (shape, dtype) in enumerate(kinds)
+    ]
 
 
 def _scan_backward(
@@ -311,10 +374,11 @@ class _Scan(Function):
 
     @staticmethod
     def forward(ctx: Any, plan: _Plan, *inputs: Tensor) -> tuple[Tensor, ...]:
-        carried, walked, count = plan.counts
+        carried, walked, count, shared = plan.counts
         given = inputs[: carried + walked]
         results = plan.forward.run([*given, *plan.captured])
         ctx.save_for_backward(*given[carried:], *results[count:], *plan.captured_backward)
+        ctx.mark_non_differentiable(*results[count : count + shared])
         ctx.plan = plan._replace(captured=[], captured_backward=[])
         plan.captured.clear()
         plan.captured_backward.clear()
@@ -324,23 +388,29 @@ class _Scan(Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         plan: _Plan = ctx.plan
-        carried, walked, count = plan.counts
-        saved = ctx.saved_tensors
+        carried, walked, count, shared = plan.counts
+        saved = list(ctx.saved_tensors)
+        xs, saved = saved[:walked], saved[walked:]
+        products, carries, captured = (
+            saved[:shared],
+            saved[shared : shared + carried],
+            saved[shared + carried :],
+        )
         weights = _weights(grads[:count], plan.kinds)
         split = len(_floating(plan.kinds[:carried]))
         init = weights[:split] + _zeros(plan.outer)
-        xs = [*saved[: walked + carried], *weights[split:]]
-        on_carries = any(g is not None for g in grads[count:])
-        if fl.is_grad_enabled() or on_carries:
+        given = [*xs, *carries, *weights[split:]]
+        on_carries = grads[count + shared :]
+        if fl.is_grad_enabled() or any(g is not None for g in on_carries):
             kept = _kept(plan)
-            if on_carries:
-                xs += _weights(grads[count:], _kinds(saved[walked : walked + carried]))
+            if any(g is not None for g in on_carries):
+                given += _weights(on_carries, _kinds(carries))
             # What the step itself gives are slices of the outputs.
             kinds = [*plan.kinds[:carried], *((s[1:], d) for s, d in plan.kinds[carried:])]
             back = _scan_backward(kept.function, carried, plan.needs, kinds, kept.outer)
-            found = flat_scan(back, init, xs, not plan.reverse)
+            found = flat_scan(back, init, given, not plan.reverse)
         else:
-            found = plan.backward.run([*init, *xs, *saved[walked + carried :]])
+            found = plan.backward.run([*init, *given, *products, *captured])
         own, sums = iter(found[:split]), found[split : len(init)]
         slices = iter(found[len(init) :])
         gradients: list[Tensor | None] = []
