@@ -403,3 +403,18 @@ def test_a_gradient_after_the_recording_has_no_second():
     out = compiled(torch.ones(3, 2, **D)).sum()
     with pytest.raises(RuntimeError, match="no second derivative"):
         torch.autograd.grad(out, w, create_graph=True)
+
+
+@pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True, "num_layers": 2}])
+def test_recurrent_layers(kind, options):
+    """A layer and direction is one step, not one for every element of the sequence."""
+    torch.manual_seed(0)
+    layer = getattr(torch.nn, kind)(3, 4, batch_first=True, dtype=torch.float64, **options)
+
+    def loss_of(x):
+        out, last = layer(x)
+        return (out**2).mean() + (last if kind != "LSTM" else last[1]).sum()
+
+    compiled = replayed(trained(list(layer.parameters()), loss_of), torch.randn(2, 40, 3, **D))
+    assert operators(compiled).count("scan") == 2 * (4 if options else 1)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import flambeau as fl
 from flambeau import Tensor
+from flambeau._core import recording
 from flambeau.ops._records import pointwise
 
 from .. import functional as F
@@ -102,17 +103,26 @@ def _run_direction(
         is_live: (L, N, 1), False past the end of a sequence, where the state stays; or None.
     """
     w_ih, w_hh, b_ih, b_hh, w_hr = weights
-    mapped = F.linear(input, w_ih, b_ih).unbind(0)
-    outputs: list[Any] = [None] * input.shape[0]
-    order = range(input.shape[0])
-    for t in reversed(order) if is_reverse else order:
-        new = step(mapped[t], F.linear(state[0], w_hh, b_hh), state)
+    mapped = F.linear(input, w_ih, b_ih)
+
+    def advance(state: State, x: tuple[Tensor, Tensor | None]) -> tuple[State, Tensor]:
+        mapped, is_live = x
+        new = step(mapped, F.linear(state[0], w_hh, b_hh), state)
         if w_hr is not None:
             new = (F.linear(new[0], w_hr), *new[1:])
         if is_live is not None:
-            new = tuple(fl.where(is_live[t], n, old) for n, old in zip(new, state, strict=True))
-        state = new
-        outputs[t] = state[0]
+            new = tuple(fl.where(is_live, n, old) for n, old in zip(new, state, strict=True))
+        return new, new[0]
+
+    if recording() is not None:  # one step of the graph, however long the sequence is
+        state, stacked = fl.scan(advance, state, (mapped, is_live), reverse=is_reverse)
+        return stacked, state
+    slices = mapped.unbind(0)
+    outputs: list[Any] = [None] * input.shape[0]
+    order = range(input.shape[0])
+    for t in reversed(order) if is_reverse else order:
+        live = None if is_live is None else is_live[t]
+        state, outputs[t] = advance(state, (slices[t], live))
     return fl.stack(outputs), state
 
 
