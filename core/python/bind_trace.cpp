@@ -118,7 +118,7 @@ nb::list calls_of(const Recording& recording) {
   return list;
 }
 
-void bind_recording(nb::module_& module) {
+void bind_call(nb::module_& module) {
   nb::class_<CallObject>(module, "RecordedCall", "One recorded call of a primitive.")
       .def_prop_ro("name", [](CallObject& self) { return self.call->name(); })
       .def_prop_ro("inputs", [](CallObject& self) { return inputs_of(*self.call); })
@@ -144,10 +144,37 @@ void bind_recording(nb::module_& module) {
                    })
       .def_prop_ro("place", [](CallObject& self) { return places.describe(self.call->place); })
       .def_prop_ro("key", [](CallObject& self) { return bytes_of(self.call->key()); });
+}
 
-  nb::class_<RecordingObject>(module, "Recording",
-                              "Records the calls of this thread while they run.")
-      .def("__init__",
+void bind_recorded(nb::class_<RecordingObject>& type) {
+  type.def_prop_ro("failure",
+                   [](RecordingObject& self) -> nb::object {
+                     const std::string& failure = self.recording->failure;
+                     if (failure.empty()) return nb::none();
+                     return nb::cast(failure);
+                   })
+      .def_prop_rw(
+          "numbers_are_slots",
+          [](RecordingObject& self) { return self.recording->numbers_are_slots; },
+          [](RecordingObject& self, bool on) { self.recording->numbers_are_slots = on; })
+      .def_prop_rw(
+          "keeps_state", [](RecordingObject& self) { return self.recording->keeps_state; },
+          [](RecordingObject& self, bool on) { self.recording->keeps_state = on; })
+      .def_prop_ro("slot_count", [](RecordingObject& self) { return self.recording->slot_count; })
+      .def_prop_ro("backward_at", [](RecordingObject& self) { return self.recording->backward_at; })
+      .def_prop_ro("buffers", [](RecordingObject& self) { return buffers_of(*self.recording); })
+      .def_prop_ro("calls", [](RecordingObject& self) { return calls_of(*self.recording); })
+      .def_prop_ro("outputs",
+                   [](RecordingObject& self) { return outputs_of(self.recording->outputs); })
+      .def_prop_ro("gradients", [](RecordingObject& self) { return gradients_of(*self.recording); })
+      .def_prop_ro("without_gradient",
+                   [](RecordingObject& self) { return wrapped(self.recording->without_gradient); });
+}
+
+void bind_recording(nb::module_& module) {
+  nb::class_<RecordingObject> type(module, "Recording",
+                                   "Records the calls of this thread while they run.");
+  type.def("__init__",
            [](RecordingObject* self, nb::handle arguments) {
              translated([&] {
                TensorList tensors = tensors_of(arguments);
@@ -176,29 +203,9 @@ void bind_recording(nb::module_& module) {
       .def("fail",
            [](RecordingObject& self, const std::string& reason) { self.recording->fail(reason); })
       .def("escaped", [](RecordingObject& self) { return self.recording->escaped(); })
-      .def("signature", [](RecordingObject& self) { return bytes_of(self.recording->signature()); })
-      .def_prop_ro("failure",
-                   [](RecordingObject& self) -> nb::object {
-                     const std::string& failure = self.recording->failure;
-                     if (failure.empty()) return nb::none();
-                     return nb::cast(failure);
-                   })
-      .def_prop_rw(
-          "numbers_are_slots",
-          [](RecordingObject& self) { return self.recording->numbers_are_slots; },
-          [](RecordingObject& self, bool on) { self.recording->numbers_are_slots = on; })
-      .def_prop_rw(
-          "keeps_state", [](RecordingObject& self) { return self.recording->keeps_state; },
-          [](RecordingObject& self, bool on) { self.recording->keeps_state = on; })
-      .def_prop_ro("slot_count", [](RecordingObject& self) { return self.recording->slot_count; })
-      .def_prop_ro("backward_at", [](RecordingObject& self) { return self.recording->backward_at; })
-      .def_prop_ro("buffers", [](RecordingObject& self) { return buffers_of(*self.recording); })
-      .def_prop_ro("calls", [](RecordingObject& self) { return calls_of(*self.recording); })
-      .def_prop_ro("outputs",
-                   [](RecordingObject& self) { return outputs_of(self.recording->outputs); })
-      .def_prop_ro("gradients", [](RecordingObject& self) { return gradients_of(*self.recording); })
-      .def_prop_ro("without_gradient",
-                   [](RecordingObject& self) { return wrapped(self.recording->without_gradient); });
+      .def("signature",
+           [](RecordingObject& self) { return bytes_of(self.recording->signature()); });
+  bind_recorded(type);
   module.def("history", [](nb::handle tensor) {
     static constexpr const char* kNames[] = {"none", "used", "alive"};
     return translated([&] { return kNames[static_cast<int>(history_of(unwrap(tensor.ptr())))]; });
@@ -510,6 +517,7 @@ void bind_trace(nb::module_& module) {
     if (!mode.without_gil) parallel.emplace();
     mutex.lock();
   };
+  bind_call(module);
   bind_recording(module);
   bind_program_builder(module);
   bind_builder(module);
