@@ -19,7 +19,7 @@ const Pointwise& softmax_operator() {
     Builder builder, derivative;
     Symbol x(builder, builder.input(0));
     Symbol e = symbolic::exp(x - stop(row_max(x)));
-    Symbol result = e / row_sum(e);
+    Symbol result = e * symbolic::reciprocal(row_sum(e));
     ProgramRef program = builder.finish(1, {&result.value, 1});
     Symbol out(derivative, derivative.input(1)), g(derivative, derivative.input(2));
     Symbol dx = out * (g - row_sum(g * out));

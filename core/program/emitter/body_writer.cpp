@@ -223,48 +223,51 @@ void BodyWriter::write(const BodySetting& setting) {
   }
 }
 
+namespace {
+
+// What one instruction of the processor does.
+struct SimpleOp {
+  Op op;
+  const Pair& opcodes;
+  bool commutes = false;
+};
+constexpr SimpleOp kBinary[] = {
+    {Op::Add, kAdd, true},
+    {Op::Sub, kSub},
+    {Op::Mul, kMul, true},
+    {Op::Div, kDiv},
+    {Op::Min, kMin},
+    {Op::Max, kMax},
+    {Op::And, kAnd, true},
+    {Op::AndNot, kAndNot},
+    {Op::Or, kOr, true},
+    {Op::Xor, kXor, true},
+    {Op::AddInt, kAddInt, true},
+    {Op::SubInt, kSubInt},
+    {Op::Scale, kScale},
+};
+constexpr SimpleOp kUnary[] = {{Op::Sqrt, kSqrt},
+                               {Op::Round, kRound},
+                               {Op::ShiftLeft, kShiftLeft},
+                               {Op::ShiftRight, kShiftRight},
+                               {Op::ShiftRightSigned, kShiftRightSigned},
+                               {Op::FromInt, kFromInt}};
+
+}  // namespace
+
 void BodyWriter::write_node(int32_t i) {
   const Node& node = node_at(i);
   const int wide = is_wide(node);
+  for (const SimpleOp& simple : kBinary) {
+    if (simple.op == node.op) return write_binary(i, simple.opcodes[wide], simple.commutes);
+  }
+  for (const SimpleOp& simple : kUnary) {
+    const bool takes_immediate = node.op != Op::Sqrt && node.op != Op::FromInt;
+    if (simple.op == node.op) {
+      return write_unary(i, simple.opcodes[wide], takes_immediate ? node.immediate : -1);
+    }
+  }
   switch (node.op) {
-    case Op::Add:
-      return write_binary(i, kAdd[wide], true);
-    case Op::Sub:
-      return write_binary(i, kSub[wide], false);
-    case Op::Mul:
-      return write_binary(i, kMul[wide], true);
-    case Op::Div:
-      return write_binary(i, kDiv[wide], false);
-    case Op::Min:
-      return write_binary(i, kMin[wide], false);
-    case Op::Max:
-      return write_binary(i, kMax[wide], false);
-    case Op::And:
-      return write_binary(i, kAnd[wide], true);
-    case Op::AndNot:
-      return write_binary(i, kAndNot[wide], false);
-    case Op::Or:
-      return write_binary(i, kOr[wide], true);
-    case Op::Xor:
-      return write_binary(i, kXor[wide], true);
-    case Op::AddInt:
-      return write_binary(i, kAddInt[wide], true);
-    case Op::SubInt:
-      return write_binary(i, kSubInt[wide], false);
-    case Op::Scale:
-      return write_binary(i, kScale[wide], false);
-    case Op::Sqrt:
-      return write_unary(i, kSqrt[wide]);
-    case Op::Round:
-      return write_unary(i, kRound[wide], node.immediate);
-    case Op::ShiftLeft:
-      return write_unary(i, kShiftLeft[wide], node.immediate);
-    case Op::ShiftRight:
-      return write_unary(i, kShiftRight[wide], node.immediate);
-    case Op::ShiftRightSigned:
-      return write_unary(i, kShiftRightSigned, node.immediate);
-    case Op::FromInt:
-      return write_unary(i, kFromInt);
     case Op::Fma:
       return write_multiply_add(i, kFmadd);
     case Op::Fms:
@@ -408,7 +411,7 @@ void BodyWriter::write_mask(int32_t node) {
     if (frame_.evex()) {
       asm_.vector(kSignsToMask[wide], to, -1, first);
     } else {
-      asm_.vector(kShiftRightSigned, to, -1, first, 31);
+      asm_.vector(kShiftRightSigned[0], to, -1, first, 31);
       if (wide) asm_.vector(kShuffleInts, to, -1, to, 0xF5);  // the upper half of every double
     }
     return;

@@ -51,9 +51,10 @@ inline constexpr Pair kShiftLeft = {{"vpslld", 1, 1, 0x72, false, false, Tuple::
                                     {"vpsllq", 1, 1, 0x73, true, false, Tuple::Full, 6}};
 inline constexpr Pair kShiftRight = {{"vpsrld", 1, 1, 0x72, false, false, Tuple::Full, 2},
                                      {"vpsrlq", 1, 1, 0x73, true, false, Tuple::Full, 2}};
-inline constexpr VectorOpcode kShiftRightSigned = {"vpsrad", 1,     1,           0x72,
-                                                   false,    false, Tuple::Full, 4};
-inline constexpr VectorOpcode kFromInt = {"vcvtdq2ps", 1, 0, 0x5B};
+// Of 32-bit integers only.
+inline constexpr Pair kShiftRightSigned = {{"vpsrad", 1, 1, 0x72, false, false, Tuple::Full, 4},
+                                           {"vpsrad", 1, 1, 0x72, false, false, Tuple::Full, 4}};
+inline constexpr Pair kFromInt = {{"vcvtdq2ps", 1, 0, 0x5B}, {"vcvtdq2ps", 1, 0, 0x5B}};
 inline constexpr VectorOpcode kWiden = {"vcvtps2pd", 1, 0, 0x5A, false, false, Tuple::Half};
 inline constexpr VectorOpcode kNarrow = {"vcvtpd2ps", 1, 1, 0x5A, true};
 inline constexpr VectorOpcode kNarrowOne = {"vcvtsd2ss", 1, 3, 0x5A, true, false, Tuple::Single};
