@@ -1,53 +1,25 @@
-// Convolutions as matrix products.
-//
-// The gradient of the weight sums over pixels. With the channels of the padded input innermost,
-// what one row of the kernel reads for one output pixel is a piece of memory of (kernel width x
-// channels); these pieces, copied one below the other for a block of pixels, are the right operand
-// of a product whose left operand is the output's gradient as it lies. Cost: one transposition of
-// the input, and a copy of every piece for as many products as there are output channels.
+// Convolutions as matrix products: Note [Pixel-major convolution] in pixel_major.h.
 #include "ops/convolution/products.h"
 
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 #include "base/thread_pool.h"
 #include "blas/gemm.h"
-#include "blas/tile.h"
-#include "ops/convolution/shifted_view.h"
+#include "ops/convolution/pixel_major.h"
 
 namespace flambeau {
 namespace {
 
-constexpr int64_t kBlockPixels = 384;     // most pixels of a product
-constexpr int64_t kGroupBytes = 3 << 19;  // of images at a time: about a second-level cache
-constexpr int64_t kRowBlock = 128;        // most output channels of a work item
-constexpr int64_t kItems = 8;             // work items worth having; independent of threads
+constexpr int64_t kBlockPixels = 384;  // most pixels of a product
+constexpr int64_t kRowBlock = 128;     // most output channels of a work item
+constexpr int64_t kItems = 8;          // work items worth having; independent of threads
 constexpr int64_t kFewPixels = 48, kFewChannels = 8;
 
-int64_t divide_up(int64_t count, int64_t by) { return (count + by - 1) / by; }
-int64_t volume(const int64_t (&lengths)[3]) { return lengths[0] * lengths[1] * lengths[2]; }
-
-constexpr int64_t kSlack = 4;  // what copy_piece reads and writes too much
-
-// The next piece overwrites what a short one copies too much.
 template <class T>
-void copy_piece(const T* from, int64_t length, T* to) {
-  if (length >= 64) {
-    std::copy(from, from + length, to);
-  } else {
-    for (int64_t i = 0; i < length; i += kSlack) std::memcpy(to + i, from + i, kSlack * sizeof(T));
-  }
-}
-
-template <class T>
-struct WeightProduct {
-  const ConvolutionGeometry& geometry;
-  const TileKernels<T>& kernels = tile_kernels<T>();
-  int64_t pixels;                         // of one output image
-  bool narrow;                            // fewer channels than a vector has lanes
-  int64_t channels;                       // of the input; rounded up to whole vectors if wide
-  int64_t padded[3];                      // the input with its padding
+struct WeightProduct : PixelMajor<T> {
+  using Base = PixelMajor<T>;
+  using Base::channels, Base::geometry, Base::kernel_rows, Base::narrow, Base::pixels;
   int64_t group;                          // images at a time
   int64_t block, joined;                  // pixels of a product; images whose pixels it joins
   int64_t rows_joined;                    // rows of the kernel in one product: all, or one
@@ -57,100 +29,23 @@ struct WeightProduct {
   explicit WeightProduct(const ConvolutionGeometry& geometry);
   int64_t items() const { return chunks * row_blocks * kernel_items; }
   int64_t item_size() const { return row_block * columns; }
-  int64_t image_size() const { return volume(padded) * channels; }
-  void turn(const T* x, int64_t images, T* turned) const;
   // Adds the products of the images at hand to the sums of an item.
   void run(int64_t item, const T* turned, const T* g, int64_t images, T* sums) const;
   void collect(const T* sums, T* w) const;
-
- private:
-  void gather(const T* turned, int64_t kernel_row, int64_t pixel, int64_t count, T* to) const;
 };
 
 template <class T>
-WeightProduct<T>::WeightProduct(const ConvolutionGeometry& geometry) : geometry(geometry) {
-  pixels = volume(geometry.output);
-  narrow = geometry.in_channels < kernels.lanes;
-  channels = narrow ? geometry.in_channels
-                    : divide_up(geometry.in_channels, kernels.lanes) * kernels.lanes;
-  for (int d = 0; d < 3; ++d) {
-    int64_t reach = (geometry.output[d] - 1) * geometry.stride[d] +
-                    (geometry.kernel[d] - 1) * geometry.dilation[d] + 1;
-    padded[d] = std::max(reach, geometry.input[d] + geometry.padding[d]);
-  }
-  int64_t bytes = (image_size() + pixels * geometry.out_channels) * sizeof(T);
-  group = std::clamp<int64_t>(kGroupBytes / bytes, 1, geometry.batch);
+WeightProduct<T>::WeightProduct(const ConvolutionGeometry& geometry) : Base(geometry) {
+  group = this->images_at_once();
   joined = pixels < kBlockPixels / 2 ? std::min(group, kBlockPixels / pixels) : 1;
   block = joined > 1 ? joined * pixels : divide_up(pixels, divide_up(pixels, kBlockPixels));
-  int64_t kernel_rows = geometry.kernel[0] * geometry.kernel[1];
-  rows_joined = narrow ? kernel_rows : 1;
-  columns = rows_joined * geometry.kernel[2] * channels;
-  kernel_items = kernel_rows / rows_joined;
+  rows_joined = narrow ? kernel_rows() : 1;
+  columns = rows_joined * this->piece_size();
+  kernel_items = kernel_rows() / rows_joined;
   row_blocks = divide_up(geometry.out_channels, kRowBlock);
   row_block = divide_up(geometry.out_channels, row_blocks);
   int64_t blocks = joined > 1 ? divide_up(group, joined) : group * divide_up(pixels, block);
   chunks = std::clamp<int64_t>(divide_up(kItems, row_blocks * kernel_items), 1, blocks);
-}
-
-// Channels innermost, with zeros around.
-template <class T>
-void WeightProduct<T>::turn(const T* x, int64_t images, T* turned) const {
-  const int64_t *input = geometry.input, *lead = geometry.padding;
-  int64_t line = padded[2] * channels, plane = volume(geometry.input);
-  parallel_for(
-      images * padded[0] * padded[1], grain_for(4 * line), [&](int64_t begin, int64_t end) {
-        for (int64_t i = begin; i < end; ++i) {
-          int64_t y = i % padded[1] - lead[1], z = i / padded[1] % padded[0] - lead[0];
-          T* to = turned + i * line;
-          std::fill(to, to + line, T(0));
-          if (y < 0 || y >= input[1] || z < 0 || z >= input[0]) continue;
-          int64_t image = i / (padded[1] * padded[0]);
-          const T* from = x + image * geometry.in_channels * plane + (z * input[1] + y) * input[2];
-          if (narrow) {
-            for (int64_t c = 0; c < channels; ++c, from += plane) {
-              T* first = to + lead[2] * channels + c;
-              for (int64_t column = 0; column < input[2]; ++column) {
-                first[column * channels] = from[column];
-              }
-            }
-            continue;
-          }
-          kernels.pack(true, from, plane, geometry.in_channels, input[2], to + lead[2] * channels,
-                       channels, kernels.width);
-        }
-      });
-}
-
-// What the kernel's rows [kernel_row, kernel_row + rows_joined) read for `count` output pixels.
-template <class T>
-void WeightProduct<T>::gather(const T* turned, int64_t kernel_row, int64_t pixel, int64_t count,
-                              T* to) const {
-  const int64_t *output = geometry.output, *stride = geometry.stride;
-  const int64_t* dilation = geometry.dilation;
-  bool whole = dilation[2] == 1;
-  int64_t length = channels * (whole ? geometry.kernel[2] : 1);
-  std::vector<int64_t> pieces;  // where each begins, from the first pixel that the kernel reads
-  for (int64_t r = kernel_row; r < kernel_row + rows_joined; ++r) {
-    int64_t z = r / geometry.kernel[1] * dilation[0], y = r % geometry.kernel[1] * dilation[1];
-    for (int64_t x = 0; x < (whole ? 1 : geometry.kernel[2]); ++x) {
-      pieces.push_back(((z * padded[1] + y) * padded[2] + x * dilation[2]) * channels);
-    }
-  }
-  for (int64_t end = pixel + count; pixel < end;) {
-    int64_t x = pixel % output[2], line = pixel / output[2];
-    int64_t y = line % output[1], z = line / output[1] % output[0];
-    int64_t image = line / (output[1] * output[0]);
-    int64_t row = (image * padded[0] + z * stride[0]) * padded[1] + y * stride[1];
-    int64_t run = std::min(output[2] - x, end - pixel);
-    const T* from = turned + (row * padded[2] + x * stride[2]) * channels;
-    for (int64_t i = 0; i < run; ++i, from += stride[2] * channels) {
-      for (int64_t piece : pieces) {
-        copy_piece(from + piece, length, to);
-        to += length;
-      }
-    }
-    pixel += run;
-  }
 }
 
 template <class T>
@@ -161,13 +56,14 @@ void WeightProduct<T>::run(int64_t item, const T* turned, const T* g, int64_t im
   int64_t rows = std::min(row_block, geometry.out_channels - row);
   int64_t image_blocks = joined > 1 ? 1 : divide_up(pixels, block);
   int64_t blocks = joined > 1 ? divide_up(images, joined) : images * image_blocks;
-  Scratch<T> right(block * columns + kSlack), left(joined > 1 ? rows * block : 0);
+  Scratch<T> right(block * columns + Base::kSlack), left(joined > 1 ? rows * block : 0);
   for (int64_t b = blocks * chunk / chunks; b < blocks * (chunk + 1) / chunks; ++b) {
     int64_t image = joined > 1 ? b * joined : b / image_blocks;
     int64_t at = joined > 1 ? 0 : b % image_blocks * block;
     int64_t joins = std::min(joined, images - image);
     int64_t count = joined > 1 ? joins * pixels : std::min(block, pixels - at);
-    gather(turned, kernel_item * rows_joined, image * pixels + at, count, right.data());
+    this->gather(turned, kernel_item * rows_joined, rows_joined, image * pixels + at, count,
+                 right.data());
     const T* from = g + (image * geometry.out_channels + row) * pixels + at;
     int64_t from_ld = pixels;
     if (joins > 1) {
@@ -273,7 +169,8 @@ template <class T>
 void weight_product(const ConvolutionGeometry& geometry, const T* x, const T* g, T* w) {
   WeightProduct<T> product(geometry);
   int64_t items = product.items(), size = product.item_size();
-  Scratch<T> turned(product.group * product.image_size() + kSlack), sums(items * size);
+  Scratch<T> turned(product.group * product.image_size() + PixelMajor<T>::kSlack),
+      sums(items * size);
   std::fill(sums.data(), sums.data() + items * size, T(0));
   int64_t in_size = geometry.in_channels * volume(geometry.input);
   for (int64_t image = 0; image < geometry.batch; image += product.group) {
