@@ -2,10 +2,10 @@
 //
 // Note [Pixel-major convolution]: what one row of the kernel reads for one output pixel is then a
 // piece of memory of (kernel width x channels). Pieces copied one below the other for a block of
-// pixels are an operand of a matrix product: the right one of the weight's gradient, whose left
-// operand is the output's gradient as it lies, and the transposed right one of the convolution
-// itself. Cost: one transposition of the input, and a copy of every piece for as many
-// multiply-adds of each element as there are output channels.
+// pixels are the right operand of a matrix product, the gradient of the weight, whose left operand
+// is the output's gradient as it lies. Cost: one transposition of the input, and a copy of every
+// piece for as many multiply-adds of each element as there are output channels. (The convolution
+// itself was slower this way than as a shifted view.)
 #pragma once
 
 #include "blas/tile.h"

@@ -25,10 +25,12 @@ struct WeightProduct : PixelMajor<T> {
   int64_t rows_joined;                    // rows of the kernel in one product: all, or one
   int64_t columns, kernel_items;          // of a product; products for a pixel
   int64_t row_block, row_blocks, chunks;  // output channels of an item; parts of the pixels
+  bool direct;                            // the sums of all items are the weight itself
 
   explicit WeightProduct(const ConvolutionGeometry& geometry);
   int64_t items() const { return chunks * row_blocks * kernel_items; }
   int64_t item_size() const { return row_block * columns; }
+  int64_t size() const { return geometry.out_channels * geometry.in_channels * geometry.taps(); }
   // Adds the products of the images at hand to the sums of an item.
   void run(int64_t item, const T* turned, const T* g, int64_t images, T* sums) const;
   void collect(const T* sums, T* w) const;
@@ -46,6 +48,8 @@ WeightProduct<T>::WeightProduct(const ConvolutionGeometry& geometry) : Base(geom
   row_block = divide_up(geometry.out_channels, row_blocks);
   int64_t blocks = joined > 1 ? divide_up(group, joined) : group * divide_up(pixels, block);
   chunks = std::clamp<int64_t>(divide_up(kItems, row_blocks * kernel_items), 1, blocks);
+  direct = geometry.taps() == 1 && channels == geometry.in_channels;
+  if (direct) chunks = 1;
 }
 
 template <class T>
@@ -104,6 +108,16 @@ void WeightProduct<T>::collect(const T* sums, T* w) const {
                });
 }
 
+// Starts every output at its bias.
+template <class T>
+void fill_bias(int64_t images, int64_t channels, int64_t pixels, const T* bias, T* out) {
+  parallel_for(images * channels, kGrain / pixels + 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      std::fill(out + i * pixels, out + (i + 1) * pixels, bias[i % channels]);
+    }
+  });
+}
+
 std::vector<int64_t> offsets_of(int64_t count, int64_t step) {
   std::vector<int64_t> offsets(count);
   for (int64_t i = 0; i < count; ++i) offsets[i] = i * step;
@@ -115,13 +129,7 @@ template <class T>
 void multiply_images(const ConvolutionGeometry& geometry, bool transpose_w, int64_t out_channels,
                      int64_t in_channels, const T* w, const T* x, const T* bias, T* out) {
   int64_t pixels = volume(geometry.output), batch = geometry.batch;
-  if (bias) {
-    parallel_for(batch * out_channels, kGrain / pixels + 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        std::fill(out + i * pixels, out + (i + 1) * pixels, bias[i % out_channels]);
-      }
-    });
-  }
+  if (bias) fill_bias(batch, out_channels, pixels, bias, out);
   gemm_batch<T>(transpose_w, false, batch, out_channels, pixels, in_channels, 1, w,
                 geometry.in_channels, offsets_of(batch, 0).data(), x, pixels,
                 offsets_of(batch, in_channels * pixels).data(), bias ? 1 : 0, out, pixels,
@@ -170,8 +178,9 @@ void weight_product(const ConvolutionGeometry& geometry, const T* x, const T* g,
   WeightProduct<T> product(geometry);
   int64_t items = product.items(), size = product.item_size();
   Scratch<T> turned(product.group * product.image_size() + PixelMajor<T>::kSlack),
-      sums(items * size);
-  std::fill(sums.data(), sums.data() + items * size, T(0));
+      scratch(product.direct ? 0 : items * size);
+  T* sums = product.direct ? w : scratch.data();
+  std::fill(sums, sums + (product.direct ? product.size() : items * size), T(0));
   int64_t in_size = geometry.in_channels * volume(geometry.input);
   for (int64_t image = 0; image < geometry.batch; image += product.group) {
     int64_t images = std::min(product.group, geometry.batch - image);
@@ -180,11 +189,11 @@ void weight_product(const ConvolutionGeometry& geometry, const T* x, const T* g,
     int64_t work = images * product.pixels * size / product.chunks;
     parallel_for(items, grain_for(work), [&](int64_t begin, int64_t end) {
       for (int64_t item = begin; item < end; ++item) {
-        product.run(item, turned.data(), from, images, sums.data() + item * size);
+        product.run(item, turned.data(), from, images, sums + item * size);
       }
     });
   }
-  product.collect(sums.data(), w);
+  if (!product.direct) product.collect(sums, w);
 }
 
 #define FLAMBEAU_PRODUCTS(T)                                                                       \
