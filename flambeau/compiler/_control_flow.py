@@ -15,7 +15,7 @@ from flambeau._core import recording
 from flambeau._tree import Tensors, describe, type_and_shape
 from flambeau.autograd._recompute import recomputed
 from flambeau.autograd.function import Function
-from flambeau.compiler._parts import flat_scan, recorded_cond, recorded_while
+from flambeau.compiler._recorded_flow import flat_scan, recorded_cond, recorded_while
 from flambeau.compiler._sources import NotReplayable, refuse
 
 __all__ = ["cond", "map", "scan", "while_loop"]
