@@ -55,6 +55,10 @@ const Primitive& clone_primitive() { return kClone; }
 const Primitive& copy_primitive() { return kCopyInto; }
 
 TensorRef clone(const TensorRef& x) { return copy_with(kClone, x, x->dtype()); }
+TensorRef kept_before_write(const TensorRef& target) {
+  GradMode off(false);
+  return clone(target);
+}
 TensorRef contiguous(const TensorRef& x) { return x->contiguous() ? x : clone(x); }
 TensorRef to_dtype(const TensorRef& x, DType dtype) {
   return x->dtype() == dtype ? x : copy_with(kCast, x, dtype);

@@ -2,6 +2,7 @@
 
 #include "base/thread_pool.h"
 #include "ops/pointwise_call.h"
+#include "ops/views.h"
 #include "tensor/copy.h"
 
 namespace flambeau {
@@ -537,8 +538,9 @@ TensorRef pointwise_in_place(const Pointwise& op, std::span<const Operand> opera
     if (prepared.inputs[i] && prepared.inputs[i]->requires_grad()) needs |= 1u << i;
   }
   if (record && needs && call.primitive.saves && (call.primitive.saves(call, needs).inputs & 1)) {
-    call.overwritten = dense_copy(*target, target->dtype());
+    call.overwritten = kept_before_write(target);
   }
+  if (mode.tracing) recorder.before_write(*target);
   SmallInputs originals = prepared.inputs;
   separate_overlaps(prepared.op, prepared.inputs, *target, 1);
   call.outputs[0] = target;

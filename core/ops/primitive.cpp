@@ -1,6 +1,7 @@
 #include "ops/primitive.h"
 
 #include "ops/registry.h"
+#include "ops/views.h"
 #include "tensor/copy.h"
 
 namespace flambeau {
@@ -86,8 +87,9 @@ void apply_in_place(Call& call) {
   common_device(call);
   bool record = wants_record(call);
   if (record && (primitive.saved_inputs & 1)) {
-    call.overwritten = dense_copy(*target, target->dtype());
+    call.overwritten = kept_before_write(target);
   }
+  if (mode.tracing) recorder.before_write(*target);
   if (primitive.updates_input && spec.dtype == target->dtype()) {
     call.outputs[0] = target;
     run_kernel(call);

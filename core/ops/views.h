@@ -11,6 +11,8 @@ Dims wrap_dimensions(const Dims& dimensions, int64_t count, const char* op = "di
 
 TensorRef contiguous(const TensorRef& x);  // x itself when it is
 TensorRef clone(const TensorRef& x);
+// What an in-place call is about to overwrite, for its gradient; a trace sees the copying.
+TensorRef kept_before_write(const TensorRef& target);
 const Primitive& clone_primitive();
 const Primitive& copy_primitive();  // input 0, in place, becomes input 1
 TensorRef to_dtype(const TensorRef& x, DType dtype);  // x itself when it has that dtype

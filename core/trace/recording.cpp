@@ -388,6 +388,9 @@ void Recording::finish(std::span<const TensorRef> results) {
     AutogradMeta* meta = gradient.leaf->autograd();
     if (meta && meta->grad) gradient.value = value_of(*meta->grad);
   }
+  // Nobody can look at the .grad of a tensor that only the recording holds any more.
+  std::erase_if(gradients, [](const RecordedGradient& each) { return !each.leaf->python(); });
+  std::erase_if(without_gradient, [](const TensorRef& leaf) { return !leaf->python(); });
   for (auto& [storage, entry] : known_) {
     if (entry.version != storage->version()) {
       fail("memory was written to by an operation that cannot be recorded");
@@ -433,11 +436,6 @@ void record_call(Call& call, bool in_place) {
   below.record(call, in_place);
 }
 
-void check_write(const Call& call, Tensor& target) {
-  below.check_in_place(call, target);
-  if (mode.tracing && active) active->before_write(target);
-}
-
 void before_write(const Tensor& target) {
   if (active) active->before_write(target);
 }
@@ -460,7 +458,8 @@ void untraceable(const char* what) {
 
 void install_recording() {
   below = recorder;
-  recorder = {record_call, check_write, before_write, record_update, note_gradient, untraceable};
+  recorder = {record_call,   below.check_in_place, before_write,
+              record_update, note_gradient,        untraceable};
 }
 
 }  // namespace flambeau
