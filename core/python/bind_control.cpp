@@ -91,6 +91,22 @@ void bind_control(nb::module_& module) {
           nb::arg("walked"), nb::arg("steps"), nb::arg("reverse"), nb::arg("keeps_carries"),
           nb::arg("random"), nb::arg("outputs"))
       .def("run", &run_control, nb::arg("inputs"));
+  module.def(
+      "control_signature",
+      [](const CallObject& call) -> nb::object {
+        auto* control = dynamic_cast<const Control*>(call.call->attributes.object.get());
+        if (!control) return nb::none();
+        const std::string& signature = control->plan().signature;
+        return nb::bytes(signature.data(), signature.size());
+      },
+      "Of a call that is a loop or a branch; None of others.");
+  module.def("control_call", [](const ControlObject& self) {
+    auto call = RecordedCallRef::adopt(new RecordedCall);
+    call->primitive = &self.control->primitive();
+    call->attributes.object = Ref<Object>::share(self.control.get());
+    call->random = self.control->plan().random;
+    return CallObject{std::move(call)};
+  });
   module.def("record_part", [](nb::handle arguments) {
     return translated(
         [&] { return RecordingObject{Recording::start_inside(tensors_of(arguments))}; });

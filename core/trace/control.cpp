@@ -153,6 +153,11 @@ void Control::loop_backward(std::span<const TensorRef> inputs, std::span<const T
   const Place count = place_of(*inputs[0]);
   int64_t steps;
   std::memcpy(&steps, count.storage->data() + count.bytes, sizeof(steps));
+  for (int c = 0; c < carried; ++c) {
+    int64_t bytes = std::max<int64_t>(bytes_of(*inputs[1 + c]), 1);
+    require(steps >= 0 && steps <= (int64_t{1} << 46) / bytes, "while_loop: ", steps, " steps of ",
+            bytes, " bytes cannot be kept");
+  }
   Places all = places_of(inputs);
   // The loop again, with a place for the carries before each step.
   Places arguments(all.begin() + 1, all.begin() + 1 + carried + captured);

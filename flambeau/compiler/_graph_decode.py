@@ -10,9 +10,11 @@ from flambeau import _core
 from flambeau.compiler._graph import Buffer, Graph, Input, Node, Number, Value
 from flambeau.compiler._graph_file import Reader
 from flambeau.compiler._verify import GraphError, need, verify, verify_value
+from flambeau.compiler._verify_control import verify_control, verify_part
 
 if TYPE_CHECKING:
     from flambeau import Tensor
+    from flambeau.compiler._parts import ControlPlan
 
 Item = TypeVar("Item")
 _MOST_BYTES = 1 << 46
@@ -90,23 +92,31 @@ class Decoder:
     """Makes the graph that a file describes.
 
     Attributes:
-        inputs: name, shape and dtype of each.
+        inputs: shape and dtype of each.
+        input_names: what they are called; empty for a part of control flow.
         graph: the graph.
+        controls: its loops and branches.
         names: the tensors in captured memory that have a name.
         no_gradients: tensors whose .grad must be None before a run.
     """
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, part: Any = None) -> None:
         self._reader = reader
-        header = self._header = reader.header
-        self.inputs = listed(field(header, "inputs"), _declared)
+        header = reader.header if part is None else part
+        declared = listed(field(header, "inputs"), lambda x: x)
+        self.inputs = [_kind(x) for x in declared]
+        self.input_names = [] if part is not None else [text(field(x, "name")) for x in declared]
         self.names: dict[Buffer, list[tuple[str, Tensor]]] = {}
         self._buffers: list[Buffer] = []
         for entry in listed(field(header, "buffers"), lambda x: x):
             self._buffers.append(self._buffer(entry))
         self._values = listed(field(header, "values"), self._value)
         self._programs = listed(field(header, "programs"), _program)
-        slots = whole(len(listed(field(header, "numbers"), lambda x: x)), 0, _MOST_NUMBERS)
+        pairs = listed(field(header, "controls"), self._control)
+        self.controls = [plan for plan, _ in pairs]
+        self._calls = [call for _, call in pairs]
+        numbers = [] if part is not None else listed(field(header, "numbers"), text)
+        slots = whole(len(numbers), 0, _MOST_NUMBERS)
         self.graph = Graph(
             listed(field(header, "nodes"), self._node),
             [self._values_at(x) for x in listed(field(header, "outputs"), whole)],
@@ -114,9 +124,8 @@ class Decoder:
             slots,
         )
         verify(self.graph)
-        self.no_gradients = [
-            self._leaf(x) for x in listed(field(header, "no_gradients"), lambda x: x)
-        ]
+        leaves = [] if part is not None else listed(field(header, "no_gradients"), lambda x: x)
+        self.no_gradients = [self._leaf(x) for x in leaves]
 
     # --- memory -------------------------------------------------------------------------
 
@@ -144,7 +153,7 @@ class Decoder:
 
     def _argument(self, index: int) -> Buffer:
         need(index < len(self.inputs), f"there is no input {index}")
-        _, shape, dtype = self.inputs[index]
+        shape, dtype = self.inputs[index]
         count = dtype.itemsize
         for length in shape:
             count *= length
@@ -194,9 +203,14 @@ class Decoder:
         outputs = [self._values_at(x) for x in listed(field(entry, "outputs"), whole)]
         parts = listed(entry.get("parts", []), text)
         try:
+            if "control" in entry:
+                number = whole(entry["control"], 0, len(self.controls) - 1)
+                verify_control(self.controls[number], inputs, outputs)
+                call = self._calls[number]
+                return Node(operator, inputs, outputs, call=call, random=call.random)
             if "call" in entry:
                 call = _call(entry["call"], inputs, outputs)
-                return Node(operator, inputs, outputs, call=call, parts=parts)
+                return Node(operator, inputs, outputs, call=call, parts=parts, random=call.random)
             program = whole(field(entry, "program"), 0, len(self._programs) - 1)
             return Node(
                 operator,
@@ -212,6 +226,36 @@ class Decoder:
         except (RuntimeError, TypeError, ValueError, IndexError, NotImplementedError) as error:
             raise GraphError(str(error)) from None
 
+    def _control(self, entry: Any) -> tuple[ControlPlan, Any]:
+        """A loop or a branch, and the call of it."""
+        from flambeau.compiler._lower import Lowering
+        from flambeau.compiler._parts import ControlPlan, PartGraph, control_of_plan
+
+        kind = text(field(entry, "kind"))
+        parts, executables, random = [], [], False
+        for part in listed(field(entry, "parts"), lambda x: x):
+            decoder = Decoder(self._reader, part)
+            verify_part(decoder.graph)
+            lowering = Lowering(decoder.graph)
+            for shape, dtype in decoder.inputs:
+                lowering.builder.expect_argument(fl.empty(shape, dtype=dtype))
+            parts.append(PartGraph(decoder.graph, decoder.inputs, decoder.controls))
+            executables.append(lowering.finish())
+            random = random or any(node.random for node in decoder.graph.nodes)
+        plan = ControlPlan(
+            kind,
+            parts,
+            repr(entry).encode(),
+            whole(field(entry, "carried"), 0, _MOST_NUMBERS),
+            whole(field(entry, "walked"), 0, _MOST_NUMBERS),
+            whole(field(entry, "steps")),
+            field(entry, "reverse") is True,
+            field(entry, "keeps_carries") is True,
+            random,
+            listed(field(entry, "outputs"), _kind),
+        )
+        return plan, _core.control_call(control_of_plan(plan, executables))
+
     def _input(self, entry: Any) -> Input:
         if entry is None:
             return None
@@ -224,12 +268,8 @@ class Decoder:
         return number(x)
 
 
-def _declared(entry: Any) -> tuple[str, tuple[int, ...], Any]:
-    return (
-        text(field(entry, "name")),
-        lengths(field(entry, "shape")),
-        dtype_named(field(entry, "dtype")),
-    )
+def _kind(entry: Any) -> tuple[tuple[int, ...], Any]:
+    return lengths(field(entry, "shape")), dtype_named(field(entry, "dtype"))
 
 
 def _view(buffer: Buffer, block: Tensor, entry: Any) -> Tensor:

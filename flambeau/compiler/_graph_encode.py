@@ -13,18 +13,26 @@ from flambeau.compiler._structure import PLAIN
 
 if TYPE_CHECKING:
     from flambeau import Tensor, dtype
+    from flambeau.compiler._parts import ControlPlan, Kind
 
 
-def encode(graph: Graph, names: dict[Buffer, list[tuple[str, Tensor]]]) -> Encoder:
+Names = dict[Buffer, "list[tuple[str, Tensor]]"]
+
+
+def encode(
+    graph: Graph, names: Names, controls: list[ControlPlan], contents: Contents | None = None
+) -> Encoder:
     """Describe a graph.
 
     Args:
         names: the tensors in captured memory that have a name.
+        controls: its loops and branches.
+        contents: where blocks of bytes go, for the part of a larger graph.
 
     Raises:
         RuntimeError: a step cannot be described.
     """
-    encoder = Encoder(names)
+    encoder = Encoder(names, controls, contents)
     nodes = [encoder.node(node) for node in graph.nodes]
     outputs = [encoder.value(value) for value in graph.outputs]
     gradients = [
@@ -39,6 +47,7 @@ def encode(graph: Graph, names: dict[Buffer, list[tuple[str, Tensor]]]) -> Encod
         buffers=encoder.buffers,
         values=encoder.values,
         programs=encoder.programs,
+        controls=encoder.controls,
     )
     return encoder
 
@@ -51,12 +60,17 @@ class Encoder:
         contents: of captured and constant memory.
     """
 
-    def __init__(self, names: dict[Buffer, list[tuple[str, Tensor]]]) -> None:
+    def __init__(
+        self, names: Names, controls: list[ControlPlan], contents: Contents | None
+    ) -> None:
         self.header: dict[str, Any] = {}
-        self.contents = Contents()
+        self.contents = contents or Contents()
         self.buffers: list[dict[str, Any]] = []
         self.values: list[list[Any]] = []
         self.programs: list[dict[str, Any]] = []
+        self.controls: list[dict[str, Any]] = []
+        self._plans = {plan.signature: plan for plan in controls}
+        self._control_numbers: dict[bytes, int] = {}
         self._names = names
         self._buffer_numbers: dict[Buffer, int] = {}
         self._value_numbers: dict[Value, int] = {}
@@ -132,13 +146,40 @@ class Encoder:
         if node.parts:
             entry["parts"] = node.parts
         if node.call is not None and not node.columns:
-            entry["call"] = _call(node.call)
+            signature = _core.control_signature(node.call)
+            if signature is None:
+                entry["call"] = _call(node.call)
+            else:
+                entry["control"] = self._control(signature)
         else:
             entry["program"] = self._program(node.program)
             entry["dtype"] = dtype_name(node.dtype)
             if node.columns:
                 entry["columns"] = node.columns
         return entry
+
+    def _control(self, signature: bytes) -> int:
+        number = self._control_numbers.get(signature)
+        if number is None:
+            plan = self._plans[signature]
+            parts = []
+            for graph, arguments, controls in plan.parts:
+                encoder = encode(graph, {}, controls, self.contents)
+                parts.append({"inputs": _kinds(arguments), **encoder.header})
+            number = self._control_numbers[signature] = len(self.controls)
+            self.controls.append(
+                {
+                    "kind": plan.kind,
+                    "parts": parts,
+                    "carried": plan.carried,
+                    "walked": plan.walked,
+                    "steps": plan.steps,
+                    "reverse": plan.reverse,
+                    "keeps_carries": plan.keeps_carries,
+                    "outputs": _kinds(plan.kinds),
+                }
+            )
+        return number
 
     def _input(self, x: Input) -> Any:
         if x is None:
@@ -164,6 +205,10 @@ class Encoder:
                 }
             )
         return number
+
+
+def _kinds(kinds: list[Kind]) -> list[dict[str, Any]]:
+    return [{"shape": shape, "dtype": dtype_name(dtype)} for shape, dtype in kinds]
 
 
 def _call(call: Any) -> dict[str, Any]:

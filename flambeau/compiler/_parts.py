@@ -28,10 +28,34 @@ Flat = Callable[..., list[Tensor]]  # of tensors to tensors
 Kind = tuple[tuple[int, ...], Any]  # shape and dtype
 
 
+class PartGraph(NamedTuple):
+    """What a part is made of, for files."""
+
+    graph: Graph
+    arguments: list[Kind]  # what it captures included
+    controls: list[ControlPlan]  # inside of it
+
+
+class ControlPlan(NamedTuple):
+    """What a loop or a branch is made of, for files."""
+
+    kind: str
+    parts: list[PartGraph]
+    signature: bytes  # equal for equal plans
+    carried: int
+    walked: int
+    steps: int
+    reverse: bool
+    keeps_carries: bool
+    random: bool
+    kinds: list[Kind]  # of its results
+
+
 class Part(NamedTuple):
     """A function recorded as a part of control flow."""
 
     executable: Any
+    source: PartGraph
     signature: bytes
     captured: list[Tensor]  # the memory that it reads beside its arguments
     outer: list[Tensor]  # tensors of its surroundings that get gradients
@@ -55,7 +79,7 @@ class Trial:
             take_sources(recording)
             raise
         recording.finish(results)
-        _check(recording)
+        self.controls = _check(recording)
         self.signature = recording.signature()
         self.graph = graph_of(recording)
         self.kinds = kinds_of(results)
@@ -75,8 +99,12 @@ class Trial:
             lowering.builder.expect_argument(x)
         is_random = any(node.random for node in graph.nodes)
         executable = lowering.finish()
+        for value in (value for node in graph.nodes for value in node.reads):
+            if value.buffer.kind == "argument":
+                value.buffer.tensor = None  # an example, which must not outlive the recording
         return Part(
             executable,
+            PartGraph(graph, kinds_of([*arguments, *captured]), self.controls),
             self.signature,
             captured,
             self.outer,
@@ -133,9 +161,13 @@ def share_products(forward: Trial, backward: Trial) -> list[Kind]:
     return kinds
 
 
-def _check(recording: Any) -> None:
-    """Raise NotReplayable if a recording cannot be a part."""
-    take_sources(recording)
+def _check(recording: Any) -> list[ControlPlan]:
+    """Raise NotReplayable if a recording cannot be a part.
+
+    Returns:
+        The loops and branches inside.
+    """
+    controls = take_sources(recording).controls
     if recording.failure is not None:
         raise NotReplayable(recording.failure)
     if recording.escaped():
@@ -147,6 +179,7 @@ def _check(recording: Any) -> None:
         reason = "tensors of the surroundings are changed inside control flow"
         refuse(reason)
         raise NotReplayable(reason)
+    return controls
 
 
 def _arguments_for_captured(graph: Graph, count: int) -> list[Tensor]:
@@ -199,14 +232,43 @@ def control_of(
     signature = repr((kind, carried, walked, steps, reverse, keeps, kinds)).encode()
     for part in parts:
         signature += len(part.signature).to_bytes(8, "little") + part.signature
-    executables = [part.executable for part in parts]
     is_random = any(part.random for part in parts)
+    plan = ControlPlan(
+        kind,
+        [part.source for part in parts],
+        signature,
+        carried,
+        walked,
+        steps,
+        reverse,
+        keeps,
+        is_random,
+        list(kinds),
+    )
     try:
-        return _core.Control(
-            kind, executables, signature, carried, walked, steps, reverse, keeps, is_random, kinds
-        )
+        control = control_of_plan(plan, [part.executable for part in parts])
     except RuntimeError as error:  # two results have become one in the passes
         raise NotReplayable(str(error)) from None
+    sources = recording_sources()
+    if sources is not None:
+        sources.controls.append(plan)
+    return control
+
+
+def control_of_plan(plan: ControlPlan, executables: list[Any]) -> Any:
+    """The loop or branch of a plan and its parts."""
+    return _core.Control(
+        plan.kind,
+        executables,
+        plan.signature,
+        plan.carried,
+        plan.walked,
+        plan.steps,
+        plan.reverse,
+        plan.keeps_carries,
+        plan.random,
+        plan.kinds,
+    )
 
 
 def kinds_of(tensors: Sequence[Tensor]) -> list[Kind]:

@@ -56,6 +56,7 @@ class Sources:
         self.is_settled = True
         self.is_part = False  # of a loop or branch, in which nothing may have effects
         self.kept: list[Any] = []  # what has to live until the recording ends
+        self.controls: list[Any] = []  # what its loops and branches are made of
         self._is_in_effect = False
         self._has_effects = False
 

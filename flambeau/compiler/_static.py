@@ -90,6 +90,7 @@ class _Parts(NamedTuple):
     number_names: list[str]
     numbers: list[float] | None
     sources: Sources | None
+    controls: list[Any]  # loops and branches
 
 
 class StaticGraph:
@@ -288,7 +289,7 @@ class StaticGraph:
         parts = self._parts
         verify(parts.graph)
         result = structure_text(parts.result)
-        encoder = encode(parts.graph, parts.names)
+        encoder = encode(parts.graph, parts.names, parts.controls)
         no_gradients = [encoder.leaf(leaf, needed=True) for leaf in parts.no_gradients]
         header = {
             "flambeau": fl.__version__,
@@ -330,13 +331,17 @@ def load(path: str | os.PathLike[str]) -> StaticGraph:
         graph._set_up(
             _Parts(
                 decoder.graph,
-                [Input(shape, dtype, name) for name, shape, dtype in decoder.inputs],
+                [
+                    Input(shape, dtype, name)
+                    for name, (shape, dtype) in zip(decoder.input_names, decoder.inputs)
+                ],
                 structure_of(header.get("result"), len(decoder.graph.outputs)),
                 decoder.names,
                 decoder.no_gradients,
                 names,
                 None if last is None else listed(last, lambda x: float(number(float(text(x))))),
                 None,
+                decoder.controls,
             )
         )
     except (RuntimeError, ValueError, TypeError, OverflowError, MemoryError) as error:
@@ -432,13 +437,13 @@ def _record(
             tensors: list[Tensor] = []
             result = take_apart(found, tensors)
             recording.finish(tensors)
+        finally:
+            recording.stop()
+            sources = take_sources(recording)
             escaped = recording.escaped()
             if escaped:
                 gc.collect()  # what is only held by a cycle cannot be seen
                 escaped = recording.escaped()
-        finally:
-            recording.stop()
-            sources = take_sources(recording)
             for source in reversed(sources.entries):
                 if not source.rewind():
                     recording.fail("a scheduler steps inside; call its step() after run()")
@@ -467,6 +472,7 @@ def _parts_of(
         number_names,
         None,
         sources if sources.entries else None,
+        sources.controls,
     )
 
 

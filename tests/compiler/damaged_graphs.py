@@ -79,8 +79,8 @@ def damage(header: Any, randoms: random.Random) -> None:
         container[key] = randoms.choice((None, [], {}, 0, "nan", ["value", 0]))
 
 
-def survives(raw: bytes, feed: dict[str, fl.Tensor], path: Path) -> bool:
-    """Loads and runs a file; returns whether it could be loaded."""
+def survives(raw: bytes, feed: dict[str, fl.Tensor], path: Path, runs: bool = True) -> bool:
+    """Loads and perhaps runs a file; returns whether it could be loaded."""
     path.write_bytes(raw)
     try:
         graph = load(path)
@@ -89,7 +89,8 @@ def survives(raw: bytes, feed: dict[str, fl.Tensor], path: Path) -> bool:
         assert str(path) in str(error)
         return False
     try:
-        graph.run(feed)
+        if runs:
+            graph.run(feed)
     except ERRORS:
         pass
     return True
@@ -121,11 +122,11 @@ def main(seed: int, count: int) -> None:
             fl.manual_seed(seed)
             case = make()
             case.graph.save(path)
-            files.append((path.read_bytes(), case.feed))
+            files.append((path.read_bytes(), case.feed, case.finite))
         loaded = 0
         for _ in range(count):
-            raw, feed = randoms.choice(files)
-            loaded += survives(damaged(raw, randoms), feed, path)
+            raw, feed, finite = randoms.choice(files)
+            loaded += survives(damaged(raw, randoms), feed, path, finite)
     print(f"{count} files, {loaded} could be loaded")
 
 

@@ -16,6 +16,7 @@ class Case(NamedTuple):
     graph: Any
     feed: dict[str, fl.Tensor]
     function: Any
+    finite: bool = True  # however the file is damaged
 
 
 def tensors(result: Any) -> list[fl.Tensor]:
@@ -250,4 +251,48 @@ def draws() -> Case:
     return Case(StaticGraph(function, Input((3,))), {"p": fl.rand(3)}, function)
 
 
-CASES = (mlp, convolutions, gpt, training, choices, indices, products, draws)
+def branches() -> Case:
+    """A training step with loops of fixed length, in one another, and branches."""
+    weight = (fl.randn(3, 3) * 0.3).requires_grad_()
+
+    def cell(h: fl.Tensor, x: fl.Tensor) -> tuple[fl.Tensor, fl.Tensor]:
+        h = (h @ weight + x).tanh()
+        total, steps = fl.scan(lambda c, a: (c + a.sin(), c * a), fl.zeros(()), h)
+        return h + total * 0.1, steps
+
+    def step(x: fl.Tensor) -> fl.Tensor:
+        weight.grad = None
+        h, steps = fl.scan(cell, fl.zeros(3), x)
+        loss = steps.square().sum()
+        loss = loss + fl.cond(h.sum() > 0, lambda h: (h * 3).sum(), lambda h: (h * h).sum(), (h,))
+        loss.backward()
+        with fl.no_grad():
+            weight.sub_(weight.grad * 0.1)
+        noise = fl.cond(h.sum() > 9, lambda h: h, lambda h: h + fl.rand(3), (h.detach(),))
+        return loss, noise
+
+    return Case(StaticGraph(step, Input((4, 3))), {"x": fl.randn(4, 3)}, step)
+
+
+def loops() -> Case:
+    """Loops of unknown length, with a gradient."""
+
+    def function(x: fl.Tensor, limit: fl.Tensor) -> list[fl.Tensor]:
+        y = x.clone().requires_grad_()
+        steps, z = fl.while_loop(
+            lambda n, z: (n < limit) & (z.sum() < 100),
+            lambda n, z: (n + 1, z * y.cos() + 1),
+            (fl.tensor(0), y * 2),
+        )
+        (gradient,) = fl.autograd.grad(z.sum(), [y])
+        return [steps, z.detach(), gradient]
+
+    inputs = {"x": Input((3,)), "limit": Input((), fl.int64)}
+    feed = {"x": fl.rand(3), "limit": fl.tensor(5)}
+    return Case(StaticGraph(function, inputs), feed, function, finite=False)
+
+
+CASES = (
+    *(mlp, convolutions, gpt, training, choices, indices, products, draws),
+    *(branches, loops),
+)

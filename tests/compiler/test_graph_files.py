@@ -246,7 +246,7 @@ def test_wrong_entries(make: Callable[[], Case], tmp_path: Path) -> None:
     raw = path.read_bytes()
     randoms = random.Random(1)
     for _ in range(250):
-        survives(damaged(raw, randoms), case.feed, path)
+        survives(damaged(raw, randoms), case.feed, path, case.finite)
 
 
 def test_wrong_entries_in_another_process() -> None:
