@@ -22,7 +22,13 @@ from flambeau.compiler._graph import Buffer, Graph, Input, Value, single_assignm
 from flambeau.compiler._lower import Lowering
 from flambeau.compiler._passes import run_passes
 from flambeau.compiler._record import graph_of
-from flambeau.compiler._sources import NotReplayable, begin_part, refuse, take_sources
+from flambeau.compiler._sources import (
+    NotReplayable,
+    begin_part,
+    recording_sources,
+    refuse,
+    take_sources,
+)
 
 Flat = Callable[..., list[Tensor]]  # of tensors to tensors
 Kind = tuple[tuple[int, ...], Any]  # shape and dtype
