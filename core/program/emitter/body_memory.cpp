@@ -291,20 +291,15 @@ namespace {
 constexpr Gpr kArguments[] = {Gpr::rdi, Gpr::rsi, Gpr::rdx, Gpr::rcx};
 
 void write_kernel_call(KernelFrame& frame, const void* kernel, const Memory (&places)[4],
-                       int scalars, bool tail) {
+                       int scalars) {
   Assembler& assembler = frame.assembler;
   for (int i = 0; i < 4; ++i) assembler.address(kArguments[i], places[i]);
   assembler.move(Gpr::r8, static_cast<int64_t>(frame.lanes()));
   assembler.move(Gpr::r9, static_cast<int64_t>(scalars));
-  int32_t mask_place = 0;
-  if (tail && frame.evex()) {
-    mask_place = frame.take(8, 8);
-    assembler.mask_store(KernelFrame::at(mask_place), kTailMask);
-  }
   assembler.clear_upper_halves();
   assembler.move_address(Gpr::rax, kernel);
   assembler.call(Gpr::rax);
-  if (tail && frame.evex()) assembler.mask_load(kTailMask, KernelFrame::at(mask_place));
+  if (frame.evex()) assembler.mask_load(kTailMask, KernelFrame::at(frame.tail_mask));
   for (const TensorPlace& tensor : frame.tensors) {
     if (tensor.base != Gpr::none && tensor.base != Gpr::rbx) {
       assembler.load(tensor.base, KernelFrame::at(tensor.home));
@@ -356,8 +351,7 @@ void BodyWriter::write_call(int32_t i) {
   }
   where_[i].offset = frame_.take_vector();
   places[0] = KernelFrame::at(where_[i].offset);
-  write_kernel_call(frame_, kernel_address(frame_, node.index), places, node.immediate,
-                    setting_->tail);
+  write_kernel_call(frame_, kernel_address(frame_, node.index), places, node.immediate);
   for (int r : kept) asm_.vector(kMove[0], r, -1, KernelFrame::at(frame_.call_place(r)));
 }
 
@@ -380,7 +374,6 @@ void BodyWriter::write_rare_call(int32_t i) {
   asm_.bind(rare.back);
   rare.target = to;
   rare.operand = argument;
-  rare.tail = setting_->tail;
   for (int r = 0; r < frame_.register_count(); ++r) {
     const bool held = vectors_.holder[r] >= 0 || setting_->reserved >> r & 1;
     if (held && r != to) rare.vectors.push_back(r);
@@ -406,8 +399,7 @@ void write_rare_calls(KernelFrame& frame) {
     }
     assembler.vector(kStore[0], rare.operand, -1, KernelFrame::at(argument));
     const Memory from = KernelFrame::at(argument);
-    write_kernel_call(frame, rare.kernel, {KernelFrame::at(result), from, from, from}, 0,
-                      rare.tail);
+    write_kernel_call(frame, rare.kernel, {KernelFrame::at(result), from, from, from}, 0);
     for (int r : rare.vectors) {
       assembler.vector(kMove[0], r, -1, KernelFrame::at(frame.call_place(r)));
     }

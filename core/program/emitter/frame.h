@@ -31,7 +31,6 @@ struct RareCall {
   const void* kernel;
   int target, operand;              // registers
   std::vector<int> vectors, masks;  // registers that must survive
-  bool tail;
 };
 
 struct KernelFrame {
@@ -40,7 +39,7 @@ struct KernelFrame {
   std::vector<TensorPlace> tensors;
   std::vector<Memory> invariants;  // where each is in memory
   int32_t bytes = 0;               // of the stack frame so far
-  int32_t tail_mask = -1;          // offset of the lanes of an incomplete vector
+  int32_t tail_mask = -1;          // where the lanes of an incomplete vector are kept
   std::vector<RareCall> rare_calls;
   std::vector<int32_t> call_places;  // by register: where a call keeps it
 

@@ -35,7 +35,7 @@ class KernelWriter {
     int32_t low = 0, high = 0;
   };
   struct Loop {
-    BodyWriter* body;
+    std::unique_ptr<BodyWriter> body;
     BodySetting setting;
     std::vector<std::vector<Accumulator>> accumulators;  // by copy of the body
     std::vector<Sum> sums;                               // by reduction; unused for extremes
@@ -50,14 +50,15 @@ class KernelWriter {
   void write_prologue();
   void write_steps(size_t tensor);
   void write_rows(const VectorCode& code);
-  void write_pass(const Pass& pass);
+  Loop prepare_loop(const Pass& pass);
+  void write_pass(Loop& loop);
+  void write_ends(const std::vector<Loop>& loops);
   void place_accumulators(Loop& loop);
   void pin_invariants(Loop& loop, int most);
   void start_reductions(const Loop& loop);
   void reset_accumulators(const Loop& loop, bool sums_only);
   void write_loops(Loop& loop);
   void write_main_loop(Loop& loop);
-  void write_tail(Loop& loop);
   void write_copy(Loop& loop, int copy, bool tail);
   void flush(const Loop& loop, bool last);
   int load_accumulator(const Accumulator& accumulator, int spare);
@@ -74,7 +75,8 @@ class KernelWriter {
   Assembler& asm_;
   KernelFrame frame_;
   const int wide_;
-  int32_t strides_ = 0, main_end_ = 0, chunk_end_ = 0;
+  int32_t strides_ = 0, chunk_end_ = 0;
+  int32_t ends_[5] = {-1, -1, -1, -1, -1};  // by copies: where the columns that fill them end
 };
 
 // --- frame ---------------------------------------------------------------------------------------
@@ -168,7 +170,6 @@ void KernelWriter::write() {
   place_tensors();
   place_invariants();
   strides_ = frame_.take(8, 8);
-  main_end_ = frame_.take(8, 8);
   chunk_end_ = frame_.take(8, 8);
   frame_.tail_mask = frame_.take_vector();
   asm_.push(Gpr::rbp);
@@ -176,12 +177,15 @@ void KernelWriter::write() {
   for (Gpr reg : kSaved) asm_.push(reg);
   const int32_t frame_size = asm_.reserve_frame();
   asm_.bit_and(Gpr::rsp, -64);
+  std::vector<Loop> loops;
+  for (const Pass& pass : lowered_.passes) loops.push_back(prepare_loop(pass));
   write_prologue();
+  write_ends(loops);
   const Label row = asm_.label(), end = asm_.label();
   asm_.bind(row);
-  for (const Pass& pass : lowered_.passes) {
-    write_rows(pass.before);
-    write_pass(pass);
+  for (Loop& loop : loops) {
+    write_rows(loop.pass->before);
+    write_pass(loop);
   }
   write_rows(*lowered_.after);
   asm_.subtract(kRows, 1);
@@ -218,11 +222,48 @@ void KernelWriter::write_rows(const VectorCode& code) {
   body.write(BodySetting{});
 }
 
-void KernelWriter::write_pass(const Pass& pass) {
-  BodyWriter body(frame_, pass.body);
-  Loop loop{&body};
+KernelWriter::Loop KernelWriter::prepare_loop(const Pass& pass) {
+  Loop loop{std::make_unique<BodyWriter>(frame_, pass.body)};
   loop.pass = &pass;
   place_accumulators(loop);
+  return loop;
+}
+
+// What all rows have in common: where whole steps of the loops end, and the lanes of the last,
+// incomplete vector.
+void KernelWriter::write_ends(const std::vector<Loop>& loops) {
+  for (const Loop& loop : loops) {
+    for (int copies : {1, loop.copies}) {
+      if (ends_[copies] >= 0) continue;
+      ends_[copies] = frame_.take(8, 8);
+      asm_.move(Gpr::rax, kColumns);
+      asm_.bit_and(Gpr::rax, static_cast<int32_t>(-copies * vector_lanes()));
+      asm_.store(at(ends_[copies]), Gpr::rax);
+    }
+  }
+  asm_.move(Gpr::rax, kColumns);
+  asm_.bit_and(Gpr::rax, static_cast<int32_t>(vector_lanes() - 1));
+  if (frame_.evex()) {
+    asm_.move(Gpr::r11, int64_t{-1});
+    asm_.low_bits(Gpr::r11, Gpr::r11, Gpr::rax);
+    asm_.mask_from(kTailMask, Gpr::r11);
+    asm_.mask_store(at(frame_.tail_mask), kTailMask);
+    return;
+  }
+  // From a table of ones, then zeros: read at its end, minus the lanes that count.
+  std::vector<uint8_t> table(64, 0);
+  std::fill(table.begin(), table.begin() + 32, 0xFF);
+  Memory middle;
+  middle.pool = asm_.pool_bytes(table, 64);
+  asm_.address(Gpr::r11, middle);
+  asm_.shift_left(Gpr::rax, wide_ ? 3 : 2);
+  asm_.subtract(Gpr::r11, Gpr::rax);
+  asm_.vector(kMoveAny[wide_], 0, -1, Memory{Gpr::r11, Gpr::none, 1, 32});
+  asm_.vector(kStore[wide_], 0, -1, at(frame_.tail_mask));
+}
+
+void KernelWriter::write_pass(Loop& loop) {
+  BodyWriter& body = *loop.body;
   if (body.empty()) return;
   asm_.comment("pass");
   // Written once to learn how many registers it needs, and thrown away.
@@ -311,83 +352,49 @@ void KernelWriter::write_loops(Loop& loop) {
   write_main_loop(loop);
   if (loop.copies > 1) {  // vectors that are left, one at a time
     const Label again = asm_.label();
-    asm_.move(Gpr::rax, kColumns);
-    asm_.bit_and(Gpr::rax, -lanes);
-    asm_.store(at(main_end_), Gpr::rax);
-    asm_.compare(kIndex, Gpr::rax);
+    asm_.compare(kIndex, at(ends_[1]));
     asm_.jump(Condition::GreaterEqual, tail);
     asm_.bind(again);
     write_copy(loop, 0, false);
     asm_.add(kIndex, lanes);
-    asm_.compare(kIndex, at(main_end_));
+    asm_.compare(kIndex, at(ends_[1]));
     asm_.jump(Condition::Less, again);
   }
   asm_.bind(tail);
   asm_.compare(kIndex, kColumns);
   asm_.jump(Condition::GreaterEqual, done);
-  write_tail(loop);
+  asm_.comment("the last, incomplete vector");
+  write_copy(loop, 0, true);
   asm_.bind(done);
 }
 
 void KernelWriter::write_main_loop(Loop& loop) {
   const auto step = static_cast<int32_t>(loop.copies * vector_lanes());
-  const Label again = asm_.label(), end = asm_.label();
-  asm_.move(Gpr::rax, kColumns);
-  asm_.bit_and(Gpr::rax, -step);
-  asm_.store(at(main_end_), Gpr::rax);
-  asm_.compare(kIndex, Gpr::rax);
+  const Memory main_end = at(ends_[loop.copies]);
+  const Label again = asm_.label(), end = asm_.label(), chunk = asm_.label();
+  asm_.compare(kIndex, main_end);
   asm_.jump(Condition::GreaterEqual, end);
-  if (!loop.has_sums) {
-    asm_.align(32);
-    asm_.bind(again);
-    for (int copy = 0; copy < loop.copies; ++copy) write_copy(loop, copy, false);
-    asm_.add(kIndex, step);
-    asm_.compare(kIndex, at(main_end_));
-    asm_.jump(Condition::Less, again);
-    asm_.bind(end);
-    return;
+  if (loop.has_sums) {
+    asm_.bind(chunk);
+    asm_.address(Gpr::rax, {kIndex, Gpr::none, 1, kChunkAdditions * step});
+    asm_.load(Gpr::r11, main_end);
+    asm_.compare(Gpr::r11, Gpr::rax);
+    asm_.select_less_equal(Gpr::rax, Gpr::r11);
+    asm_.store(at(chunk_end_), Gpr::rax);
   }
-  const Label chunk = asm_.label();
-  asm_.bind(chunk);
-  asm_.address(Gpr::rax, {kIndex, Gpr::none, 1, kChunkAdditions * step});
-  asm_.load(Gpr::r11, at(main_end_));
-  asm_.compare(Gpr::r11, Gpr::rax);
-  asm_.select_less_equal(Gpr::rax, Gpr::r11);
-  asm_.store(at(chunk_end_), Gpr::rax);
   asm_.align(32);
   asm_.bind(again);
   for (int copy = 0; copy < loop.copies; ++copy) write_copy(loop, copy, false);
   asm_.add(kIndex, step);
-  asm_.compare(kIndex, at(chunk_end_));
+  asm_.compare(kIndex, loop.has_sums ? at(chunk_end_) : main_end);
   asm_.jump(Condition::Less, again);
-  asm_.compare(kIndex, at(main_end_));
-  asm_.jump(Condition::GreaterEqual, end);
-  flush(loop, false);
-  asm_.jump(chunk);
-  asm_.bind(end);
-}
-
-void KernelWriter::write_tail(Loop& loop) {
-  asm_.comment("the last, incomplete vector");
-  asm_.move(Gpr::rax, kColumns);
-  asm_.subtract(Gpr::rax, kIndex);
-  if (frame_.evex()) {
-    asm_.move(Gpr::r11, int64_t{-1});
-    asm_.low_bits(Gpr::r11, Gpr::r11, Gpr::rax);
-    asm_.mask_from(kTailMask, Gpr::r11);
-  } else {  // from a table of ones, then zeros: read at its end, minus the lanes that count
-    std::vector<uint8_t> table(64, 0);
-    std::fill(table.begin(), table.begin() + 32, 0xFF);
-    Memory middle;
-    middle.pool = asm_.pool_bytes(table, 64);
-    asm_.address(Gpr::r11, middle);
-    asm_.shift_left(Gpr::rax, wide_ ? 3 : 2);
-    asm_.subtract(Gpr::r11, Gpr::rax);
-    const int reg = std::countr_zero(~loop.setting.reserved);
-    asm_.vector(kMoveAny[wide_], reg, -1, Memory{Gpr::r11, Gpr::none, 1, 32});
-    asm_.vector(kStore[wide_], reg, -1, at(frame_.tail_mask));
+  if (loop.has_sums) {
+    asm_.compare(kIndex, main_end);
+    asm_.jump(Condition::GreaterEqual, end);
+    flush(loop, false);
+    asm_.jump(chunk);
   }
-  write_copy(loop, 0, true);
+  asm_.bind(end);
 }
 
 // --- reductions ----------------------------------------------------------------------------------
