@@ -243,3 +243,30 @@ def test_errors(case: int) -> None:
     function, error, text = ERRORS[case]
     with pytest.raises(error, match=text):
         function()
+
+
+def test_random_products() -> None:
+    """Any shape, layout, scale and number of threads: each takes another path through packing."""
+    draw = np.random.default_rng(11)
+    edges = [1, 2, 5, 13, 14, 15, 16, 17, 31, 32, 33, 64, 65, 100, 129, 300, 700]
+    threads = flambeau.get_num_threads()
+    for _ in range(80):
+        m, n, k = (int(edge) for edge in draw.choice(edges, 3))
+        k = k if m * n * k < 10**7 else 40
+        dtype = flambeau.float32 if draw.random() < 0.6 else flambeau.float64
+        a, b = (
+            layouts(draw.standard_normal(shape))[draw.integers(5)].to(dtype)
+            for shape in ((m, k), (k, n))
+        )
+        x = flambeau.from_numpy(draw.standard_normal((m, n) if draw.random() < 0.5 else n)).to(
+            dtype
+        )
+        beta, alpha = (1, 1) if draw.random() < 0.5 else (0.5, -2)
+        flambeau.set_num_threads(int(draw.integers(1, 4)))
+        found = flambeau.addmm(x, a, b, beta=beta, alpha=alpha).double().numpy()
+        left, right, start = a.double().numpy(), b.double().numpy(), x.double().numpy()
+        expected = beta * start + alpha * (left @ right)
+        size = np.abs(beta * start) + abs(alpha) * (np.abs(left) @ np.abs(right))
+        bound = 1e-6 if dtype is flambeau.float32 else 1e-15
+        assert (np.abs(found - expected) <= bound * (k**0.5 + 8) * size + 1e-30).all(), (m, n, k)
+    flambeau.set_num_threads(threads)
