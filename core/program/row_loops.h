@@ -33,7 +33,8 @@ FLAMBEAU_SCALAR auto join_lanes(V x, Join join) {
 FLAMBEAU_SCALAR Total sum_of_lanes(Lanes lanes) {
   typedef Total Wide __attribute__((vector_size(kLanes * sizeof(Total))));
   return join_lanes<kLanes / 2>(__builtin_convertvector(lanes, Wide),
-                                [](auto a, auto b) __attribute__((always_inline)) { return a + b; });
+                                [](auto a, auto b)
+                                    __attribute__((always_inline)) { return a + b; });
 }
 
 // Chunks short enough to lose nothing in Number; their sums are added in Total.
