@@ -112,6 +112,7 @@ class CompiledFunction:
         self._entries: list[Entry] = []  # most recently used first
         self._attempts: dict[Hashable, tuple[Hashable, int]] = {}
         self._reasons: dict[Hashable, str] = {}  # of calls that stay eager
+        self._plain_stays_eager = False  # calls with positional tensors alone
         compiled_functions.add(self)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -120,6 +121,8 @@ class CompiledFunction:
             result = entries[0].try_run(args)
             if result is not _MISS:
                 return result
+        elif not kwargs and self._plain_stays_eager and all(map(_is_tensor, args)):
+            return self._function(*args)
         return self._call(args, kwargs)
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
@@ -223,12 +226,14 @@ class CompiledFunction:
         if len(self._reasons) > 64:
             self._reasons.clear()
         self._reasons[key] = reason
+        self._plain_stays_eager = None in self._reasons
 
     def reset(self) -> None:
         """Forget executables, recordings, and why calls stay eager."""
         self._entries.clear()
         self._attempts.clear()
         self._reasons.clear()
+        self._plain_stays_eager = False
 
     # --- looking ------------------------------------------------------------------------
 
@@ -256,6 +261,10 @@ class CompiledFunction:
             why = f"it stays eager: {reasons[-1]}" if reasons else "call it twice first"
             raise RuntimeError(f"compile: {self._name} has no executable; {why}")
         return self._entries[0]
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, Tensor)
 
 
 def _modes() -> tuple[Any, ...]:
