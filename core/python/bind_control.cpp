@@ -78,6 +78,10 @@ nb::list run_control(ControlObject& self, nb::list inputs) {
 }  // namespace
 
 void bind_control(nb::module_& module) {
+  Control::check_interrupt = [] {
+    WithGil gil;
+    if (PyErr_CheckSignals() != 0) throw PythonError{};
+  };
   nb::class_<ControlObject>(module, "Control", "A loop or a branch whose parts are executables.")
       .def(
           "__init__",

@@ -31,6 +31,8 @@ void write(const Tensor& target, const Executable::Place& from) {
 
 }  // namespace
 
+void (*Control::check_interrupt)() = nullptr;
+
 Control::Control(Plan plan) : plan_(std::move(plan)) {
   require(plan_.parts.size() == (plan_.kind == Kind::Scan ? 1u : 2u),
           "control: a scan has one part, others two, got ", plan_.parts.size());
@@ -137,6 +139,7 @@ void Control::loop(std::span<const TensorRef> inputs, std::span<const TensorRef>
   for (;; ++step) {
     condition.run_inside(tested, flag);
     if (!*flag[0].storage->data()) break;
+    if (step % 4096 == 4095 && check_interrupt) check_interrupt();
     const Places& next = turns[step % 2];
     body.run_inside(arguments, next);
     for (int c = 0; c < carried; ++c) arguments[c] = tested[c] = next[c];

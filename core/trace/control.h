@@ -35,6 +35,9 @@ class Control : public Object {
     std::string signature;  // equal for equal computations
   };
 
+  // Called now and then by loops that may not end; throws what is to end them (Ctrl-C).
+  static void (*check_interrupt)();
+
   explicit Control(Plan plan);
   const Plan& plan() const { return plan_; }
   const Primitive& primitive() const;

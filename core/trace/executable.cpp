@@ -120,6 +120,7 @@ void Executable::add_call(const RecordedCallRef& call, std::span<const int> inpu
     note_written(value);
   }
   if (auto* control = dynamic_cast<Control*>(call->attributes.object.get())) {
+    work_ += kLongWork;  // a loop may run for long, or for ever
     steps_.push_back(make_control_step(ControlRef::share(control), std::move(from), std::move(to),
                                        std::move(label)));
     return;
@@ -299,7 +300,8 @@ void Executable::run_steps(size_t begin, size_t end, std::span<const double> num
   for (size_t i = begin; i < end; ++i) steps_[i]->run(numbers);
 }
 
-// The steps of the forward or the backward part. What was written before an error counts as written.
+// The steps of the forward or the backward part. What was written before an error counts as
+// written.
 void Executable::run_part(bool backward, std::span<const double> numbers) {
   try {
     run_steps(backward ? backward_at_ : 0, backward ? steps_.size() : backward_at_, numbers);

@@ -125,6 +125,14 @@ def record_part(function: Flat, examples: Sequence[Tensor]) -> Part:
     return Trial(function, examples).part()
 
 
+def record_untaken(function: Flat, examples: Sequence[Tensor]) -> Part:
+    """`record_part` of what perhaps does not run: its errors are the eager call's to raise."""
+    try:
+        return record_part(function, examples)
+    except Exception as error:
+        raise NotReplayable(f"trying out a part raised {type(error).__name__}: {error}") from None
+
+
 def share_products(forward: Trial, backward: Trial) -> list[Kind]:
     """Let `forward` give its matrix products and the like, and `backward` read them.
 

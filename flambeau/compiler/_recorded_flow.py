@@ -18,6 +18,7 @@ from flambeau.compiler._parts import (
     control_of,
     kinds_of,
     record_part,
+    record_untaken,
     share_products,
 )
 from flambeau.compiler._sources import NotReplayable, recording_sources, refuse
@@ -255,7 +256,7 @@ def recorded_cond(
 ) -> list[Tensor]:
     """A branch of (false, true) as one call; both are recorded."""
     operands = [x.contiguous() for x in operands]
-    parts = [record_part(branch, operands) for branch in branches]
+    parts = [record_untaken(branch, operands) for branch in branches]
     if parts[0].kinds != parts[1].kinds:
         raise RuntimeError(
             "cond: both branches must return the same shapes and dtypes, got "
@@ -344,7 +345,7 @@ def recorded_while(condition: Flat, body: Flat, carry: Sequence[Tensor]) -> list
     """A loop of unknown length as one call."""
     carry = [x.contiguous() for x in carry]
     count = len(carry)
-    parts = [record_part(condition, carry), record_part(body, carry)]
+    parts = [record_part(condition, carry), record_untaken(body, carry)]
     kinds, outer = parts[1].kinds, parts[1].outer
     forward = control_of("while_loop", parts, count, 0, 0, False, False, [*kinds, ((), fl.int64)])
     captured = [*parts[0].captured, *parts[1].captured]

@@ -353,6 +353,21 @@ def test_keeping_tensors_inside_is_noticed():
     assert len(kept) >= 1000
 
 
+def test_a_branch_that_cannot_be_tried_out():
+    table = torch.zeros(3, **D)
+
+    def looked_up(i):
+        return torch.cond(i.max() < 3, lambda i: table[i], lambda i: table[i - 3], (i,))
+
+    def rested(i):
+        return torch.while_loop(lambda i: i.max() > 2, lambda i: (table[i + 9].long(),), (i,))
+
+    assert "trying out a part raised IndexError" in stays_eager(rested, torch.tensor([0, 1]))
+    compiled = torch.compile(looked_up, fullgraph=True)
+    for _ in range(4):
+        assert compiled(torch.tensor([0, 2])).tolist() == [0, 0]  # -3 and -1 are places, too
+
+
 def test_branches_that_differ():
     def shapes(x):
         return torch.cond(x.sum() > 0, lambda x: x, lambda x: x[:1], (x,))
@@ -418,3 +433,18 @@ def test_recurrent_layers(kind, options):
 
     compiled = replayed(trained(list(layer.parameters()), loss_of), torch.randn(2, 40, 3, **D))
     assert operators(compiled).count("scan") == 2 * (4 if options else 1)
+
+
+def test_a_loop_without_end_can_be_interrupted():
+    import _thread
+    import threading
+
+    compiled = torch.compile(
+        lambda x: torch.while_loop(lambda x: x > 0, lambda x: (x * 1.0,), (x,))[0], fullgraph=True
+    )
+    for _ in range(3):
+        compiled(torch.tensor(-1.0))
+    threading.Timer(0.3, _thread.interrupt_main).start()
+    with pytest.raises(KeyboardInterrupt):
+        compiled(torch.tensor(1.0))
+    assert compiled(torch.tensor(-1.0)).item() == -1
