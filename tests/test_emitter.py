@@ -432,6 +432,48 @@ def test_many_reductions_in_one_pass(isa: str) -> None:
         close(a, b, 1e-4)
 
 
+GUARDED = """
+import ctypes, mmap
+import numpy
+import flambeau as fl
+api = fl._core.program
+S = api.instructions
+libc = ctypes.CDLL(None, use_errno=True)
+page = mmap.PAGESIZE
+pages = []
+
+def at_the_end(count, dtype):
+    # Memory whose next byte may not be read.
+    whole = mmap.mmap(-1, 2 * page)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(whole))
+    assert libc.mprotect(ctypes.c_void_p(start + page), page, 0) == 0
+    size = numpy.dtype(dtype).itemsize
+    array = numpy.frombuffer(whole, dtype, count, page - count * size)
+    array[:] = 1
+    pages.append(whole)
+    return fl.from_numpy(array)
+
+program = api.trace(lambda m, a, b, r: (S["select"](m, a, b) * r, a < b, S["row_sum"](a)), "eeer")
+for isa in api.instruction_sets():
+    for dtype in ("float32", "float64"):
+        for count in range(1, 40):
+            x = [at_the_end(count, t) for t in ("bool", dtype, dtype)] + [at_the_end(1, dtype)]
+            out = [at_the_end(count, dtype), at_the_end(count, "bool"), at_the_end(1, dtype)]
+            run = api.prepare(program, x, out, isa)
+            assert run.emitted
+            run.run(x, out)
+            assert out[0].tolist() == [1] * count and not any(out[1].tolist())
+            assert out[2].tolist() == [count]
+print("done")
+"""
+
+
+def test_nothing_beyond_the_operands_is_touched() -> None:
+    command = [sys.executable, "-c", GUARDED]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.stdout.strip() == "done", done.stderr
+
+
 # --- the policy -----------------------------------------------------------------------------------
 
 
