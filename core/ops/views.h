@@ -14,7 +14,7 @@ TensorRef clone(const TensorRef& x);
 // What an in-place call is about to overwrite, for its gradient; a trace sees the copying.
 TensorRef kept_before_write(const TensorRef& target);
 const Primitive& clone_primitive();
-const Primitive& copy_primitive();  // input 0, in place, becomes input 1
+const Primitive& copy_primitive();                    // input 0, in place, becomes input 1
 TensorRef to_dtype(const TensorRef& x, DType dtype);  // x itself when it has that dtype
 TensorRef view(const TensorRef& x, const Dims& shape);
 TensorRef view_dtype(const TensorRef& x, DType dtype);

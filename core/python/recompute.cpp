@@ -5,7 +5,6 @@
 #include "autograd/engine.h"
 #include "ops/creation.h"
 #include "ops/views.h"
-
 #include "python/common.h"
 
 namespace nb = nanobind;
