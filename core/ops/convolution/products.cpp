@@ -26,6 +26,7 @@ struct WeightProduct : PixelMajor<T> {
   int64_t columns, kernel_items;          // of a product; products for a pixel
   int64_t row_block, row_blocks, chunks;  // output channels of an item; parts of the pixels
   bool direct;                            // the sums of all items are the weight itself
+  bool in_place;                          // every pixel is read once, in order
 
   explicit WeightProduct(const ConvolutionGeometry& geometry);
   int64_t items() const { return chunks * row_blocks * kernel_items; }
@@ -50,6 +51,7 @@ WeightProduct<T>::WeightProduct(const ConvolutionGeometry& geometry) : Base(geom
   chunks = std::clamp<int64_t>(divide_up(kItems, row_blocks * kernel_items), 1, blocks);
   direct = geometry.taps() == 1 && channels == geometry.in_channels;
   if (direct) chunks = 1;
+  in_place = geometry.taps() == 1 && volume(this->padded) == pixels;
 }
 
 template <class T>
@@ -60,14 +62,18 @@ void WeightProduct<T>::run(int64_t item, const T* turned, const T* g, int64_t im
   int64_t rows = std::min(row_block, geometry.out_channels - row);
   int64_t image_blocks = joined > 1 ? 1 : divide_up(pixels, block);
   int64_t blocks = joined > 1 ? divide_up(images, joined) : images * image_blocks;
-  Scratch<T> right(block * columns + Base::kSlack), left(joined > 1 ? rows * block : 0);
+  Scratch<T> right(in_place ? 0 : block * columns + Base::kSlack),
+      left(joined > 1 ? rows * block : 0);
   for (int64_t b = blocks * chunk / chunks; b < blocks * (chunk + 1) / chunks; ++b) {
     int64_t image = joined > 1 ? b * joined : b / image_blocks;
     int64_t at = joined > 1 ? 0 : b % image_blocks * block;
     int64_t joins = std::min(joined, images - image);
     int64_t count = joined > 1 ? joins * pixels : std::min(block, pixels - at);
-    this->gather(turned, kernel_item * rows_joined, rows_joined, image * pixels + at, count,
-                 right.data());
+    const T* pieces = in_place ? turned + (image * pixels + at) * channels : right.data();
+    if (!in_place) {
+      this->gather(turned, kernel_item * rows_joined, rows_joined, image * pixels + at, count,
+                   right.data());
+    }
     const T* from = g + (image * geometry.out_channels + row) * pixels + at;
     int64_t from_ld = pixels;
     if (joins > 1) {
@@ -80,7 +86,7 @@ void WeightProduct<T>::run(int64_t item, const T* turned, const T* g, int64_t im
       from = left.data();
       from_ld = count;
     }
-    gemm<T>(false, false, rows, columns, count, 1, from, from_ld, right.data(), columns, 1, sums,
+    gemm<T>(false, false, rows, columns, count, 1, from, from_ld, pieces, columns, 1, sums,
             columns);
   }
 }
