@@ -37,7 +37,7 @@ struct SlotHash {
     fits = receiver.shape[d] == 1 || receiver.shape[d] == gradient->size(lead + d);
   }
   require(fits, from.name(), ": returned an invalid gradient, got shape ", gradient->shape(),
-          " but expected shape compatible with ", receiver.shape);
+          " but expected shape compatible with ", Dims(receiver.shape));
   gradient = sum_to(gradient, receiver.shape);
 }
 

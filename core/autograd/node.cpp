@@ -51,19 +51,24 @@ void Node::destroy(Node* node) {
 }
 
 void Node::run_tensor_hooks(int32_t output, TensorRef& gradient) {
-  if (hooks_) {
-    // By index: a hook may register another one.
-    for (size_t i = 0; i < hooks_->tensor_hooks.size(); ++i) {
-      auto [at, hook] = hooks_->tensor_hooks[i];
-      if (at != output) continue;
-      if (TensorRef changed = hook->call(gradient)) gradient = std::move(changed);
-    }
+  if (!hooks_) return;
+  // By index: a hook may register another one.
+  for (size_t i = 0; i < hooks_->tensor_hooks.size(); ++i) {
+    auto [at, hook] = hooks_->tensor_hooks[i];
+    if (at != output) continue;
+    if (TensorRef changed = hook->call(gradient)) gradient = std::move(changed);
   }
-  if (Tensor* tensor = outputs[output].retained) {
+  for (auto [at, tensor] : hooks_->retained) {
+    if (at != output) continue;
     if (mode.tracing) recorder.untraceable("retain_grad");
     TensorRef& grad = autograd_meta(*tensor).grad;
     grad = grad ? add(grad, gradient) : gradient;
   }
+}
+
+void Node::retain_gradient(int32_t output, Tensor* tensor) {
+  std::erase_if(hooks().retained, [&](auto& entry) { return entry.first == output; });
+  if (tensor) hooks().retained.emplace_back(output, tensor);
 }
 
 void SavedTensor::save(const TensorRef& value, int position, bool output) {
@@ -115,7 +120,7 @@ class NodeGradient final : public Gradient {
   TensorRef take(int i) override { return std::move(gradients_[i]); }
   TensorRef input(int i) const override { return saved(i, false); }
   TensorRef output(int i) const override { return saved(i, true); }
-  const Dims& input_shape(int i) const override { return receiver(i).shape; }
+  Dims input_shape(int i) const override { return receiver(i).shape; }
   DType input_dtype(int i) const override { return receiver(i).dtype; }
   int input_count() const override { return node_.edges.size(); }
   bool needs(int i) const override { return static_cast<bool>(node_.edges[i].node); }
@@ -153,7 +158,8 @@ void KeptAttributes::keep(Attributes&& attributes) {
   }
   flag_ = attributes.flag;
   dtype_ = attributes.dtype;
-  number_ = attributes.scalars[0];
+  kind_ = attributes.scalars[0].kind;
+  number_ = attributes.scalars[0].integer;
 }
 
 const Attributes& KeptAttributes::restore(std::optional<Attributes>& memory) const {
@@ -162,13 +168,14 @@ const Attributes& KeptAttributes::restore(std::optional<Attributes>& memory) con
     memory.emplace();
     memory->flag = flag_;
     memory->dtype = dtype_;
-    memory->scalars[0] = number_;
+    memory->scalars[0].kind = kind_;
+    memory->scalars[0].integer = number_;
   }
   return *memory;
 }
 
 std::string PrimitiveNode::name() const {
-  if (given_name) return given_name;
+  if (hooks_ && hooks_->given_name) return hooks_->given_name;
   if (primitive.grad_name) return primitive.grad_name;
   // "index_select" -> "IndexSelectBackward0"
   std::string result;

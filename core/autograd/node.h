@@ -33,7 +33,11 @@ class NodeHook : public Object {
   virtual void call(std::span<TensorRef> results, std::span<TensorRef> gradients) = 0;
 };
 
+// What few nodes have.
 struct NodeHooks {
+  const char* given_name = nullptr;  // a composite shows its own name (it lives forever)
+  // Tensors that asked for their .grad by retain_grad(), by output number.
+  std::vector<std::pair<int32_t, Tensor*>> retained;
   std::vector<std::pair<int32_t, Ref<Hook>>> tensor_hooks;  // by output number
   std::vector<Ref<NodeHook>> before;
   std::vector<Ref<NodeHook>> after;
@@ -46,12 +50,9 @@ class Node : public RefCounted {
  public:
   // What flows into the node: one per output of the recorded operation.
   struct Output {
-    Output() {}  // not defaulted: value construction would clear the shape's memory, too
-
+    TensorRef buffer;  // gradients collected so far, while a backward pass runs
+    SmallVector<int64_t, 3> shape;
     DType dtype = DType::Float32;
-    TensorRef buffer;            // gradients collected so far, while a backward pass runs
-    Tensor* retained = nullptr;  // the tensor that asked for its .grad by retain_grad()
-    Dims shape;
   };
 
   Node();
@@ -76,13 +77,14 @@ class Node : public RefCounted {
   }
   NodeHooks* hooks_if_any() { return hooks_.get(); }
 
+  // `tensor`, its result number `output`, wants its gradient in .grad; null: no longer.
+  void retain_gradient(int32_t output, Tensor* tensor);
+
   // Of the engine, valid while `epoch` is that of a running backward pass.
   uint32_t epoch = 0;
-  int32_t dependencies = 0;
-
-  uint64_t sequence;  // later nodes run first
-  Place place;
-  const char* given_name = nullptr;  // a composite shows its own name (a static string)
+  [[no_unique_address]] Place place;
+  int32_t dependencies = 0;  // of the engine, too; it lies in the padding of `place`
+  uint64_t sequence;         // later nodes run first
 
  protected:
   std::unique_ptr<NodeHooks> hooks_;
@@ -113,10 +115,11 @@ class KeptAttributes {
   const Attributes& restore(std::optional<Attributes>& memory) const;
 
  private:
+  int64_t number_ = 0;  // scalars[0], its bits
+  std::unique_ptr<Attributes> all_;
   int flag_ = 0;
   DType dtype_ = DType::Float32;
-  Scalar number_;
-  std::unique_ptr<Attributes> all_;
+  Scalar::Kind kind_ = Scalar::Kind::Int;  // of the number
 };
 
 // One applied primitive.
@@ -129,11 +132,12 @@ class PrimitiveNode final : public Node {
   bool is_used_up() const override { return released; }
 
   const Primitive& primitive;
-  bool released = false;
-  KeptAttributes attributes;
+  [[no_unique_address]] KeptAttributes attributes;
+  bool released = false;  // in the padding of `attributes`
   InlineArray<SavedTensor, 2> saved;
 };
-static_assert(sizeof(PrimitiveNode) <= 320, "a graph of 100 nodes should fit into the L1 cache");
+static_assert(sizeof(PrimitiveNode) <= 256,
+              "three cache lines and what is saved: a graph of 100 nodes fits into the L1 cache");
 
 // Adds what arrives to the .grad of a leaf. The leaf owns it and may go first: then nobody can
 // see the gradient any more, and it is dropped.

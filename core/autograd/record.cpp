@@ -9,7 +9,7 @@ namespace flambeau {
 void destroy_autograd_meta(Tensor& tensor) {
   AutogradMeta* meta = tensor.autograd();
   if (meta->retains_grad && tensor.history()) {
-    tensor.history()->outputs[tensor.history_output()].retained = nullptr;
+    tensor.history()->retain_gradient(tensor.history_output(), nullptr);
   }
   delete meta;
 }
@@ -93,9 +93,9 @@ void set_history(Tensor& tensor, Ref<Node> node, int32_t output) {
   AutogradMeta* meta = tensor.autograd();
   if (meta && meta->retains_grad) {
     if (Node* before = tensor.history()) {
-      before->outputs[tensor.history_output()].retained = nullptr;
+      before->retain_gradient(tensor.history_output(), nullptr);
     }
-    node->outputs[output].retained = &tensor;
+    node->retain_gradient(output, &tensor);
   }
   tensor.set_history(node.leak(), output);
   tensor.set_requires_grad_flag(true);

@@ -28,7 +28,7 @@ class InlineArray {
     if (count > N) {
       heap_ = new T[count];
     } else {
-      std::uninitialized_value_construct_n(inline_, count);
+      std::uninitialized_default_construct_n(inline_, count);
     }
     count_ = count;
   }

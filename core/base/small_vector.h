@@ -24,9 +24,18 @@ class SmallVector {
   SmallVector(std::span<const T> values) { assign(values.data(), values.data() + values.size()); }
   SmallVector(const T* first, const T* last) { assign(first, last); }
   SmallVector(const SmallVector& other) { copy(other); }
+  template <int M>
+  SmallVector(const SmallVector<T, M>& other) {
+    copy_other(other);
+  }
   SmallVector(SmallVector&& other) noexcept { take(other); }
   SmallVector& operator=(const SmallVector& other) {
     if (this != &other) copy(other);
+    return *this;
+  }
+  template <int M>
+  SmallVector& operator=(const SmallVector<T, M>& other) {
+    copy_other(other);
     return *this;
   }
   SmallVector& operator=(SmallVector&& other) noexcept {
@@ -84,8 +93,9 @@ class SmallVector {
     if (first != last) std::memmove(data(), first, (last - first) * sizeof(T));
     size_ = static_cast<int32_t>(last - first);
   }
-  bool operator==(const SmallVector& other) const {
-    if (size_ != other.size_) return false;
+  template <int M>
+  bool operator==(const SmallVector<T, M>& other) const {
+    if (size_ != other.size()) return false;
     const T *a = data(), *b = other.data();
     for (int32_t i = 0; i < size_; ++i) {  // inline: std::equal would call memcmp
       if (!(a[i] == b[i])) return false;
@@ -94,6 +104,8 @@ class SmallVector {
   }
 
  private:
+  template <class, int>
+  friend class SmallVector;
   void reserve(int64_t capacity) {
     if (capacity <= capacity_) return;
     int64_t grown = std::max<int64_t>(capacity, 2 * capacity_);
@@ -109,6 +121,13 @@ class SmallVector {
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
   void copy_inline(const SmallVector& other) {
     std::memcpy(static_cast<void*>(inline_), other.inline_, sizeof(inline_));
+  }
+  template <int M>
+  void copy_other(const SmallVector<T, M>& other) {
+    constexpr int kBoth = N < M ? N : M;
+    if (heap_ || other.heap_ || other.size_ > kBoth) return assign(other.begin(), other.end());
+    size_ = other.size_;
+    std::memcpy(static_cast<void*>(inline_), other.inline_, kBoth * sizeof(T));
   }
 #pragma GCC diagnostic pop
   void copy(const SmallVector& other) {

@@ -83,7 +83,7 @@ class Gradient {
   // A saved input or output (see Primitive::saved_inputs); null if the input was absent.
   virtual TensorRef input(int i) const = 0;
   virtual TensorRef output(int i = 0) const = 0;
-  virtual const Dims& input_shape(int i) const = 0;
+  virtual Dims input_shape(int i) const = 0;
   virtual DType input_dtype(int i) const = 0;
   virtual int input_count() const = 0;
   virtual bool needs(int i) const = 0;

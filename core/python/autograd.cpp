@@ -316,7 +316,7 @@ std::deque<std::string>& given_names() {
 // Shows a composite's result under the composite's name.
 void rename_grad_fn(nb::handle self, size_t name) {
   TensorRef tensor = tensor_argument(self, "rename_grad_fn");
-  if (Ref<Node> node = grad_fn(tensor)) node->given_name = given_names().at(name).c_str();
+  if (Ref<Node> node = grad_fn(tensor)) node->hooks().given_name = given_names().at(name).c_str();
 }
 
 }  // namespace

@@ -182,7 +182,7 @@ PyObject* method_retain_grad(PyObject* self, PyObject*) {
             "requires_grad=False");
     if (Ref<Node> node = grad_fn(x)) {
       autograd_meta(*x).retains_grad = true;
-      node->outputs[x->history_output()].retained = x.get();
+      node->retain_gradient(x->history_output(), x.get());
     }
     return Py_NewRef(Py_None);
   });
@@ -194,7 +194,7 @@ PyObject* method_detach_in_place(PyObject* self, PyObject*) {
     AutogradMeta* meta = x.autograd();
     require(!meta || !meta->base, "detach_: Can't detach views in-place. Use detach() instead");
     if (meta && meta->retains_grad) {
-      if (x.history()) x.history()->outputs[x.history_output()].retained = nullptr;
+      if (x.history()) x.history()->retain_gradient(x.history_output(), nullptr);
       meta->retains_grad = false;
     }
     x.set_history(nullptr, 0);
