@@ -307,3 +307,75 @@ def test_other_threads_run_during_long_operators() -> None:
     assert counted[0] > before
     stop.set()
     thread.join()
+
+
+# --- parts of a tensor ------------------------------------------------------------------------
+
+
+def test_parts_have_one_node() -> None:
+    x = torch.arange(12.0).reshape(4, 3).requires_grad_()
+    rows = x.unbind()
+    assert {row.grad_fn for row in rows} == {rows[0].grad_fn}
+    assert rows[2].output_nr == 2 and rows[0].grad_fn.name() == "UnbindBackward0"
+    (rows[0] * rows[3]).sum().backward()
+    assert x.grad is not None
+    expected = [[9.0, 10, 11], [0, 0, 0], [0, 0, 0], [0, 1, 2]]
+    assert x.grad.tolist() == expected
+
+
+def test_parts_of_several_sizes() -> None:
+    x = torch.arange(5.0).requires_grad_()
+    a, b, c = x.split([2, 0, 3])
+    (grad,) = torch.autograd.grad((a.sum() * c * c).sum() + b.sum(), x)
+    assert grad.tolist() == [29.0, 29.0, 4.0, 6.0, 8.0]
+    first, _ = x.chunk(2)
+    (grad,) = torch.autograd.grad(first.sum(), x)
+    assert grad.tolist() == [1.0, 1.0, 1.0, 0.0, 0.0]
+
+
+def test_parts_are_differentiable_twice() -> None:
+    x = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(lambda x: sum(r**3 for r in x.unbind(1)), (x,))
+    assert torch.autograd.gradcheck(lambda x: torch.cat(x.split(2)[::-1]).tanh(), (x,))
+
+
+def test_parts_that_are_written_to() -> None:
+    x = torch.ones(3, 2, requires_grad=True)
+    y = x * 2
+    first, second, _ = y.unbind()
+    first.mul_(3)
+    (y.sum() + second.sum()).backward()
+    assert x.grad is not None and x.grad.tolist() == [[6.0, 6.0], [4.0, 4.0], [2.0, 2.0]]
+
+
+# --- memory of gradients that is used again -----------------------------------------------------
+
+
+def test_gradients_that_somebody_keeps_are_not_overwritten() -> None:
+    kept = []
+    x = leaf(1.0, 2.0)
+    y = x * 3
+    y.register_hook(kept.append)
+    (y * 5).sum().backward()
+    assert kept[0].tolist() == [5.0, 5.0] and x.grad is not None and x.grad.tolist() == [15.0] * 2
+    given = torch.tensor([1.0, 10.0], dtype=torch.float64)
+    (x * 3).backward(given)
+    assert given.tolist() == [1.0, 10.0]
+
+
+def test_memory_of_others_is_not_overwritten() -> None:
+    shared = torch.ones(2, dtype=torch.float64)
+
+    class Hand(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: Any, grad: torch.Tensor) -> torch.Tensor:
+            return shared.data
+
+    x = leaf(1.0, 2.0)
+    Hand.apply(x * 3 * 7).sum().backward()
+    assert x.grad is not None and x.grad.tolist() == [21.0, 21.0]
+    assert shared.tolist() == [1.0, 1.0]

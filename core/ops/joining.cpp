@@ -1,6 +1,7 @@
 // Joining and splitting: cat, stack, split, chunk, unbind.
 #include "base/thread_pool.h"
 #include "ops/creation.h"
+#include "ops/parts.h"
 #include "ops/portable.h"
 #include "ops/views.h"
 #include "tensor/copy.h"
@@ -87,20 +88,33 @@ TensorRef stack_call(const TensorList& tensors, int64_t dim) {
   return cat(raised, d);
 }
 
+// The views that `cut` makes, with one history. A recording wants to see each of them by itself.
+template <class Cut>
+TensorList parts_of(const TensorRef& input, int64_t dim, bool stacked, Cut cut) {
+  const bool joint = mode.grad && input->requires_grad() && !mode.tracing;
+  TensorList parts;
+  {
+    GradMode alone(mode.grad && !joint);
+    cut(parts);
+  }
+  if (joint && !parts.empty()) record_parts(input, parts, dim, stacked);
+  return parts;
+}
+
 TensorList split_sizes(const TensorRef& input, const Dims& sizes, int64_t dim) {
   int64_t d = wrap_dimension(dim, input->dim(), "split"), total = 0;
   for (int64_t size : sizes) total += size;
   require(input->dim() > 0 && total == input->size(d), "split_with_sizes: expects split_sizes to ",
           "sum exactly to ", input->dim() ? input->size(d) : 0,
           " (input tensor's size at dimension ", d, "), but got split_sizes=", sizes);
-  TensorList parts;
-  int64_t at = 0;
-  for (int64_t size : sizes) {
-    require(size >= 0, "split_with_sizes: sizes must not be negative, got ", sizes);
-    parts.push_back(narrow(input, d, at, size));
-    at += size;
-  }
-  return parts;
+  return parts_of(input, d, false, [&](TensorList& parts) {
+    int64_t at = 0;
+    for (int64_t size : sizes) {
+      require(size >= 0, "split_with_sizes: sizes must not be negative, got ", sizes);
+      parts.push_back(narrow(input, d, at, size));
+      at += size;
+    }
+  });
 }
 
 TensorList split_every(const TensorRef& input, int64_t split_size, int64_t dim) {
@@ -156,9 +170,9 @@ TensorList unbind(const TensorRef& input, int64_t dim) {
   if (input->dim() == 0) {
     fail(ErrorKind::Index, "unbind: Dimension specified as ", dim, " but tensor has no dimensions");
   }
-  TensorList parts;
-  for (int64_t i = 0; i < input->size(d); ++i) parts.push_back(select(input, d, i));
-  return parts;
+  return parts_of(input, d, true, [&](TensorList& parts) {
+    for (int64_t i = 0; i < input->size(d); ++i) parts.push_back(select(input, d, i));
+  });
 }
 
 }  // namespace
