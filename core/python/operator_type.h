@@ -39,6 +39,19 @@ bool as_generator(PyObject* object, Generator*& result);
 // A callable for an operator that is in no namespace (a user's formula).
 PyObject* standalone_operator(Operator op);
 
+// What the kind is called in messages, and whether None stands for an absent argument.
+const char* wanted(Kind kind);
+bool accepts_none(Kind kind);
+// The type of an object as messages show it.
+std::string describe(PyObject* object);
+// False: the object is of another kind.
+bool convert_argument(Kind kind, PyObject* object, Argument& result);
+// "add(input, other, *, alpha=1)"
+std::string signature_text(const OperatorObject& op, const Overload& overload);
+// The vectorcall of operators: Note [Calling an operator].
+PyObject* call_operator(PyObject* callable, PyObject* const* arguments, size_t flags,
+                        PyObject* names);
+
 // Formulas call operators with symbols (bind_program.cpp).
 bool is_symbol(PyObject* object);
 PyObject* call_symbolic(const Pointwise& op, std::span<PyObject* const> operands);
