@@ -21,10 +21,13 @@ from types import (
     MethodType,
     ModuleType,
 )
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flambeau import Tensor
 from flambeau.nn._members import version
+
+if TYPE_CHECKING:
+    from flambeau.nn import Module
 
 _SCALARS = frozenset((bool, int, float, complex, str, bytes, type(None)))
 _ABSENT = object()
@@ -58,7 +61,7 @@ class Watch:
         self._kept: list[Any] = []  # what `_seen` holds the identities of
         self._names: set[str] = set()
         self._objects: list[Any] = []
-        self._has_modules = False
+        self._modules: list[ModuleState] = []
         self._reach(function)
         for argument in arguments:
             self._reach(argument)
@@ -66,8 +69,13 @@ class Watch:
 
     def changed(self) -> str | None:
         """The name of a variable that is not what it was, or None."""
-        if self._has_modules and version() != self._version:
-            return "an attribute of a module"
+        if self._modules and version() != self._version:
+            latest = version()
+            if not all(map(_unchanged, self._modules)):
+                return "an attribute of a module"
+            self._version = (
+                latest  # the change was elsewhere, or was taken back: train() and eval()
+            )
         for container, name, expected in self._variables:
             now = container.get(name, _ABSENT)
             if now is not expected and not _equal(now, expected):
@@ -164,8 +172,8 @@ class Watch:
         if _is_ours(getattr(getattr(kind, "step", None), "__module__", None)):
             return  # optimizers and schedulers: their steps leave sources
         if isinstance(value, Module):
-            self._has_modules = True
             for module in value.modules():
+                self._modules.append(_state_of(module))
                 self._reach_class(type(module))
                 for name, attribute in module.__dict__.items():
                     if not name.startswith("_") and not isinstance(attribute, Module):
@@ -222,6 +230,32 @@ class Watch:
                     self._reach(variables[name])
             if before == (len(self._objects), len(self._names)):
                 return
+
+
+# The attributes of a module with their values, and what is in those that are containers.
+ModuleState = tuple[dict[str, Any], list[tuple[str, Any, list[Any] | None]]]
+
+
+def _state_of(module: Module) -> ModuleState:
+    variables = vars(module)
+    return variables, [
+        (name, value, _items(value) if isinstance(value, (list, dict)) else None)
+        for name, value in variables.items()
+    ]
+
+
+def _unchanged(state: ModuleState) -> bool:
+    variables, entries = state
+    if len(variables) != len(entries):
+        return False
+    for name, value, items in entries:
+        if variables.get(name, _ABSENT) is not value:
+            return False
+        if items is not None:
+            now = _items(value)
+            if len(now) != len(items) or not all(map(_same, now, items)):
+                return False
+    return True
 
 
 def _contents(cell: CellType) -> Any:

@@ -172,3 +172,17 @@ def test_second_derivative_through_a_module_raises() -> None:
         y = net(x).sum()
     with pytest.raises(RuntimeError, match="no second derivative"):
         torch.autograd.grad(y, x, create_graph=True)
+
+
+def test_train_and_eval_have_an_executable_each() -> None:
+    net = nn.Sequential(nn.Linear(4, 3), nn.Dropout(0.5))
+    compiled = torch.compile(net)
+    x = torch.ones(2, 4)
+    for i in range(24):
+        compiled.train(i % 6 < 3)
+        compiled(x)
+    assert len(compiled._compiled._entries) == 2
+    handle = net[0].register_forward_hook(lambda module, inputs, output: output + 1)
+    assert torch.allclose(compiled.eval()(x), net(x))
+    handle.remove()
+    assert torch.allclose(compiled(x), net(x))
