@@ -1,7 +1,6 @@
 #include "ops/convolution/pixel_major.h"
 
 #include <algorithm>
-#include <cstring>
 #include <vector>
 
 #include "base/thread_pool.h"
@@ -58,27 +57,12 @@ void PixelMajor<T>::turn(const T* x, int64_t images, T* turned) const {
       });
 }
 
-// One line of output pixels: `pieces` are where each begins, counted from the first pixel.
 template <class T>
-void PixelMajor<T>::gather_run(const T* from, const std::vector<int64_t>& pieces, int64_t length,
-                               int64_t count, T* to) const {
-  int64_t step = static_cast<int64_t>(pieces.size()) * length;
-  int64_t from_step = geometry.stride[2] * channels;
-  if (!narrow) {
-    for (int64_t piece : pieces) {
-      kernels.pack(false, from + piece, from_step, length, count, to, step, kernels.width);
-      to += length;
-    }
-    return;
-  }
-  for (int64_t i = 0; i < count; ++i, from += from_step) {
-    for (int64_t piece : pieces) {
-      for (int64_t k = 0; k < length; k += kSlack) {  // the next piece overwrites what is too much
-        std::memcpy(to + k, from + piece + k, kSlack * sizeof(T));
-      }
-      to += length;
-    }
-  }
+int64_t PixelMajor<T>::row_size(int64_t rows) const {
+  int64_t length = piece_length(), size = rows * piece_size();
+  return narrow ? divide_up(size - length, kernels.lanes) * kernels.lanes +
+                      divide_up(length, kernels.lanes) * kernels.lanes
+                : size;
 }
 
 template <class T>
@@ -86,12 +70,11 @@ void PixelMajor<T>::gather(const T* turned, int64_t kernel_row, int64_t rows, in
                            int64_t count, T* to) const {
   const int64_t *output = geometry.output, *stride = geometry.stride;
   const int64_t* dilation = geometry.dilation;
-  bool whole = dilation[2] == 1;
-  int64_t length = whole ? piece_size() : channels;
-  std::vector<int64_t> pieces;
+  int64_t length = piece_length(), step = row_size(rows);
+  std::vector<int64_t> pieces;  // where each begins, counted from the first one of a pixel
   for (int64_t r = kernel_row; r < kernel_row + rows; ++r) {
     int64_t z = r / geometry.kernel[1] * dilation[0], y = r % geometry.kernel[1] * dilation[1];
-    for (int64_t x = 0; x < (whole ? 1 : geometry.kernel[2]); ++x) {
+    for (int64_t x = 0; x < piece_size() / length; ++x) {
       pieces.push_back(((z * padded[1] + y) * padded[2] + x * dilation[2]) * channels);
     }
   }
@@ -101,8 +84,13 @@ void PixelMajor<T>::gather(const T* turned, int64_t kernel_row, int64_t rows, in
     int64_t image = line / (output[1] * output[0]);
     int64_t row = (image * padded[0] + z * stride[0]) * padded[1] + y * stride[1];
     int64_t run = std::min(output[2] - x, end - pixel);
-    gather_run(turned + (row * padded[2] + x * stride[2]) * channels, pieces, length, run, to);
-    to += run * length * static_cast<int64_t>(pieces.size());
+    const T* from = turned + (row * padded[2] + x * stride[2]) * channels;
+    // The next piece overwrites what the vectors of one reach beyond it.
+    for (size_t i = 0; i < pieces.size(); ++i) {
+      kernels.pack(false, from + pieces[i], stride[2] * channels, length, run,
+                   to + static_cast<int64_t>(i) * length, step, kernels.width);
+    }
+    to += run * step;
     pixel += run;
   }
 }

@@ -25,24 +25,24 @@ struct PixelMajor {
   bool narrow;        // fewer channels than a vector has lanes
   int64_t padded[3];  // the input with its padding
 
-  // Elements beyond both the source and the target of `gather` that it may read and write.
-  static constexpr int64_t kSlack = 4;
-
   explicit PixelMajor(const ConvolutionGeometry& geometry);
   int64_t image_size() const { return volume(padded) * channels; }
   int64_t piece_size() const { return geometry.kernel[2] * channels; }
+  // Elements of a row that `gather` makes for that many rows of the kernel: the pieces, and what
+  // the vectors of the last one reach beyond it.
+  int64_t row_size(int64_t rows) const;
   int64_t kernel_rows() const { return geometry.kernel[0] * geometry.kernel[1]; }
   // As many images as fit the second-level cache together with their outputs.
   int64_t images_at_once() const;
   void turn(const T* x, int64_t images, T* turned) const;
-  // to[i] = what the kernel's rows [kernel_row, kernel_row + rows) read for output pixel
-  // `pixel` + i of the turned images.
+  // Row i of `to` = what the kernel's rows [kernel_row, kernel_row + rows) read for output pixel
+  // `pixel` + i of the turned images, then numbers without meaning.
   void gather(const T* turned, int64_t kernel_row, int64_t rows, int64_t pixel, int64_t count,
               T* to) const;
 
  private:
-  void gather_run(const T* from, const std::vector<int64_t>& pieces, int64_t length, int64_t count,
-                  T* to) const;
+  // A piece is a row of the kernel where its taps are neighbours, otherwise a tap.
+  int64_t piece_length() const { return geometry.dilation[2] == 1 ? piece_size() : channels; }
 };
 
 }  // namespace flambeau

@@ -43,7 +43,7 @@ WeightProduct<T>::WeightProduct(const ConvolutionGeometry& geometry) : Base(geom
   joined = pixels < kBlockPixels / 2 ? std::min(group, kBlockPixels / pixels) : 1;
   block = joined > 1 ? joined * pixels : divide_up(pixels, divide_up(pixels, kBlockPixels));
   rows_joined = narrow ? kernel_rows() : 1;
-  columns = rows_joined * this->piece_size();
+  columns = this->row_size(rows_joined);
   kernel_items = kernel_rows() / rows_joined;
   row_blocks = divide_up(geometry.out_channels, kRowBlock);
   row_block = divide_up(geometry.out_channels, row_blocks);
@@ -62,8 +62,7 @@ void WeightProduct<T>::run(int64_t item, const T* turned, const T* g, int64_t im
   int64_t rows = std::min(row_block, geometry.out_channels - row);
   int64_t image_blocks = joined > 1 ? 1 : divide_up(pixels, block);
   int64_t blocks = joined > 1 ? divide_up(images, joined) : images * image_blocks;
-  Scratch<T> right(in_place ? 0 : block * columns + Base::kSlack),
-      left(joined > 1 ? rows * block : 0);
+  Scratch<T> right(in_place ? 0 : block * columns), left(joined > 1 ? rows * block : 0);
   for (int64_t b = blocks * chunk / chunks; b < blocks * (chunk + 1) / chunks; ++b) {
     int64_t image = joined > 1 ? b * joined : b / image_blocks;
     int64_t at = joined > 1 ? 0 : b % image_blocks * block;
@@ -183,7 +182,7 @@ template <class T>
 void weight_product(const ConvolutionGeometry& geometry, const T* x, const T* g, T* w) {
   WeightProduct<T> product(geometry);
   int64_t items = product.items(), size = product.item_size();
-  Scratch<T> turned(product.group * product.image_size() + PixelMajor<T>::kSlack),
+  Scratch<T> turned(product.group * product.image_size()),
       scratch(product.direct ? 0 : items * size);
   T* sums = product.direct ? w : scratch.data();
   std::fill(sums, sums + (product.direct ? product.size() : items * size), T(0));
