@@ -76,6 +76,10 @@ class Entry:
         self._spec = spec
         self._parts = parts
         self._is_single = spec == "tensor" and parts == [("output", 0)]
+        # Of a function of tensors alone, with one tensor as result: there is nothing else to do.
+        self.run_alone: Callable[[Sequence[Tensor]], list[Tensor] | None] | None = None
+        if key is None and self._is_single and self.sources is None and self.watch.is_empty:
+            self.run_alone = self.executable.try_run
 
     def try_run(self, tensors: Sequence[Tensor]) -> Any:
         """The function's result, or _MISS if the guards do not hold."""
@@ -118,9 +122,15 @@ class CompiledFunction:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         entries = self._entries
         if entries and not kwargs and entries[0].key is None:
-            result = entries[0].try_run(args)
-            if result is not _MISS:
-                return result
+            entry = entries[0]
+            if entry.run_alone is not None:
+                outputs = entry.run_alone(args)
+                if outputs is not None:
+                    return outputs[0]
+            else:
+                result = entry.try_run(args)
+                if result is not _MISS:
+                    return result
         elif not kwargs and self._plain_stays_eager and all(map(_is_tensor, args)):
             return self._function(*args)
         return self._call(args, kwargs)

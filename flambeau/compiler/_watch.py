@@ -67,6 +67,11 @@ class Watch:
             self._reach(argument)
         self._watch_objects()
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing that could change."""
+        return not (self._modules or self._variables or self._cells or self._copies or self._arrays)
+
     def changed(self) -> str | None:
         """The name of a variable that is not what it was, or None."""
         if self._modules and version() != self._version:
