@@ -112,6 +112,9 @@ bool collect(const Program& program, Precision precision, std::span<const Operan
   }
   for (size_t j = 0; j < outputs.size(); ++j) {
     const Dims& shape = *outputs[j].shape;
+    for (int64_t d = 0; d < shape.size(); ++d) {  // elements that share memory
+      if (shape[d] > 1 && (*outputs[j].strides)[d] == 0) return false;
+    }
     const bool row = is_row_output(program, j, outputs[j]);
     const int64_t lead = full.size() - shape.size();
     for (int64_t d = 0; d < full.size(); ++d) {  // no output is repeated over the full shape
