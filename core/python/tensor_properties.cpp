@@ -57,7 +57,6 @@ GETTER(get_nbytes, PyLong_FromLongLong(x.numel() * item_size(x.dtype())))
 GETTER(get_is_cuda, PyBool_FromLong(!x.device().is_cpu()))
 GETTER(get_is_cpu, PyBool_FromLong(x.device().is_cpu()))
 GETTER(get_false, Py_NewRef(Py_False))
-GETTER(get_is_inference, PyBool_FromLong(x.inference()))
 
 int set_requires_grad(PyObject* self, PyObject* value, void*) {
   return guarded([&]() -> int {
