@@ -227,9 +227,13 @@ void Driver<T>::choose_tasks() {
   }
   int64_t threads = thread_count();
   int64_t wanted = threads == 1 ? 1 : rows_ * chunk_columns_ * chunk_depth_ / kTaskWork;
-  wanted = std::min(wanted, (deep ? 2 : 4) * threads);
+  // Rows of a transposed result are cut at columns of C, which share cache lines: as seldom as
+  // possible.
+  wanted = std::min(wanted, (swapped_ ? 1 : 2) * threads);
   while (row_blocks_ * column_blocks_ < wanted) {
-    if (row_blocks_ * column_panels_ < column_blocks_ * row_panels_) {
+    bool rows = swapped_ ? column_blocks_ == column_panels_
+                         : row_blocks_ * column_panels_ < column_blocks_ * row_panels_;
+    if (rows && row_blocks_ < row_panels_) {
       row_blocks_ = std::min(row_panels_, 2 * row_blocks_);
     } else if (column_blocks_ < column_panels_) {
       column_blocks_ = std::min(column_panels_, 2 * column_blocks_);
