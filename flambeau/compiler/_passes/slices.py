@@ -106,8 +106,8 @@ def _disjoint(pieces: list[_Piece]) -> bool:
             else:
                 period = gcd(period, stride)
         runs.append(run)
-    if not period:
-        return False
+    if not period:  # every piece is one run
+        period = max(p.target.offset + run for p, run in zip(pieces, runs))
     columns = sorted((p.target.offset % period, run) for p, run in zip(pieces, runs))
     ends = [begin + run for begin, run in columns]
     begins = [begin for begin, _ in columns[1:]]
