@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial
-from operator import is_
+from operator import attrgetter, is_
 from types import (
     BuiltinFunctionType,
     CellType,
@@ -66,6 +66,16 @@ class Watch:
         for argument in arguments:
             self._reach(argument)
         self._watch_objects()
+        # The same by columns, for the usual case that nothing has changed.
+        self._places = (
+            [container for container, _, _ in self._variables],
+            [name for _, name, _ in self._variables],
+        )
+        self._values = [value for _, _, value in self._variables]
+        plain = all(type(container) is dict for container, _, _ in self._variables)
+        self._get: Callable[[Any, str], Any] = dict.get if plain else _get  # classes have no dict
+        self._boxes = [cell for cell, _ in self._cells]
+        self._boxed = [value for _, value in self._cells]
 
     @property
     def is_empty(self) -> bool:
@@ -81,14 +91,16 @@ class Watch:
             self._version = (
                 latest  # the change was elsewhere, or was taken back: train() and eval()
             )
-        for container, name, expected in self._variables:
-            now = container.get(name, _ABSENT)
-            if now is not expected and not _equal(now, expected):
-                return name
-        for cell, expected in self._cells:
-            now = _contents(cell)
-            if now is not expected and not _equal(now, expected):
-                return "a variable of an enclosing function"
+        if not all(map(is_, map(self._get, *self._places), self._values)):
+            for container, name, expected in self._variables:
+                now = container.get(name, _ABSENT)
+                if now is not expected and not _equal(now, expected):
+                    return name
+        if not self._cells_are_same():
+            for cell, expected in self._cells:
+                now = _contents(cell)
+                if now is not expected and not _equal(now, expected):
+                    return "a variable of an enclosing function"
         for container, items in self._copies:
             now = _items(container)
             if len(now) != len(items) or not all(map(_same, now, items)):
@@ -97,6 +109,12 @@ class Watch:
             if array.tobytes() != before:
                 return "a NumPy array"
         return None
+
+    def _cells_are_same(self) -> bool:
+        try:
+            return all(map(is_, map(_cell_contents, self._boxes), self._boxed))
+        except ValueError:  # one is empty
+            return False
 
     # --- finding ------------------------------------------------------------------------
 
@@ -261,6 +279,13 @@ def _unchanged(state: ModuleState) -> bool:
             if len(now) != len(items) or not all(map(_same, now, items)):
                 return False
     return True
+
+
+_cell_contents = attrgetter("cell_contents")
+
+
+def _get(container: Any, name: str) -> Any:
+    return container.get(name)
 
 
 def _contents(cell: CellType) -> Any:
