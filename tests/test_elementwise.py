@@ -325,3 +325,12 @@ def test_unusual_neighbours_change_nothing(name: str) -> None:
             found[::100] = usual[::100]
             same = (usual == found) | (usual.isnan() & found.isnan())
             assert same.all()
+
+
+def test_whole_numbers_have_no_negative_powers() -> None:
+    x = fl.tensor([2, 3])
+    for power in (lambda: x**-1, lambda: fl.pow(x, -2), lambda: x.pow_(-1)):
+        with pytest.raises(RuntimeError, match=r"negative integer powers are not allowed.*float"):
+            power()
+    assert (x.float() ** -1).tolist() == pytest.approx([1 / 2, 1 / 3])
+    assert (x**-1.0).tolist() == pytest.approx([1 / 2, 1 / 3])

@@ -157,6 +157,12 @@ struct Prepared {
       }
     }
     put_numbers(attributes, operands);
+    if (op.whole_power && !is_floating(attributes.dtype) && !operands[1].tensor) {
+      require(operands[1].scalar.to_double() >= 0, op.name,
+              ": Integers to negative integer powers ", "are not allowed, got exponent ",
+              operands[1].scalar.to_int(), " for torch.", dtype_name(attributes.dtype),
+              "; convert the tensor with .float() first");
+    }
   }
 
  private:
@@ -258,6 +264,7 @@ static const Tensor* plain_model(const Pointwise& op, std::span<const Operand> o
     return nullptr;
   }
   if (floating && op.promotion == Promotion::Integral) return nullptr;
+  if (!floating && op.whole_power) return nullptr;
   for (size_t i = 0; i < operands.size(); ++i) {
     const Tensor* tensor = operands[i].tensor.get();
     if (!tensor) {

@@ -52,6 +52,7 @@ struct Pointwise : Primitive {
   int operand_count = 0;                // inputs that may be tensors
   uint32_t not_promoting = 0;           // bit i: operand i has no say in the type (a condition)
   const char* bool_refusal = nullptr;   // set: Bool is refused, with this hint
+  bool whole_power = false;             // integers have no negative powers
   const Pointwise* for_bool = nullptr;  // used instead when the common type is Bool
   // One instruction on its operands in order: its kernels by dtype, where the result has the
   // operands' type and nothing needs converting.

@@ -63,10 +63,11 @@ Pointwise::Pointwise(std::string name, ProgramRef program_, Promotion promotion_
   for (const Value& value : program->values) cost += cost_of(value.instruction);
   Instruction instruction = only_instruction(*program);
   if (instruction == Instruction::Count || promotion == Promotion::CompareFloating) return;
+  whole_power = instruction == Instruction::pow;
   for (DType dtype : {DType::Float32, DType::Float64, DType::Int64}) {
-    bool fits = dtype == DType::Int64
-                    ? promotion != Promotion::Floating && promotion != Promotion::First
-                    : promotion != Promotion::Integral;
+    bool fits = dtype == DType::Int64 ? promotion != Promotion::Floating &&
+                                            promotion != Promotion::First && !whole_power
+                                      : promotion != Promotion::Integral;
     if (fits) direct[static_cast<int>(dtype)] = kernel_of(instruction, precision_of(dtype));
   }
 }
