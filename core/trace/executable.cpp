@@ -44,6 +44,7 @@ class CompiledNode final : public Node {
     require(!mode.grad,
             "CompiledBackward: a compiled function has no second derivative; "
             "differentiate the function itself, or compile the whole step");
+    if (mode.tracing) recorder.untraceable("the gradient of a compiled function that ran before");
     std::vector<TensorRef> found = executable_->run_backward(*saved_, gradients);
     for (size_t i = 0; i < found.size(); ++i) results[i] = std::move(found[i]);
   }

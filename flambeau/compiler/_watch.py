@@ -72,8 +72,11 @@ class Watch:
             [name for _, name, _ in self._variables],
         )
         self._values = [value for _, _, value in self._variables]
-        plain = all(type(container) is dict for container, _, _ in self._variables)
-        self._get: Callable[[Any, str], Any] = dict.get if plain else _get  # classes have no dict
+        # Classes have no dict; and None would not differ from a variable that was deleted.
+        plain = all(
+            type(container) is dict and value is not None for container, _, value in self._variables
+        )
+        self._get: Callable[[Any, str], Any] = dict.get if plain else _get
         self._boxes = [cell for cell, _ in self._cells]
         self._boxed = [value for _, value in self._cells]
 
@@ -88,9 +91,8 @@ class Watch:
             latest = version()
             if not all(map(_unchanged, self._modules)):
                 return "an attribute of a module"
-            self._version = (
-                latest  # the change was elsewhere, or was taken back: train() and eval()
-            )
+            # The change was elsewhere, or was taken back as by train() and eval().
+            self._version = latest
         if not all(map(is_, map(self._get, *self._places), self._values)):
             for container, name, expected in self._variables:
                 now = container.get(name, _ABSENT)
@@ -102,8 +104,7 @@ class Watch:
                 if now is not expected and not _equal(now, expected):
                     return "a variable of an enclosing function"
         for container, items in self._copies:
-            now = _items(container)
-            if len(now) != len(items) or not all(map(_same, now, items)):
+            if not _holds(container, items):
                 return f"the contents of a {type(container).__name__}"
         for array, before in self._arrays:
             if array.tobytes() != before:
@@ -274,18 +275,22 @@ def _unchanged(state: ModuleState) -> bool:
     for name, value, items in entries:
         if variables.get(name, _ABSENT) is not value:
             return False
-        if items is not None:
-            now = _items(value)
-            if len(now) != len(items) or not all(map(_same, now, items)):
-                return False
+        if items is not None and not _holds(value, items):
+            return False
     return True
+
+
+def _holds(container: Any, items: list[Any]) -> bool:
+    """Whether a container has exactly these items."""
+    now = _items(container)
+    return len(now) == len(items) and all(map(_same, now, items))
 
 
 _cell_contents = attrgetter("cell_contents")
 
 
 def _get(container: Any, name: str) -> Any:
-    return container.get(name)
+    return container.get(name, _ABSENT)
 
 
 def _contents(cell: CellType) -> Any:

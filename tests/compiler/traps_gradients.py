@@ -226,3 +226,49 @@ def exception_inside(wrap):
         except ValueError as error:
             seen.append(str(error))
     return seen
+
+
+@trap
+def backward_of_an_earlier_compiled_call(wrap):
+    w = torch.ones(4, requires_grad=True)
+    forward = wrap(lambda x: (w.exp() * w * x).sum())
+    for i in range(3):
+        forward(x_of(i))
+    loss = forward(x_of(3))
+
+    def backward():
+        w.grad = None
+        loss.backward(retain_graph=True)
+
+    backward = wrap(backward)
+    seen = []
+    for i in range(CALLS):
+        if i == 4:
+            with torch.no_grad():
+                w.add_(1)
+        try:
+            backward()
+            seen.append(values(w.grad))
+        except RuntimeError as error:
+            seen.append("modified by an inplace operation" in str(error))
+    return seen
+
+
+@trap
+def global_deleted(wrap):
+    global switch_off
+    switch_off = None
+
+    def f(x):
+        return x * 2 if switch_off is None else x
+
+    f = wrap(f)
+    seen = []
+    for i in range(CALLS):
+        if i == 4:
+            del switch_off
+        try:
+            seen.append(values(f(x_of(0))))
+        except NameError:
+            seen.append("NameError")
+    return seen
