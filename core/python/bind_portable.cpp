@@ -20,18 +20,6 @@ nb::object steal(PyObject* object) {
   return nb::steal(object);
 }
 
-Dims dims_of(nb::handle object) {
-  Dims dims;
-  if (!as_dims(object.ptr(), dims)) fail(ErrorKind::Type, "a tuple of whole numbers is required");
-  return dims;
-}
-
-DType dtype_of(nb::handle object) {
-  DType dtype;
-  if (!as_dtype(object.ptr(), dtype)) fail(ErrorKind::Type, "a dtype is required");
-  return dtype;
-}
-
 // A tensor of (shape, strides, dtype) without memory; null for None.
 TensorRef layout_of(nb::handle object) {
   if (object.is_none()) return nullptr;

@@ -275,18 +275,6 @@ BufferKind kind_named(const std::string& name) {
   fail(ErrorKind::Value, "executable: no buffer kind ", name);
 }
 
-Dims dims_of(nb::handle object) {
-  Dims dims;
-  if (!as_dims(object.ptr(), dims)) fail(ErrorKind::Type, "executable: a tuple of ints is needed");
-  return dims;
-}
-
-DType dtype_of(nb::handle object) {
-  DType dtype;
-  if (!as_dtype(object.ptr(), dtype)) fail(ErrorKind::Type, "executable: a dtype is needed");
-  return dtype;
-}
-
 // ("value", id), ("slot", i) or ("constant", number).
 StepInput step_input(nb::handle object) {
   nb::tuple pair = nb::cast<nb::tuple>(object);

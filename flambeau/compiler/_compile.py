@@ -13,7 +13,7 @@ from __future__ import annotations
 import gc
 import warnings
 from collections.abc import Callable, Hashable, Sequence
-from functools import update_wrapper
+from functools import partial, update_wrapper
 from typing import Any, NamedTuple
 from weakref import WeakSet
 
@@ -138,8 +138,6 @@ class CompiledFunction:
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         if instance is None:
             return self
-        from functools import partial
-
         return partial(self, instance)
 
     def _call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -148,8 +146,7 @@ class CompiledFunction:
         tensors: list[Tensor] = []
         spec: Hashable = take_apart((args, kwargs), tensors)
         # Positional tensors alone need no taking apart at the next call.
-        plain = not kwargs and all(isinstance(x, Tensor) for x in args)
-        key = None if plain else spec
+        key = None if not kwargs and all(map(_is_tensor, args)) else spec
         if key in self._reasons:
             return self._function(*args, **kwargs)
         for i, entry in enumerate(self._entries):

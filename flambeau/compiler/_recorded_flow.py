@@ -198,6 +198,14 @@ def _gradients(
     ]
 
 
+def _hand_over(ctx: Any, plan: _Plan) -> None:
+    """The plan for the backward pass; what it captured is saved as tensors, and held only there."""
+    ctx.plan = plan._replace(captured=[], captured_backward=[])
+    plan.captured.clear()
+    plan.captured_backward.clear()
+    ctx.set_materialize_grads(False)
+
+
 class _Scan(Function):
     """A recorded loop, whose gradient is the loop backwards."""
 
@@ -208,10 +216,7 @@ class _Scan(Function):
         results = plan.forward.run([*given, *plan.captured])
         ctx.save_for_backward(*given[carried:], *results[count:], *plan.captured_backward)
         ctx.mark_non_differentiable(*results[count : count + shared])
-        ctx.plan = plan._replace(captured=[], captured_backward=[])
-        plan.captured.clear()
-        plan.captured_backward.clear()
-        ctx.set_materialize_grads(False)
+        _hand_over(ctx, plan)
         return tuple(results)
 
     @staticmethod
@@ -317,10 +322,7 @@ class _Cond(Function):
         given = inputs[: 1 + plan.counts[0]]
         results = plan.forward.run([*given, *plan.captured])
         ctx.save_for_backward(*given, *plan.captured_backward)
-        ctx.plan = plan._replace(captured=[], captured_backward=[])
-        plan.captured.clear()
-        plan.captured_backward.clear()
-        ctx.set_materialize_grads(False)
+        _hand_over(ctx, plan)
         return tuple(results)
 
     @staticmethod
@@ -391,10 +393,7 @@ class _While(Function):
         given = inputs[: plan.counts[0]]
         results = plan.forward.run([*given, *plan.captured])
         ctx.save_for_backward(results[-1], *given, *plan.captured_backward)
-        ctx.plan = plan._replace(captured=[], captured_backward=[])
-        plan.captured.clear()
-        plan.captured_backward.clear()
-        ctx.set_materialize_grads(False)
+        _hand_over(ctx, plan)
         return tuple(results)
 
     @staticmethod
