@@ -2,6 +2,9 @@
 // blocks, wide loads, atomics, errors. No header of CUDA is needed, and all but a few lines of PTX
 // is also C++17, which the tests compile for the CPU (FLAMBEAU_EMULATED).
 
+#ifndef FLAMBEAU_EMULATED
+#pragma nv_diag_suppress 177  // functions that a kernel does not need
+#endif
 #define DEVICE static __device__ __forceinline__
 // A kernel's dynamic shared memory as an array.
 #ifndef DYNAMIC_SHARED
