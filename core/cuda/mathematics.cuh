@@ -1,6 +1,6 @@
 // The functions that the expressions of program/instructions.def are made of, for kernels: the
-// same values as program/mathematics.h gives on the CPU, float functions within a few ULP. Comes
-// after the prelude and program/special.cuh. In a namespace, since some names are CUDA's own.
+// same values as program/mathematics.h gives on the CPU, float functions within a few ULP (those of
+// special.cuh are in program/program.cuh). In a namespace, since some names are CUDA's own.
 
 namespace mathematics {
 
@@ -66,6 +66,19 @@ DEVICE int64 power(int64 a, int64 b) {
   return static_cast<int64>(result);
 }
 
+// By one common exponent: the usual ones are products and roots.
+template <class T>
+DEVICE T power_by(T a, T exponent) {
+  if (exponent == 2) return a * a;
+  if (exponent == 3) return a * a * a;
+  if (exponent == 1) return a;
+  if constexpr (Is<T>::floating) {
+    if (exponent == T(0.5)) return square_root(a);
+    if (exponent == -1) return 1 / a;
+  }
+  return power(a, exponent);
+}
+
 DEVICE float round_even(float x) { return rintf(x); }
 DEVICE double round_even(double x) { return rint(x); }
 DEVICE int64 round_even(int64 x) { return x; }
@@ -118,22 +131,5 @@ DEVICE int64 shift_left(int64 a, int64 b) {
   return b < 0 || b > 63 ? 0 : static_cast<int64>(static_cast<uint64>(a) << b);
 }
 DEVICE int64 shift_right(int64 a, int64 b) { return a >> (b < 0 || b > 63 ? 63 : b); }
-
-template <class T>
-DEVICE T erfinv(T x) {
-  return static_cast<T>(erfinv_slow(x));
-}
-template <class T>
-DEVICE T lgamma(T x) {
-  return static_cast<T>(::lgamma(static_cast<double>(x)));
-}
-template <class T>
-DEVICE T digamma(T x) {
-  return static_cast<T>(digamma_slow(x));
-}
-template <class T>
-DEVICE T polygamma(T n, T x) {
-  return static_cast<T>(polygamma_slow(n, x));
-}
 
 }  // namespace mathematics

@@ -180,11 +180,48 @@ DEVICE unsigned quotient(unsigned n, const Divider& divider) {
   return (__umulhi(n, divider.multiplier) + n) >> divider.shift;
 }
 
+// The last digit of n, a number whose digits have the sizes of a shape; n loses it.
+DEVICE int take_digit(int& n, const Divider& size) {
+  const int rest = static_cast<int>(quotient(static_cast<unsigned>(n), size));
+  const int digit = n - rest * static_cast<int>(size.divisor);
+  n = rest;
+  return digit;
+}
+DEVICE int64 take_digit(int64& n, int64 size) {
+  const int64 rest = n / size, digit = n - rest * size;
+  n = rest;
+  return digit;
+}
+template <class Index>
+struct SizeOf {
+  typedef int64 type;
+};
+template <>
+struct SizeOf<int> {
+  typedef Divider type;
+};
+// A shape and how operands lie over it (twin of cuda/geometry.h). Index is int or int64.
+template <class Index, int dims, int operands>
+struct Geometry {
+  typename SizeOf<Index>::type sizes[dims];
+  Index strides[operands][dims];  // in elements
+
+  // Adds to `at` where the n-th element, in row-major order, is in each operand.
+  __device__ void locate(Index n, Index (&at)[operands]) const {
+#pragma unroll
+    for (int d = dims - 1; d >= 0; --d) {
+      const Index digit = d > 0 ? take_digit(n, sizes[d]) : n;
+#pragma unroll
+      for (int i = 0; i < operands; ++i) at[i] += digit * strides[i][d];
+    }
+  }
+};
+
 // --- warps and blocks ----------------------------------------------------------------------------
 // Warps are 32 threads along x; blocks that reduce have whole warps and one dimension.
 
-#define kWarpSize 32
-#define kAllLanes 0xFFFFFFFFu
+static constexpr int kWarpSize = 32;
+static constexpr unsigned kAllLanes = 0xFFFFFFFF;
 
 DEVICE int lane_index() { return static_cast<int>(threadIdx.x) & (kWarpSize - 1); }
 DEVICE int warp_index() { return static_cast<int>(threadIdx.x) / kWarpSize; }
@@ -267,9 +304,10 @@ struct Smaller {
 
 // --- memory --------------------------------------------------------------------------------------
 
-// N elements that are loaded and stored at once; the address is a multiple of their size.
+// N elements that are loaded and stored at once, at an address that is a multiple of their size
+// (of 16 bytes where they are longer).
 template <class T, int N>
-struct alignas(sizeof(T) * N) Pack {
+struct alignas(sizeof(T) * N < 16 ? sizeof(T) * N : 16) Pack {
   T at[N];
 };
 template <int N, class T>
