@@ -8,9 +8,9 @@ namespace flambeau::cuda {
 
 // A shared library that is loaded at its first use.
 struct Library {
-  void* handle = nullptr;  // null: not found
-  std::string path;        // what was loaded
-  std::string problem;     // null handle: what was tried
+  void* handle = nullptr;                // null: not found
+  std::string path;                      // what was loaded
+  std::string problem;                   // null handle: what was tried
   void* symbol(const char* name) const;  // null if it has none of that name
 };
 
