@@ -13,6 +13,7 @@ CORE_LAYERS = (
     "tensor",
     "random",
     "blas",
+    "cuda",
     "program",
     "ops",
     "autograd",

@@ -28,8 +28,8 @@ struct Properties {
   int warp_size = 32;
   int threads_per_block = 1024;
   int threads_per_multiprocessor = 0;
-  size_t shared_memory_per_block = 0;         // without asking
-  size_t shared_memory_per_block_optin = 0;   // after function_set_attribute
+  size_t shared_memory_per_block = 0;        // without asking
+  size_t shared_memory_per_block_optin = 0;  // after function_set_attribute
   size_t shared_memory_per_multiprocessor = 0;
   size_t l2_cache = 0;
   int registers_per_multiprocessor = 0;
