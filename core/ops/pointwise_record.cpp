@@ -53,7 +53,7 @@ Pointwise::Pointwise(std::string name, ProgramRef program_, Promotion promotion_
   Primitive::name = name_text.c_str();
   Primitive::grad_name = grad_name_text.c_str();
   infer = &infer_pointwise;
-  run =   run = &run_pointwise;run_pointwise;
+  run = &run_pointwise;
   run_cuda = &run_pointwise;
   devices = Devices::CpuNumbers;
   if (!yields_bool() && promotion != Promotion::Integral) {
