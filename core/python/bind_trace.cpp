@@ -1,4 +1,5 @@
 // Recordings and executables in Python: what flambeau.compiler works with.
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
