@@ -73,8 +73,8 @@ CUresult load(CUmodule* handle, const void* image) {
 
 bool valid_shape(EmulatedIndex grid, EmulatedIndex block) {
   auto within = [](EmulatedIndex index, EmulatedIndex most) {
-    return index.x >= 1 && index.y >= 1 && index.z >= 1 && index.x <= most.x &&
-           index.y <= most.y && index.z <= most.z;
+    return index.x >= 1 && index.y >= 1 && index.z >= 1 && index.x <= most.x && index.y <= most.y &&
+           index.z <= most.z;
   };
   return within(grid, {2147483647, 65535, 65535}) && within(block, {1024, 1024, 64}) &&
          static_cast<unsigned long long>(block.x) * block.y * block.z <= kMaxThreads;

@@ -139,8 +139,7 @@ void Block::fiber_main(Fiber* fiber) {
   for (;;) {
     while (block.started_ < block.count_) {
       unsigned position = block.started_++;
-      Thread* thread =
-          &block.threads_[block.backwards_ ? block.count_ - 1 - position : position];
+      Thread* thread = &block.threads_[block.backwards_ ? block.count_ - 1 - position : position];
       thread->fiber = fiber;
       block.enter(thread);
       block.launch_->kernel->call(block.parameters_);
@@ -259,8 +258,8 @@ class SharedArena {
   void* take(size_t bytes) {
     constexpr size_t kMost = (kSharedPerBlockOptin + kPage - 1) / kPage * kPage;
     if (begin_ == nullptr) {
-      void* mapping = mmap(nullptr, kMost + kPage, PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      void* mapping =
+          mmap(nullptr, kMost + kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
       if (mapping == MAP_FAILED) return nullptr;
       begin_ = static_cast<char*>(mapping);
       mprotect(begin_ + kMost, kPage, PROT_NONE);
@@ -291,7 +290,7 @@ class FaultHandlers {
     alternative.ss_sp = stack;
     alternative.ss_size = sizeof stack;
     sigaltstack(&alternative, &old_stack_);
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_sigaction = on_fault;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK;
     for (size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &action, &old_[i]);
@@ -312,15 +311,14 @@ CUresult report_fault(const Launch& launch) {
   bool memory = fault_signal == SIGSEGV || fault_signal == SIGBUS;
   std::string what =
       memory ? "touched " + describe_address(reinterpret_cast<uintptr_t>(fault_address))
-      : fault_signal == SIGILL ? "used a misaligned address or another undefined operation"
+      : fault_signal == SIGILL ? "used a misaligned address or an index outside an array"
                                : "divided an integer by zero";
-  std::fprintf(stderr,
-               "emulated CUDA: kernel %s %s in thread (%u, %u, %u) of block (%u, %u, %u)\n",
-               launch.kernel->name, what.c_str(), state.thread.x, state.thread.y,
-               state.thread.z, state.block.x, state.block.y, state.block.z);
-  return memory                    ? CUDA_ERROR_ILLEGAL_ADDRESS
+  std::fprintf(stderr, "emulated CUDA: kernel %s %s in thread (%u, %u, %u) of block (%u, %u, %u)\n",
+               launch.kernel->name, what.c_str(), state.thread.x, state.thread.y, state.thread.z,
+               state.block.x, state.block.y, state.block.z);
+  return memory                   ? CUDA_ERROR_ILLEGAL_ADDRESS
          : fault_signal == SIGILL ? CUDA_ERROR_MISALIGNED_ADDRESS
-                                   : CUDA_ERROR_LAUNCH_FAILED;
+                                  : CUDA_ERROR_LAUNCH_FAILED;
 }
 
 // Visits 0 .. count - 1 in an order of its own: position -> (position * step + start) % count.
