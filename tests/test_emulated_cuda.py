@@ -12,20 +12,34 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
-from ctypes import byref, c_double, c_float, c_int, c_int64, c_size_t, c_uint64, c_void_p
+from ctypes import byref, c_float, c_int, c_int64, c_size_t, c_uint64, c_void_p
 from pathlib import Path
 
 import numpy as np
 import pytest
 from emulated_cuda.build import build
-
-INVALID_VALUE, OUT_OF_MEMORY, NOT_INITIALIZED = 1, 2, 3
-INVALID_CONTEXT, INVALID_HANDLE, NOT_FOUND, NOT_READY = 201, 400, 500, 600
-ILLEGAL_ADDRESS, LAUNCH_OUT_OF_RESOURCES, MISALIGNED, LAUNCH_FAILED = 700, 701, 716, 719
-CAPTURE_UNSUPPORTED, CAPTURE_INVALIDATED, CAPTURE_UNJOINED = 900, 901, 904
-CAPTURE_ISOLATION, CAPTURE_IMPLICIT, CAPTURED_EVENT = 905, 906, 907
-NON_BLOCKING = 1
-GLOBAL, RELAXED = 0, 2
+from emulated_cuda.client import (
+    CAPTURE_IMPLICIT,
+    CAPTURE_INVALIDATED,
+    CAPTURE_ISOLATION,
+    CAPTURE_UNJOINED,
+    CAPTURE_UNSUPPORTED,
+    CAPTURED_EVENT,
+    GLOBAL,
+    ILLEGAL_ADDRESS,
+    INVALID_HANDLE,
+    INVALID_VALUE,
+    LAUNCH_FAILED,
+    LAUNCH_OUT_OF_RESOURCES,
+    MISALIGNED,
+    NON_BLOCKING,
+    NOT_FOUND,
+    NOT_READY,
+    OUT_OF_MEMORY,
+    RELAXED,
+    Gpu,
+    check,
+)
 
 KERNELS = r"""
 extern "C" __global__ void saxpy(int n, float a, const float* x, float* y) {
@@ -105,6 +119,15 @@ extern "C" __global__ void shape(int* out) {
 
 extern "C" __global__ void past_the_end(float* x, int n) { x[n] = 1; }
 extern "C" __global__ void misaligned(float* x) { *(double*)(x + 1) = 1; }
+extern "C" __global__ void outside_array(float* x) {
+  __shared__ float part[16];
+  part[threadIdx.x] = x[0];
+  x[threadIdx.x] = part[threadIdx.x / 2];
+}
+extern "C" __global__ void never_written(float* x) {
+  __shared__ float part[64];
+  x[threadIdx.x] = part[threadIdx.x];
+}
 extern "C" __global__ void stuck(int* x) {
   if (threadIdx.x == 3) return;
   __syncthreads();
@@ -120,98 +143,6 @@ extern "C" __global__ void functions(const float* x, float* out) {
   row[6] = sinpif(v); row[7] = __uint_as_float(__brev(__float_as_uint(v)));
 }
 """
-
-
-def check(result: int) -> None:
-    assert result == 0, f"error {result}"
-
-
-class Gpu:
-    """A context of the emulated driver, with helpers that fail on any error."""
-
-    def __init__(self, libraries: Path) -> None:
-        self.cuda = ctypes.CDLL(str(libraries / "libcuda.so.1"))
-        self.nvrtc = ctypes.CDLL(str(libraries / "libnvrtc.so.13"))
-        check(self.cuda.cuInit(0))
-        self.context = c_void_p()
-        check(self.cuda.cuDevicePrimaryCtxRetain(byref(self.context), 0))
-        check(self.cuda.cuCtxSetCurrent(self.context))
-
-    def close(self) -> None:
-        check(self.cuda.cuDevicePrimaryCtxRelease_v2(0))
-
-    def compile(self, source: str, *options: str) -> tuple[int, bytes, str]:
-        """The result of the compilation, the image and the log."""
-        program, size = c_void_p(), c_size_t()
-        text = source.encode()
-        check(self.nvrtc.nvrtcCreateProgram(byref(program), text, b"test.cu", 0, None, None))
-        words = [word.encode() for word in ("--gpu-architecture=sm_90", *options)]
-        array = (ctypes.c_char_p * len(words))(*words)
-        result = self.nvrtc.nvrtcCompileProgram(program, len(words), array)
-        check(self.nvrtc.nvrtcGetProgramLogSize(program, byref(size)))
-        log = ctypes.create_string_buffer(size.value)
-        check(self.nvrtc.nvrtcGetProgramLog(program, log))
-        check(self.nvrtc.nvrtcGetCUBINSize(program, byref(size)))
-        image = ctypes.create_string_buffer(size.value)
-        check(self.nvrtc.nvrtcGetCUBIN(program, image))
-        check(self.nvrtc.nvrtcDestroyProgram(byref(program)))
-        return result, image.raw, log.value.decode()
-
-    def load(self, image: bytes) -> c_void_p:
-        module = c_void_p()
-        check(self.cuda.cuModuleLoadData(byref(module), image))
-        return module
-
-    def function(self, module: c_void_p, name: str) -> c_void_p:
-        function = c_void_p()
-        check(self.cuda.cuModuleGetFunction(byref(function), module, name.encode()))
-        return function
-
-    def launch(self, function, grid, block, *arguments, shared=0, stream=None) -> int:
-        pad = lambda shape: (*shape, 1, 1)[:3]  # noqa: E731
-        pointers = (c_void_p * len(arguments))(*map(ctypes.addressof, arguments))
-        return self.cuda.cuLaunchKernel(
-            function, *pad(grid), *pad(block), shared, stream, pointers, None
-        )
-
-    def alloc(self, size: int) -> c_uint64:
-        pointer = c_uint64()
-        check(self.cuda.cuMemAlloc_v2(byref(pointer), c_size_t(size)))
-        return pointer
-
-    def pinned(self, count: int, dtype: str) -> np.ndarray:
-        pointer, size = c_void_p(), count * np.dtype(dtype).itemsize
-        check(self.cuda.cuMemHostAlloc(byref(pointer), c_size_t(size), 0))
-        raw = (ctypes.c_char * size).from_address(pointer.value or 0)
-        return np.frombuffer(raw, dtype=dtype)
-
-    def put(self, pointer: c_uint64, array: np.ndarray, stream: c_void_p | None = None) -> None:
-        size = c_size_t(array.nbytes)
-        check(self.cuda.cuMemcpyHtoDAsync_v2(pointer, c_void_p(array.ctypes.data), size, stream))
-
-    def get(self, array: np.ndarray, pointer: c_uint64, stream: c_void_p | None = None) -> int:
-        size = c_size_t(array.nbytes)
-        return self.cuda.cuMemcpyDtoHAsync_v2(c_void_p(array.ctypes.data), pointer, size, stream)
-
-    def upload(self, array: np.ndarray) -> c_uint64:
-        pointer = self.alloc(array.nbytes)
-        self.put(pointer, array)
-        return pointer
-
-    def download(self, pointer: c_uint64, count: int, dtype: str) -> np.ndarray:
-        array = np.empty(count, dtype)
-        check(self.get(array, pointer))
-        return array
-
-    def stream(self, flags: int = NON_BLOCKING) -> c_void_p:
-        stream = c_void_p()
-        check(self.cuda.cuStreamCreateWithPriority(byref(stream), flags, 0))
-        return stream
-
-    def event(self) -> c_void_p:
-        event = c_void_p()
-        check(self.cuda.cuEventCreate(byref(event), 0))
-        return event
 
 
 @pytest.fixture(scope="module")
@@ -337,11 +268,18 @@ def test_functions(gpu, kernels):
     assert list(rows[:, 7].copy().view("u4")) == backwards
 
 
+def test_shared_memory_holds_nothing_at_first(gpu, kernels):
+    pointer = gpu.upload(np.zeros(64, "f4"))
+    check(gpu.launch(gpu.function(kernels, "never_written"), (1,), (64,), pointer))
+    assert np.isnan(gpu.download(pointer, 64, "f4")).all()
+
+
 def test_errors_of_kernels(gpu, image, capfd):
     x = np.zeros(64, "f4")
     for name, arguments, error, words in [
         ("past_the_end", [c_int(64)], ILLEGAL_ADDRESS, "0 bytes past the end of the 256 bytes"),
         ("misaligned", [], MISALIGNED, "misaligned"),
+        ("outside_array", [], MISALIGNED, "an index outside an array in thread ("),
         ("stuck", [], LAUNCH_FAILED, "1 have exited, 31 wait at __syncthreads"),
     ]:
         kernels = gpu.load(image)
@@ -370,10 +308,19 @@ def test_errors_of_launches(gpu, kernels):
     assert gpu.launch(saxpy, (1,), (1,), *arguments) == INVALID_HANDLE
 
 
+def test_host_pointers_as_arguments(gpu, kernels, capfd):
+    saxpy, on_host, good = gpu.function(kernels, "saxpy"), np.zeros(4, "f4"), gpu.alloc(16)
+    end = c_uint64(good.value + 16)
+    check(gpu.launch(saxpy, (1,), (1,), c_int(0), c_float(0), c_uint64(), end))
+    address = c_uint64(on_host.ctypes.data)
+    result = gpu.launch(saxpy, (1,), (1,), c_int(4), c_float(0), good, address)
+    assert result == ILLEGAL_ADDRESS
+    assert "saxpy: parameter 3 is no device pointer" in capfd.readouterr().err
+
+
 def test_compiler(gpu):
     result, image, log = gpu.compile("__global__ void f(int* x) {\n  *x = nonsense;\n}")
     assert result == 6 and not image and "test.cu:2" in log and "nonsense" in log
-    assert gpu.nvrtc.nvrtcGetErrorString.restype is c_int
     result, _, log = gpu.compile("", "--no-such-option")
     assert result == 5 and "--no-such-option" in log
     source = """
@@ -513,24 +460,12 @@ def test_elapsed_time_and_destruction(gpu):
 # ---- Graphs
 
 
-def begin(gpu: Gpu, stream: c_void_p, mode: int = RELAXED) -> None:
-    check(gpu.cuda.cuStreamBeginCapture_v2(stream, mode))
-
-
-def instantiate(gpu: Gpu, stream: c_void_p) -> c_void_p:
-    graph, executable = c_void_p(), c_void_p()
-    check(gpu.cuda.cuStreamEndCapture(stream, byref(graph)))
-    check(gpu.cuda.cuGraphInstantiateWithFlags(byref(executable), graph, c_uint64()))
-    check(gpu.cuda.cuGraphDestroy(graph))
-    return executable
-
-
 def test_capture_and_replay(gpu, kernels):
     stream, side, fork, join = gpu.stream(), gpu.stream(), gpu.event(), gpu.event()
     x, y = gpu.upload(np.ones(4, "f4")), gpu.upload(np.zeros(4, "f4"))
     saxpy = gpu.function(kernels, "saxpy")
     arguments = c_int(4), c_float(2), x, y
-    begin(gpu, stream, GLOBAL)
+    gpu.begin_capture(stream, GLOBAL)
     check(gpu.launch(saxpy, (1,), (4,), *arguments, stream=stream))
     check(gpu.cuda.cuEventRecord(fork, stream))
     check(gpu.cuda.cuStreamWaitEvent(side, fork, 0))
@@ -541,7 +476,7 @@ def test_capture_and_replay(gpu, kernels):
     status = c_int()
     check(gpu.cuda.cuStreamIsCapturing(side, byref(status)))
     assert status.value == 1
-    executable = instantiate(gpu, stream)
+    executable = gpu.end_capture(stream)
     check(gpu.cuda.cuStreamIsCapturing(side, byref(status)))
     assert status.value == 0
     assert (gpu.download(y, 4, "f4") == 0).all()
@@ -558,21 +493,21 @@ def test_what_a_capture_does_not_permit(gpu):
     pointer, fill = gpu.alloc(4), gpu.cuda.cuMemsetD8Async
     assert gpu.cuda.cuStreamBeginCapture_v2(None, RELAXED) == CAPTURE_UNSUPPORTED
 
-    begin(gpu, stream)
+    gpu.begin_capture(stream)
     assert gpu.cuda.cuStreamSynchronize(stream) == CAPTURE_UNSUPPORTED
     assert fill(pointer, 0, c_size_t(1), stream) == CAPTURE_INVALIDATED
     assert gpu.cuda.cuStreamEndCapture(stream, byref(graph)) == CAPTURE_INVALIDATED
 
-    begin(gpu, stream)
+    gpu.begin_capture(stream)
     assert fill(pointer, 0, c_size_t(1), None) == CAPTURE_IMPLICIT
     assert gpu.cuda.cuStreamEndCapture(stream, byref(graph)) == CAPTURE_INVALIDATED
 
     check(gpu.cuda.cuEventRecord(event, other))
-    begin(gpu, stream)
+    gpu.begin_capture(stream)
     assert gpu.cuda.cuStreamWaitEvent(stream, event, 0) == CAPTURE_ISOLATION
     assert gpu.cuda.cuStreamEndCapture(stream, byref(graph)) == CAPTURE_INVALIDATED
 
-    begin(gpu, stream)
+    gpu.begin_capture(stream)
     check(gpu.cuda.cuEventRecord(event, stream))
     check(gpu.cuda.cuStreamWaitEvent(other, event, 0))
     check(fill(pointer, 0, c_size_t(1), other))
@@ -581,14 +516,14 @@ def test_what_a_capture_does_not_permit(gpu):
 
 def test_allocation_during_a_capture(gpu):
     stream, graph, mode = gpu.stream(), c_void_p(), c_int(RELAXED)
-    begin(gpu, stream, GLOBAL)
+    gpu.begin_capture(stream, GLOBAL)
     check(gpu.cuda.cuThreadExchangeStreamCaptureMode(byref(mode)))
     assert mode.value == GLOBAL
     gpu.alloc(4)
     check(gpu.cuda.cuThreadExchangeStreamCaptureMode(byref(mode)))
     assert gpu.cuda.cuMemAlloc_v2(byref(c_uint64()), c_size_t(4)) == CAPTURE_UNSUPPORTED
     assert gpu.cuda.cuStreamEndCapture(stream, byref(graph)) == CAPTURE_INVALIDATED
-    begin(gpu, stream, RELAXED)
+    gpu.begin_capture(stream, RELAXED)
     gpu.alloc(4)
     check(gpu.cuda.cuStreamEndCapture(stream, byref(graph)))
 
@@ -652,155 +587,3 @@ def test_eager_execution(libraries):
     """
     assert run_script(libraries, script, EMULATED_CUDA_EAGER="1").strip() == "7"
     assert run_script(libraries, script, EMULATED_CUDA_EAGER="0").strip() == "255"
-
-
-# ---- cublasLt
-
-
-FLOAT, DOUBLE, HALF = (0, "f4", 68, c_float), (1, "f8", 70, c_double), (2, "f2", 68, c_float)
-RELU, BIAS, GELU = 2, 4, 32
-
-
-class Matmul:
-    """D = epilogue(alpha op(A) op(B) + beta C), one after another as a program would call it."""
-
-    def __init__(self, gpu: Gpu, libraries: Path, kind: tuple) -> None:
-        self.gpu, self.kind = gpu, kind
-        self.blas = ctypes.CDLL(str(libraries / "libcublasLt.so.13"))
-        self.handle, self.desc, self.preference = c_void_p(), c_void_p(), c_void_p()
-        check(self.blas.cublasLtCreate(byref(self.handle)))
-        scale = 1 if kind is DOUBLE else 0
-        check(self.blas.cublasLtMatmulDescCreate(byref(self.desc), kind[2], scale))
-        check(self.blas.cublasLtMatmulPreferenceCreate(byref(self.preference)))
-        self.set("MatmulPreference", self.preference, 1, c_uint64(1 << 20))
-
-    def set(self, kind: str, thing: c_void_p, attribute: int, value) -> None:
-        function = getattr(self.blas, f"cublasLt{kind}SetAttribute")
-        check(function(thing, attribute, byref(value), c_size_t(ctypes.sizeof(value))))
-
-    def layout(self, rows: int, columns: int, leading: int, batch: int = 1) -> c_void_p:
-        layout = c_void_p()
-        check(
-            self.blas.cublasLtMatrixLayoutCreate(
-                byref(layout), self.kind[0], c_uint64(rows), c_uint64(columns), c_int64(leading)
-            )
-        )
-        self.set("MatrixLayout", layout, 5, c_int(batch))
-        self.set("MatrixLayout", layout, 6, c_int64(leading * columns))
-        return layout
-
-    def heuristic(self, layouts) -> tuple[int, ctypes.Array]:
-        result, count = (c_uint64 * 12)(), c_int()
-        function = self.blas.cublasLtMatmulAlgoGetHeuristic
-        status = function(
-            self.handle, self.desc, *layouts, self.preference, 1, result, byref(count)
-        )
-        return status, result
-
-    def run(self, pointers, layouts, alpha, beta, algorithm=None, workspace=None, size=0, **more):
-        scalar = self.kind[3]
-        return self.blas.cublasLtMatmul(
-            *(self.handle, self.desc, byref(scalar(alpha)), pointers[0], layouts[0]),
-            *(pointers[1], layouts[1], byref(scalar(beta)), pointers[2], layouts[2]),
-            *(pointers[3], layouts[3], algorithm, workspace, c_size_t(size), more.get("stream")),
-        )
-
-
-@pytest.fixture
-def matmul(gpu, libraries):
-    return lambda kind: Matmul(gpu, libraries, kind)
-
-
-def by_columns(array: np.ndarray, leading: int) -> np.ndarray:
-    """The memory of a batch of column-major matrices, with rubbish between the columns."""
-    batch, rows, columns = array.shape
-    memory = np.full((batch, columns, leading), 77, array.dtype)
-    memory[:, :, :rows] = array.transpose(0, 2, 1)
-    return memory
-
-
-@pytest.mark.parametrize("kind", [FLOAT, DOUBLE, HALF], ids=["float", "double", "half"])
-@pytest.mark.parametrize("transposed", [(0, 0), (1, 0), (0, 1), (1, 1)])
-def test_products(gpu, matmul, kind, transposed):
-    rng, (m, n, k, batch) = np.random.default_rng(2), (5, 4, 3, 2)
-    a, b, c = (
-        rng.integers(-4, 5, (batch, *shape)).astype(kind[1])
-        for shape in [
-            (k, m) if transposed[0] else (m, k),
-            (n, k) if transposed[1] else (k, n),
-            (m, n),
-        ]
-    )
-    memory = [by_columns(x, x.shape[1] + 2) for x in (a, b, c, c)]
-    pointers = [gpu.upload(x) for x in memory]
-    call = matmul(kind)
-    layouts = [call.layout(x.shape[1], x.shape[2], x.shape[1] + 2, batch) for x in (a, b, c, c)]
-    for attribute, value in zip((3, 4), transposed):
-        call.set("MatmulDesc", call.desc, attribute, c_int(value))
-    status, algorithm = call.heuristic(layouts)
-    check(status)
-    workspace, size = gpu.alloc(1 << 20), algorithm[8]
-    assert 0 < size <= 1 << 20
-    run = lambda size: call.run(pointers, layouts, 2, 3, algorithm, workspace, size)  # noqa: E731
-    assert run(size - 1) == 7
-    check(run(size))
-    out = gpu.download(pointers[3], memory[3].size, kind[1]).reshape(memory[3].shape)
-    left, right = (x.transpose(0, 2, 1) if t else x for x, t in zip((a, b), transposed))
-    np.testing.assert_array_equal(out, by_columns(2 * left @ right + 3 * c, m + 2))
-
-
-@pytest.mark.parametrize("epilogue", [1, BIAS, RELU, RELU | BIAS, GELU, GELU | BIAS])
-def test_epilogues(gpu, matmul, epilogue):
-    rng, call = np.random.default_rng(3), matmul(FLOAT)
-    a, b, bias = rng.normal(size=(1, 6, 5)), rng.normal(size=(1, 5, 4)), rng.normal(size=6)
-    call.set("MatmulDesc", call.desc, 7, ctypes.c_uint(epilogue))
-    if epilogue & BIAS:
-        call.set("MatmulDesc", call.desc, 8, gpu.upload(bias.astype("f4")))
-    memory = [by_columns(x.astype("f4"), x.shape[1]) for x in (a, b)]
-    out = gpu.alloc(4 * 24)
-    pointers = [*map(gpu.upload, memory), None, out]
-    layouts = [
-        call.layout(6, 5, 6),
-        call.layout(5, 4, 5),
-        call.layout(6, 4, 6),
-        call.layout(6, 4, 6),
-    ]
-    check(call.run(pointers, layouts, 1, 0))
-    value = a[0] @ b[0] + (bias[:, None] if epilogue & BIAS else 0)
-    if epilogue & RELU:
-        value = np.maximum(value, 0)
-    if epilogue & GELU:
-        value = value / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (value + 0.044715 * value**3)))
-    assert np.allclose(gpu.download(out, 24, "f4").reshape(4, 6).T, value, atol=1e-5)
-
-
-def test_what_products_refuse(gpu, matmul, capfd):
-    call, pointer = matmul(FLOAT), gpu.alloc(4 * 64)
-    square, narrow = call.layout(8, 8, 8), call.layout(8, 8, 7)
-    assert call.heuristic([square, narrow, square, square])[0] == 7
-    assert call.heuristic([square, call.layout(7, 8, 7), square, square])[0] == 7
-    call.set("MatrixLayout", narrow, 0, ctypes.c_uint(1))  # double
-    call.set("MatrixLayout", narrow, 4, c_int64(8))
-    assert call.heuristic([square, narrow, square, square])[0] == 15
-    wide = call.layout(8, 8, 9)
-    assert call.run([pointer] * 4, [wide, square, square, square], 1, 0) == 7
-    assert "cublasLtMatmul: A" in capfd.readouterr().err
-    _, algorithm = call.heuristic([square] * 4)
-    shifted = c_uint64(gpu.alloc(4 * 65).value + 4)
-    arguments = [square] * 4, 1, 0
-    assert call.run([pointer, shifted, None, pointer], *arguments, algorithm, pointer, 1 << 20) == 7
-
-
-def test_product_is_deferred_and_captured(gpu, matmul):
-    call, stream = matmul(FLOAT), gpu.stream()
-    one, total = gpu.upload(np.ones(1, "f4")), gpu.upload(np.zeros(1, "f4"))
-    layouts = [call.layout(1, 1, 1)] * 4
-    check(gpu.cuda.cuCtxSynchronize())
-    begin(gpu, stream)
-    check(call.run([one, one, total, total], layouts, 2, 1, stream=stream))
-    executable = instantiate(gpu, stream)
-    for _ in range(3):
-        check(gpu.cuda.cuGraphLaunch(executable, stream))
-    assert gpu.download(total, 1, "f4")[0] == 0
-    check(gpu.cuda.cuStreamSynchronize(stream))
-    assert gpu.download(total, 1, "f4")[0] == 6

@@ -52,7 +52,7 @@ def _compile(folder: Path) -> None:
 def _key() -> str:
     key = hashlib.sha256()
     for path in sorted(SOURCES.glob("*")):
-        if path.suffix in {".h", ".cpp", ".py"}:
+        if path.suffix in {".h", ".cpp"} or path.name == "build.py":
             key.update(path.name.encode() + b"\0" + path.read_bytes())
     return key.hexdigest()[:16]
 

@@ -231,8 +231,9 @@ EMULATED_API CUresult cuDevicePrimaryCtxRelease_v2(CUdevice index) {
   Device* device = device_of(index);
   EMULATED_RETURN_IF(device == nullptr, CUDA_ERROR_INVALID_DEVICE);
   EMULATED_RETURN_IF(device->retained == 0, CUDA_ERROR_INVALID_CONTEXT);
-  if (--device->retained == 0) {  // its memory stays until the process ends
+  if (--device->retained == 0) {
     run_device(device);
+    release_all(index);
     for (const auto& stream : device->streams) {
       driver().streams.remove(reinterpret_cast<CUstream>(stream.get()));
     }

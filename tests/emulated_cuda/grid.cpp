@@ -42,6 +42,7 @@ struct Thread {
 
 // A read of shared memory or of another lane that nobody has written gives these bits.
 constexpr unsigned long long kGarbage = ~0ull;
+constexpr unsigned kAllLanes = 0xFFFFFFFF;
 
 class Block {
  public:
@@ -62,6 +63,7 @@ class Block {
   void wait(Thread* thread, Status status);
   void make_ready(Thread* thread);
   void release_barrier();
+  void end_warp_meetings(unsigned warp);
   bool warp_meeting(unsigned warp, unsigned mask);
   Fiber* take_fiber();
   unsigned number(const Thread* thread) const { return thread - threads_.data(); }
@@ -70,8 +72,11 @@ class Block {
   const Launch* launch_ = nullptr;
   void** parameters_ = nullptr;
   std::vector<Thread> threads_;
-  unsigned count_ = 0, started_ = 0, exited_ = 0, at_barrier_ = 0, at_warp_ = 0;
-  unsigned true_predicates_ = 0;
+  unsigned count_ = 0, started_ = 0, exited_ = 0, at_barrier_ = 0, true_predicates_ = 0;
+  struct WarpCounts {
+    unsigned waiting = 0, exited = 0;
+  };
+  std::array<WarpCounts, kMaxThreads / kWarpSize> warps_;
   bool backwards_ = false;
   Thread* current_ = nullptr;
   std::deque<Thread*> ready_;
@@ -80,12 +85,13 @@ class Block {
   std::vector<Fiber*> idle_;
 };
 
-Block block;  // the one that is running
+Block& block = *new Block;  // the one that is running
 
 void Block::set_threads(EmulatedIndex size, bool backwards) {
   count_ = size.x * size.y * size.z;
   backwards_ = backwards;
-  started_ = exited_ = at_barrier_ = at_warp_ = true_predicates_ = 0;
+  started_ = exited_ = at_barrier_ = true_predicates_ = 0;
+  warps_.fill({});
   ready_.clear();
   threads_.assign(count_, {});
   unsigned number = 0;
@@ -145,16 +151,20 @@ void Block::fiber_main(Fiber* fiber) {
       block.launch_->kernel->call(block.parameters_);
       thread->status = Status::kExited;
       ++block.exited_;
-      if (block.at_warp_ == 0) continue;
-      // Those of its warp that wait for a mask with this lane no longer wait for it.
-      unsigned first = block.number(thread) / kWarpSize * kWarpSize;
-      for (unsigned other = first; other < std::min(first + kWarpSize, block.count_); ++other) {
-        if (block.threads_[other].status != Status::kAtWarp) continue;
-        block.warp_meeting(first / kWarpSize, block.threads_[other].mask);
-      }
+      block.end_warp_meetings(block.number(thread) / kWarpSize);
     }
     block.idle_.push_back(fiber);
     suspend_fiber(fiber);
+  }
+}
+
+// After a thread has exited: those of its warp that wait for it no longer do.
+void Block::end_warp_meetings(unsigned warp) {
+  ++warps_[warp].exited;
+  if (warps_[warp].waiting == 0) return;
+  unsigned first = warp * kWarpSize;
+  for (unsigned other = first; other < std::min(first + kWarpSize, count_); ++other) {
+    if (threads_[other].status == Status::kAtWarp) warp_meeting(warp, threads_[other].mask);
   }
 }
 
@@ -191,6 +201,9 @@ unsigned Block::barrier(int predicate) {
 bool Block::warp_meeting(unsigned warp, unsigned mask) {
   unsigned first = warp * kWarpSize;
   unsigned lanes = std::min(kWarpSize, count_ - first);
+  // A quick look first: most calls are of threads that are not the last.
+  unsigned named = __builtin_popcount(mask & (kAllLanes >> (kWarpSize - lanes)));
+  if (warps_[warp].waiting + warps_[warp].exited < named) return false;
   unsigned present = 0, ballot = 0;
   EmulatedWarpKind kind{};
   for (unsigned lane = 0; lane < lanes; ++lane) {
@@ -214,7 +227,7 @@ bool Block::warp_meeting(unsigned warp, unsigned mask) {
     if (kind == kWarpBallot) thread.value = ballot;
     if (kind == kWarpAll) thread.value = ballot == present;
     make_ready(&thread);
-    --at_warp_;
+    --warps_[warp].waiting;
   }
   return true;
 }
@@ -227,7 +240,7 @@ unsigned long long Block::warp(EmulatedWarpKind kind, unsigned mask, unsigned lo
   thread->value = value;
   thread->source_lane = source_lane % kWarpSize;
   thread->status = Status::kAtWarp;
-  ++at_warp_;
+  ++warps_[number(thread) / kWarpSize].waiting;
   bool named = mask >> (number(thread) % kWarpSize) & 1;  // else it waits forever: an error
   if (!named || !warp_meeting(number(thread) / kWarpSize, mask)) wait(thread, Status::kAtWarp);
   return thread->value;
