@@ -1,5 +1,6 @@
 #include "grid.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -284,12 +285,17 @@ class SharedArena {
   char* begin_ = nullptr;
 };
 
-// Faults of a kernel end the launch, not the process.
+// Faults of a kernel end the launch, not the process; those of other threads are no kernel's.
 sigjmp_buf fault_return;
+pthread_t kernel_thread;
 volatile sig_atomic_t fault_signal = 0;
 void* fault_address = nullptr;
 
 void on_fault(int signal, siginfo_t* information, void*) {
+  if (!pthread_equal(pthread_self(), kernel_thread)) {
+    ::signal(signal, SIG_DFL);
+    return;  // and it faults again
+  }
   fault_signal = signal;
   fault_address = information->si_addr;
   siglongjmp(fault_return, 1);
@@ -298,6 +304,7 @@ void on_fault(int signal, siginfo_t* information, void*) {
 class FaultHandlers {
  public:
   FaultHandlers() {
+    kernel_thread = pthread_self();
     static char stack[size_t{64} << 10];  // a kernel may have used up its own
     stack_t alternative{};
     alternative.ss_sp = stack;
