@@ -88,11 +88,10 @@ bool Transposition::find(const Operand& to, const Operand& from) {
 void transpose(const Operand& to, const Operand& from, const Transposition& tiles) {
   static constexpr cuda::KernelFile kFile{"program/transpose.cu"};
   const std::string dims = std::to_string(tiles.outer.size());
-  const cuda::Function& function = kFile.get("transpose",
-                                             {{"TO", cuda::type_name(to.dtype)},
-                                              {"FROM", cuda::type_name(from.dtype)},
-                                              {"DIMS", dims}},
-                                             to.device);
+  const cuda::Function& function = kFile.get(
+      "transpose",
+      {{"TO", cuda::type_name(to.dtype)}, {"FROM", cuda::type_name(from.dtype)}, {"DIMS", dims}},
+      to.device);
   int64_t outer = 1;
   for (int64_t size : tiles.outer) outer *= size;
   SmallVector<int64_t, 32> parameters{reinterpret_cast<int64_t>(to.data),
@@ -178,8 +177,8 @@ void fill_cuda(const Tensor& target, Scalar value) {
   if (target.numel() == 0) return;
   Operand to = Operand::of(target);
   const Operand number = Operand::of(value);
-  const bool zero = value.is_float() ? value.floating == 0 && !std::signbit(value.floating)
-                                     : value.integer == 0;
+  const bool zero =
+      value.is_float() ? value.floating == 0 && !std::signbit(value.floating) : value.integer == 0;
   if (zero && to.contiguous) {
     const int device = target.device().index;
     cuda::use(device);
