@@ -19,7 +19,7 @@ using FunctionHandle = struct CUfunc_st*;
 using GraphHandle = struct CUgraph_st*;
 using GraphExecutableHandle = struct CUgraphExec_st*;
 
-// FLAMBEAU_DRIVER_FUNCTION(member, name, parameters): one line for each function that is used.
+// FLAMBEAU_DRIVER_FUNCTION(member, symbol, parameters): one line for each function that is used.
 #define FLAMBEAU_DRIVER_FUNCTIONS(F)                                                               \
   F(init, "cuInit", (unsigned flags))                                                              \
   F(driver_version, "cuDriverGetVersion", (int* version))                                          \
@@ -88,7 +88,7 @@ using GraphExecutableHandle = struct CUgraphExec_st*;
   F(error_text, "cuGetErrorString", (int error, const char** text))
 
 struct Driver {
-#define FLAMBEAU_DRIVER_FUNCTION(member, name, parameters) int(*member) parameters = nullptr;
+#define FLAMBEAU_DRIVER_FUNCTION(member, symbol, parameters) int(*member) parameters = nullptr;
   FLAMBEAU_DRIVER_FUNCTIONS(FLAMBEAU_DRIVER_FUNCTION)
 #undef FLAMBEAU_DRIVER_FUNCTION
 };

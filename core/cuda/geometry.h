@@ -15,8 +15,8 @@ struct Divider {
   Divider() = default;
   explicit Divider(uint32_t number) : divisor(number) {
     while ((uint64_t{1} << shift) < number) ++shift;
-    multiplier = static_cast<uint32_t>(
-        (uint64_t{1} << 32) * ((uint64_t{1} << shift) - number) / number + 1);
+    multiplier =
+        static_cast<uint32_t>((uint64_t{1} << 32) * ((uint64_t{1} << shift) - number) / number + 1);
   }
 };
 

@@ -34,9 +34,7 @@ class Run {
     bool row = false;  // one element per row
     int64_t size() const { return item_size(form->dtype); }
   };
-  const Operand& input(size_t i) const {
-    return inputs_[program_.values[plan_.inputs[i]].index];
-  }
+  const Operand& input(size_t i) const { return inputs_[program_.values[plan_.inputs[i]].index]; }
   bool find_flat();
   void collect();
   void set_shape();
@@ -57,7 +55,7 @@ class Run {
   CudaForm form_;
   SmallVector<const Operand*, 8> flat_;
   std::vector<Lying> tensors_;
-  Dims shape_;        // of everything; without the last axis where there are rows
+  Dims shape_;          // of everything; without the last axis where there are rows
   int64_t length_ = 0;  // of a row
 };
 
@@ -109,14 +107,14 @@ void Run::collect() {
     form = {};
     if (input(i).is_number()) continue;
     form.dtype = input(i).dtype;
-    tensors_.push_back({&input(i), &form, {}, 0,
-                        program_.values[plan_.inputs[i]].extent == Extent::Row});
+    tensors_.push_back(
+        {&input(i), &form, {}, 0, program_.values[plan_.inputs[i]].extent == Extent::Row});
   }
   for (size_t j = 0; j < outputs_.size(); ++j) {
     CudaOperand& form = form_.outputs[static_cast<int64_t>(j)];
     form.dtype = outputs_[j].dtype;
-    tensors_.push_back({&outputs_[j], &form, {}, 0,
-                        program_.values[program_.outputs[j]].extent == Extent::Row});
+    tensors_.push_back(
+        {&outputs_[j], &form, {}, 0, program_.values[program_.outputs[j]].extent == Extent::Row});
   }
 }
 
@@ -198,8 +196,7 @@ int Run::pack_width(int64_t inner) const {
     }
     return true;
   };
-  while (width > 1 &&
-         (inner % width || !std::all_of(tensors_.begin(), tensors_.end(), aligned))) {
+  while (width > 1 && (inner % width || !std::all_of(tensors_.begin(), tensors_.end(), aligned))) {
     width /= 2;
   }
   return static_cast<int>(width);
@@ -209,8 +206,7 @@ void Run::put_operands(ParameterWriter& parameters) const {
   for (const Lying& tensor : tensors_) parameters.put(tensor.operand->data);
 }
 
-void Run::put_numbers(ParameterWriter& parameters, const CudaKernel& kernel,
-                      int64_t length) const {
+void Run::put_numbers(ParameterWriter& parameters, const CudaKernel& kernel, int64_t length) const {
   SmallVector<uint64_t, 16> numbers(kernel.number_count());
   kernel.compute_numbers(numbers.data(), length, [&](int32_t index, uint64_t* place) {
     const Operand& operand = inputs_[index];

@@ -11,7 +11,8 @@ namespace cuda_writer {
 
 // The expressions of the instruction table, as text.
 constexpr const char* kExpressions[] = {
-    "", "",
+    "",
+    "",
 #define INSTRUCTION(name, arity, kind, cost, expression, ...) #expression,
 #include "program/instructions.def"
 #undef INSTRUCTION
@@ -218,8 +219,8 @@ std::string Writer::elements() {
   if (flat) {
     parameters({"int64 count"});
   } else {
-    parameters({"int64 count", text("Geometry<", index_, ", ", int{form_.dims}, ", ", operands_,
-                                    "> geometry")});
+    parameters({"int64 count",
+                text("Geometry<", index_, ", ", int{form_.dims}, ", ", operands_, "> geometry")});
   }
   compute_function();
   text_.open("extern \"C\" __global__ void __launch_bounds__(", kCudaBlock,

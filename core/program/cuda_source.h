@@ -39,18 +39,18 @@ struct CudaOperand {
 struct CudaForm {
   enum class Kind : uint8_t { Elements, Rows, Lists } kind = Kind::Elements;
   Precision precision = Precision::Float32;
-  bool wide = false;      // 64-bit indices
-  uint8_t dims = 0;       // of Geometry; Elements: 0 where all is contiguous
-  uint8_t width = 1;      // elements of a pack
-  uint16_t threads = 0;   // Rows: for one row
-  uint8_t items = 0;      // Rows: packs that a thread keeps
+  bool wide = false;                   // 64-bit indices
+  uint8_t dims = 0;                    // of Geometry; Elements: 0 where all is contiguous
+  uint8_t width = 1;                   // elements of a pack
+  uint16_t threads = 0;                // Rows: for one row
+  uint8_t items = 0;                   // Rows: packs that a thread keeps
   SmallVector<CudaOperand, 8> inputs;  // by position in plan.inputs
   SmallVector<CudaOperand, 4> outputs;
 };
 
-inline constexpr int kCudaBlock = 256;        // threads of a block: Elements, Lists
-inline constexpr int kCudaRowBlock = 128;     // of a block of several rows
-inline constexpr int kListChunk = 4096;       // elements of a list's chunk
+inline constexpr int kCudaBlock = 256;     // threads of a block: Elements, Lists
+inline constexpr int kCudaRowBlock = 128;  // of a block of several rows
+inline constexpr int kListChunk = 4096;    // elements of a list's chunk
 // Parameters of a kernel must fit into 4 KB.
 inline constexpr int64_t kCudaParameterBytes = 4096;
 // Tensors of one launch of a form of Lists with `operands` lists and `numbers` numbers.

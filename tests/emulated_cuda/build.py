@@ -1,7 +1,7 @@
 """Compiles the emulated CUDA libraries; prints their folder.
 
-    python tests/emulated_cuda/build.py
-    FLAMBEAU_CUDA_LIBRARIES=$(python tests/emulated_cuda/build.py) python ...
+python tests/emulated_cuda/build.py
+FLAMBEAU_CUDA_LIBRARIES=$(python tests/emulated_cuda/build.py) python ...
 """
 
 from __future__ import annotations
