@@ -23,6 +23,7 @@ KERNEL_COMPILER = (
     *("g++", "-x", "c++", "-std=c++17", "-O1", "-fPIC", "-fvisibility=hidden", "-w", "-pipe"),
     *("-fno-exceptions", "-fno-rtti", "-fno-weak", "-fno-strict-aliasing"),
     *("-fno-asynchronous-unwind-tables", "-fno-stack-protector", "-fno-math-errno"),
+    "-fno-threadsafe-statics",
 )
 
 
