@@ -27,6 +27,7 @@ KERNEL_COMPILER = (
     *("-fno-exceptions", "-fno-rtti", "-fno-weak", "-fno-strict-aliasing"),
     *("-fno-asynchronous-unwind-tables", "-fno-stack-protector", "-fno-math-errno"),
     *("-fsanitize=alignment,bounds", "-fsanitize-undefined-trap-on-error"),
+    "-fno-threadsafe-statics",
 )
 
 
