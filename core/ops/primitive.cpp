@@ -9,16 +9,6 @@ namespace flambeau {
 Recorder recorder;
 thread_local Mode mode;
 
-std::deque<Operator>& operators() {
-  static std::deque<Operator> list;
-  return list;
-}
-
-bool add_operator(Operator op) {
-  operators().push_back(std::move(op));
-  return true;
-}
-
 bool wants_record(const Call& call) {
   if (mode.tracing) return true;
   if (!mode.grad) return false;

@@ -183,6 +183,7 @@ void bind_trace(nanobind::module_& module);
 void bind_portable(nanobind::module_& module);
 void bind_control(nanobind::module_& module);
 void bind_cuda(nanobind::module_& module);
+void bind_autocast(nanobind::module_& module);
 
 // Lets the garbage collector see a tensor object (it has attributes or hooks now).
 void track(PyObject* self);

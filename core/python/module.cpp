@@ -21,5 +21,6 @@ NB_MODULE(_core, module) {
   bind_portable(module);
   bind_control(module);
   bind_cuda(module);
+  bind_autocast(module);
   bind_operators(module);
 }

@@ -6,6 +6,7 @@
 // program.
 #include "ops/pointwise.h"
 #include "ops/views.h"
+#include "python/autocast.h"
 #include "python/operator_type.h"
 #include "tensor/copy.h"
 
@@ -287,6 +288,32 @@ PyObject* call_function(OperatorObject& op, const Overload& overload, PyObject**
   return Py_NewRef(out);
 }
 
+PyObject* call_overload(OperatorObject& op, const Overload& overload, PyObject** slots,
+                        PyObject* out, std::string& error) {
+  return overload.op->pointwise ? call_pointwise(op, overload, slots, out, error)
+                                : call_function(op, overload, slots, out, error);
+}
+
+bool names_dtype(const Overload& overload, PyObject** slots) {
+  for (size_t i = 0; i < overload.parameters.size(); ++i) {
+    if (overload.parameters[i].kind == Kind::OptionalDType && slots[i] && slots[i] != Py_None) {
+      return true;
+    }
+  }
+  return false;
+}
+
+// Note [Autocast]
+[[gnu::noinline]] PyObject* call_with_autocast(OperatorObject& op, const Overload& overload,
+                                               PyObject** slots, std::string& error) {
+  std::vector<Owned> kept;
+  if (!names_dtype(overload, slots)) {
+    std::span<PyObject*> all(slots, overload.parameters.size());
+    autocast_objects(op.name, overload.op->autocast, all, kept);
+  }
+  return call_overload(op, overload, slots, nullptr, error);
+}
+
 [[noreturn]] void fail_all(const OperatorObject& op, const Given& given,
                            const std::string& first_error) {
   if (op.overloads->size() == 1) fail(ErrorKind::Type, op.name, "(): ", first_error);
@@ -323,8 +350,10 @@ PyObject* call_operator(PyObject* callable, PyObject* const* arguments, size_t f
       Owned varargs;
       std::string error = match(op, overload, given, slots, varargs, op.accepts_out);
       if (error.empty()) {
-        PyObject* result = overload.op->pointwise ? call_pointwise(op, overload, slots, out, error)
-                                                  : call_function(op, overload, slots, out, error);
+        // What is written into memory that exists keeps its type.
+        bool casts = autocast_is_on() && overload.op->autocast && !op.in_place && !out;
+        PyObject* result = casts ? call_with_autocast(op, overload, slots, error)
+                                 : call_overload(op, overload, slots, out, error);
         if (result) return result;
         if (PyErr_Occurred()) throw PythonError();
       }

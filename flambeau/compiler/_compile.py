@@ -275,7 +275,8 @@ def _is_tensor(value: Any) -> bool:
 
 
 def _modes() -> tuple[Any, ...]:
-    return fl.is_grad_enabled(), fl.is_inference_mode_enabled(), fl.get_default_dtype()
+    grad, inference = fl.is_grad_enabled(), fl.is_inference_mode_enabled()
+    return grad, inference, fl.get_default_dtype(), _core.autocast_modes()
 
 
 def _finish(recording: Any, tensors: list[Tensor], watch: Watch, result: Any) -> Recorded:
