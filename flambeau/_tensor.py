@@ -20,13 +20,11 @@ def _device_of(value: Any) -> device | None:
     return device(value)
 
 
-def _move(self: Tensor, target: device | None) -> Tensor:
-    if target is None or target.type == self.device.type:
+def _move(self: Tensor, target: device | None, non_blocking: bool = False) -> Tensor:
+    if target is None or target == self.device:
         return self
-    from flambeau import cuda
-
-    cuda._require()
-    raise NotImplementedError(f"to: copying from {self.device} to {target} is not built yet")
+    moved: Tensor = _core.private["to_device"](self, target, non_blocking)
+    return moved
 
 
 def to(
@@ -55,7 +53,10 @@ def to(
             continue  # non_blocking and copy by position
         elif value is not None:
             device = value
-    result = _move(self, _device_of(device))
+    result = self
+    if dtype is not None and self.is_cuda:
+        result = _core.to_dtype(result, dtype)  # where it is faster
+    result = _move(result, _device_of(device), non_blocking)
     if dtype is not None:
         result = _core.to_dtype(result, dtype)
     return result.clone() if copy and result is self else result
@@ -118,7 +119,7 @@ def cuda(self: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor
     Raises:
         RuntimeError: there is none.
     """
-    return _move(self, _device_of("cuda" if device is None else device))
+    return _move(self, _device_of("cuda" if device is None else device), non_blocking)
 
 
 def numpy(self: Tensor, *, force: bool = False) -> np.ndarray[Any, Any]:

@@ -45,6 +45,7 @@ struct SlotHash {
 void fit(TensorRef& gradient, const Node::Output& receiver, Node& from) {
   if (!(gradient->shape() == receiver.shape)) fit_shape(gradient, receiver, from);
   if (gradient->dtype() != receiver.dtype) gradient = to_dtype(gradient, receiver.dtype);
+  if (gradient->device() != receiver.device) gradient = to_device(gradient, receiver.device);
 }
 
 class Pass {

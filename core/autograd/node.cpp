@@ -123,6 +123,12 @@ class NodeGradient final : public Gradient {
   Dims input_shape(int i) const override { return receiver(i).shape; }
   DType input_dtype(int i) const override { return receiver(i).dtype; }
   int input_count() const override { return node_.edges.size(); }
+  Device device() const override {
+    for (const TensorRef& gradient : gradients_) {
+      if (gradient) return gradient->device();
+    }
+    return {};
+  }
   bool needs(int i) const override { return static_cast<bool>(node_.edges[i].node); }
   void set(int i, TensorRef gradient) override { results_[i] = std::move(gradient); }
 

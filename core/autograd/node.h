@@ -53,6 +53,7 @@ class Node : public RefCounted {
     TensorRef buffer;  // gradients collected so far, while a backward pass runs
     SmallVector<int64_t, 3> shape;
     DType dtype = DType::Float32;
+    Device device;
   };
 
   Node();

@@ -20,6 +20,7 @@ class PartsNode final : public Node {
     for (int i = 0; i < outputs.size(); ++i) {
       outputs[i].shape = parts[i]->shape();
       outputs[i].dtype = parts[i]->dtype();
+      outputs[i].device = parts[i]->device();
     }
   }
   std::string name() const override { return stacked_ ? "UnbindBackward0" : "SplitBackward0"; }
@@ -27,7 +28,7 @@ class PartsNode final : public Node {
     TensorList all;
     for (size_t i = 0; i < gradients.size(); ++i) {
       const Output& part = outputs[static_cast<int>(i)];
-      all.push_back(gradients[i] ? gradients[i] : zeros(part.shape, part.dtype));
+      all.push_back(gradients[i] ? gradients[i] : zeros(part.shape, part.dtype, part.device));
     }
     results[0] = stacked_ ? stack(all, dim_) : cat(all, dim_);
   }

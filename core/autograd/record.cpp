@@ -43,6 +43,7 @@ Ref<Node> accumulator_of(Tensor& leaf) {
   // `x.data = y` may have changed what the leaf is.
   if (!(output.shape == leaf.shape())) output.shape = leaf.shape();
   output.dtype = leaf.dtype();
+  output.device = leaf.device();
   return Ref<Node>::share(meta.accumulator.get());
 }
 
@@ -57,6 +58,7 @@ AccumulateGrad::AccumulateGrad(Tensor& leaf) : variable_(&leaf) {
   outputs.resize(1);
   outputs[0].shape = leaf.shape();
   outputs[0].dtype = leaf.dtype();
+  outputs[0].device = leaf.device();
 }
 
 TensorRef AccumulateGrad::variable() const {
@@ -193,6 +195,7 @@ Ref<Node> make_node(Call& call, bool in_place) {
   for (int i = 0; i < call.output_count; ++i) {
     node->outputs[i].shape = call.outputs[i]->shape();
     node->outputs[i].dtype = call.outputs[i]->dtype();
+    node->outputs[i].device = call.outputs[i]->device();
   }
   node->attributes.keep(std::move(call.attributes));
   return owner;

@@ -38,6 +38,7 @@ class AsStridedNode final : public Node {
     outputs.resize(1);
     outputs[0].shape = view.shape;
     outputs[0].dtype = dtype;
+    outputs[0].device = base_tensor->device();
   }
   std::string name() const override { return "AsStridedBackward0"; }
   void run(std::span<TensorRef> gradients, std::span<TensorRef> results) override {
@@ -64,10 +65,11 @@ class CopySlicesNode final : public Node {
     outputs.resize(1);
     outputs[0].shape = base.shape;
     outputs[0].dtype = dtype;
+    outputs[0].device = base_tensor->device();
   }
   std::string name() const override { return "CopySlices"; }
   void run(std::span<TensorRef> gradients, std::span<TensorRef> results) override {
-    TensorRef buffer = zeros({std::max(base.end(), view.end())}, dtype);
+    TensorRef buffer = zeros({std::max(base.end(), view.end())}, dtype, outputs[0].device);
     TensorRef whole = as_strided(buffer, base.shape, base.strides, base.offset);
     copy_(whole, gradients[0]);
     TensorRef piece = as_strided(buffer, view.shape, view.strides, view.offset);

@@ -18,6 +18,7 @@ void set_device(int device);
 Device concrete(Device device);
 // Makes the device's context current for driver calls of this thread.
 void use(int device);
+ContextHandle context_of(int device);
 
 struct Properties {
   std::string name;
@@ -83,9 +84,11 @@ class Event : public Object {
   Event(bool timing, bool blocking) : timing_(timing), blocking_(blocking) {}
   ~Event() override;
   void record(const Stream& stream);
-  void wait(const Stream& stream) const;  // the stream waits for the mark
+  void record_handle(StreamHandle stream);  // of the device whose context is current
+  void wait(const Stream& stream) const;    // the stream waits for the mark
   bool done() const;
   void synchronize() const;
+  void synchronize_only() const;  // without raising what kernels have reported
   double milliseconds_until(const Event& end) const;
   EventHandle handle() const { return handle_; }
   int device() const { return device_; }  // -1: not recorded yet
@@ -100,9 +103,5 @@ class Event : public Object {
 void synchronize(int device);
 // Waits for the current stream; the same otherwise.
 void synchronize_stream(int device);
-
-// Memory of the host that the GPU can reach, cached.
-void* allocate_pinned(size_t bytes);
-void deallocate_pinned(void* pointer, size_t bytes);
 
 }  // namespace flambeau::cuda

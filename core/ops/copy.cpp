@@ -3,6 +3,7 @@
 
 #include "ops/portable.h"
 #include "ops/views.h"
+#include "tensor/device_memory.h"
 
 namespace flambeau {
 
@@ -13,8 +14,46 @@ void run_copy(Call& call) { copy(call.output(), call.input(0)); }
 // The engine casts a gradient to the receiver's dtype.
 void copy_rule(Gradient& gradient) { gradient.set(0, gradient.g()); }
 
-const Primitive kClone{"clone", infer_copy, run_copy, copy_rule};
-const Primitive kCast{"to", infer_copy, run_copy, copy_rule, 0, 0, false, false, "ToCopyBackward0"};
+const Primitive kClone{.name = "clone",
+                       .infer = infer_copy,
+                       .run = run_copy,
+                       .gradient = copy_rule,
+                       .run_cuda = run_copy};
+const Primitive kCast{.name = "to",
+                      .infer = infer_copy,
+                      .run = run_copy,
+                      .gradient = copy_rule,
+                      .grad_name = "ToCopyBackward0",
+                      .run_cuda = run_copy};
+
+// To another device; ints: the device, then the input's.
+int64_t number_of(Device device) { return device.is_cpu() ? -1 : device.index; }
+Device device_of(int64_t number) {
+  if (number < 0) return {};
+  return {Device::Type::Cuda, static_cast<int8_t>(number)};
+}
+TensorRef transfer(const TensorRef& x, int64_t to, bool wait);
+void infer_transfer(Call& call) {
+  call.expect(0, call.input(0).shape(), call.input(0).dtype());
+  call.specs[0].elsewhere = true;
+  call.specs[0].device = device_of(call.attributes.ints[0]);
+}
+void run_transfer(Call& call) { copy(call.output(), call.input(0), call.attributes.flag == 0); }
+void transfer_rule(Gradient& gradient) {
+  gradient.set(0, transfer(gradient.g(), gradient.attributes().ints[1], true));
+}
+const Primitive kTransfer{.name = "to",
+                          .infer = infer_transfer,
+                          .run = run_transfer,
+                          .gradient = transfer_rule,
+                          .grad_name = "ToCopyBackward0",
+                          .run_cuda = run_transfer};
+TensorRef transfer(const TensorRef& x, int64_t to, bool wait) {
+  Attributes attributes;
+  attributes.ints = {to, number_of(x->device())};
+  attributes.flag = !wait;
+  return apply(kTransfer, {x}, std::move(attributes));
+}
 
 // In place only: input 0 is the target, input 1 the source.
 void infer_copy_into(Call& call) { call.expect(0, call.input(0).shape(), call.input(0).dtype()); }
@@ -22,16 +61,29 @@ void run_copy_into(Call& call) { copy(call.output(), call.input(1)); }
 void copy_into_rule(Gradient& gradient) {
   if (gradient.needs(1)) gradient.set(1, gradient.g());
 }
-const Primitive kCopyInto{"copy", infer_copy_into, run_copy_into, copy_into_rule, 0,
-                          0,      false,           true,          "CopyBackwards"};
+const Primitive kCopyInto{.name = "copy",
+                          .infer = infer_copy_into,
+                          .run = run_copy_into,
+                          .gradient = copy_into_rule,
+                          .updates_input = true,
+                          .grad_name = "CopyBackwards",
+                          .run_cuda = run_copy_into,
+                          .devices = Primitive::Devices::Any};
 
 void run_fill(Call& call) { fill(call.output(), call.attributes.scalars[0]); }
 // Nothing of the old value is left.
 void fill_rule(Gradient&) {}
-const Primitive kFill{"fill", infer_copy_into, run_fill, fill_rule,      0,
-                      0,      false,           true,     "FillBackward0"};
-const Primitive kZero{"zero", infer_copy_into, run_fill, fill_rule,      0,
-                      0,      false,           true,     "ZeroBackward0"};
+constexpr Primitive filling(const char* name, const char* grad_name) {
+  return {.name = name,
+          .infer = infer_copy_into,
+          .run = run_fill,
+          .gradient = fill_rule,
+          .updates_input = true,
+          .grad_name = grad_name,
+          .run_cuda = run_fill};
+}
+const Primitive kFill = filling("fill", "FillBackward0");
+const Primitive kZero = filling("zero", "ZeroBackward0");
 
 void check_copy_into(const Call& call) {
   need_inputs(call, 2, 2);
@@ -62,6 +114,12 @@ TensorRef kept_before_write(const TensorRef& target) {
 TensorRef contiguous(const TensorRef& x) { return x->contiguous() ? x : clone(x); }
 TensorRef to_dtype(const TensorRef& x, DType dtype) {
   return x->dtype() == dtype ? x : copy_with(kCast, x, dtype);
+}
+
+TensorRef to_device(const TensorRef& x, Device device, bool non_blocking) {
+  if (!device.is_cpu()) device = device_memory.concrete(device);
+  if (device == x->device()) return x;
+  return transfer(x, number_of(device), !non_blocking);
 }
 
 TensorRef copy_(const TensorRef& target, const TensorRef& source) {
@@ -99,6 +157,8 @@ OPERATOR_FORMS(contiguous, "contiguous", "input", kMethod,
                "The tensor itself if its elements lie in order without gaps, else such a copy.");
 OPERATOR_FORMS(copy_call, "copy_", "input, src, non_blocking=False", kMethod,
                "Writes `src`, broadcast and converted, into this tensor.");
+OPERATOR_FORMS(to_device, "to_device", "input, device, non_blocking=False", kPrivate,
+               "The tensor on a device; itself if it is there.");
 OPERATOR_FORMS(fill_call, "fill_", "input, value", kMethod, "Writes one number everywhere.");
 OPERATOR_FORMS(zero_call, "zero_", "input", kMethod, "Writes zero everywhere.");
 

@@ -27,6 +27,14 @@ TensorRef allocate_tensor(const Dims& shape, OptionalDType dtype, OptionalDevice
   return Tensor::empty(shape, dtype.value_or(default_dtype()), device.value_or(Device{}));
 }
 
+// Values that were computed on the CPU, where they are wanted.
+TensorRef placed(const TensorRef& values, OptionalDevice device) {
+  if (!device || device->is_cpu()) return values;
+  auto result = Tensor::empty(values->shape(), values->dtype(), *device);
+  copy(*result, *values);
+  return result;
+}
+
 TensorRef filled(const Dims& shape, Scalar value, DType dtype, OptionalDevice device,
                  bool requires_grad) {
   TensorRef result = allocate_tensor(shape, dtype, device);
@@ -100,7 +108,7 @@ TensorRef arange_call(Scalar start, Scalar end, Scalar step, OptionalDType dtype
                       OptionalDevice device, bool requires_grad) {
   bool floating = start.is_float() || end.is_float() || step.is_float();
   DType chosen = dtype.value_or(floating ? default_dtype() : DType::Int64);
-  return finish(arange(start, end, step, chosen), requires_grad);
+  return finish(placed(arange(start, end, step, chosen), device), requires_grad);
 }
 TensorRef arange_end(Scalar end, OptionalDType dtype, OptionalDevice device, bool requires_grad) {
   return arange_call(Scalar(0), end, Scalar(1), dtype, device, requires_grad);
@@ -108,7 +116,7 @@ TensorRef arange_end(Scalar end, OptionalDType dtype, OptionalDevice device, boo
 
 // Symmetric about the middle, as PyTorch: both ends are exact. Without `exponent` linspace.
 TensorRef spaced(double start, double end, int64_t steps, OptionalDType dtype,
-                 std::optional<double> base, bool requires_grad) {
+                 std::optional<double> base, OptionalDevice device, bool requires_grad) {
   require(steps >= 0, "linspace: number of steps must be non-negative, got ", steps);
   TensorRef result = Tensor::empty({steps}, dtype.value_or(default_dtype()));
   visit_dtype(result->dtype(), [&]<class T>() {
@@ -125,15 +133,15 @@ TensorRef spaced(double start, double end, int64_t steps, OptionalDType dtype,
       out[i] = convert<T>(value);
     }
   });
-  return finish(std::move(result), requires_grad);
+  return finish(placed(result, device), requires_grad);
 }
 TensorRef linspace(double start, double end, int64_t steps, OptionalDType dtype,
                    OptionalDevice device, bool requires_grad) {
-  return spaced(start, end, steps, dtype, std::nullopt, requires_grad);
+  return spaced(start, end, steps, dtype, std::nullopt, device, requires_grad);
 }
 TensorRef logspace(double start, double end, int64_t steps, double base, OptionalDType dtype,
                    OptionalDevice device, bool requires_grad) {
-  return spaced(start, end, steps, dtype, base, requires_grad);
+  return spaced(start, end, steps, dtype, base, device, requires_grad);
 }
 
 TensorRef eye(int64_t n, std::optional<int64_t> m, OptionalDType dtype, OptionalDevice device,
@@ -151,13 +159,17 @@ TensorRef eye(int64_t n, std::optional<int64_t> m, OptionalDType dtype, Optional
 
 }  // namespace
 
-TensorRef full(const Dims& shape, Scalar value, DType dtype) {
-  TensorRef result = Tensor::empty(shape, dtype);
+TensorRef full(const Dims& shape, Scalar value, DType dtype, Device device) {
+  TensorRef result = Tensor::empty(shape, dtype, device);
   fill(*result, value);
   return result;
 }
-TensorRef zeros(const Dims& shape, DType dtype) { return full(shape, Scalar(0), dtype); }
-TensorRef ones(const Dims& shape, DType dtype) { return full(shape, Scalar(1), dtype); }
+TensorRef zeros(const Dims& shape, DType dtype, Device device) {
+  return full(shape, Scalar(0), dtype, device);
+}
+TensorRef ones(const Dims& shape, DType dtype, Device device) {
+  return full(shape, Scalar(1), dtype, device);
+}
 
 TensorRef arange(Scalar start, Scalar end, Scalar step, DType dtype) {
   double first = start.to_double(), last = end.to_double(), delta = step.to_double();

@@ -5,9 +5,9 @@
 
 namespace flambeau {
 
-TensorRef zeros(const Dims& shape, DType dtype);
-TensorRef ones(const Dims& shape, DType dtype);
-TensorRef full(const Dims& shape, Scalar value, DType dtype);
+TensorRef zeros(const Dims& shape, DType dtype, Device device = {});
+TensorRef ones(const Dims& shape, DType dtype, Device device = {});
+TensorRef full(const Dims& shape, Scalar value, DType dtype, Device device = {});
 TensorRef arange(Scalar start, Scalar end, Scalar step, DType dtype);
 TensorRef cat(const TensorList& tensors, int64_t dim);
 TensorRef stack(const TensorList& tensors, int64_t dim);

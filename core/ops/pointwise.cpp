@@ -237,7 +237,8 @@ struct DirectNumber {
 };
 
 TensorRef empty_like(const Pointwise& op, const Tensor& model) {
-  auto out = Tensor::empty(model.shape(), op.yields_bool() ? DType::Bool : model.dtype());
+  auto out =
+      Tensor::empty(model.shape(), op.yields_bool() ? DType::Bool : model.dtype(), model.device());
   if (__builtin_expect(mode.inference, false)) out->set_inference(true);
   return out;
 }
@@ -581,7 +582,7 @@ TensorRef pointwise_out(const Pointwise& op, std::span<const Operand> operands,
   }
   if (shared && mode.tracing) recorder.untraceable("out= that shares memory with an input");
   if (mode.tracing) recorder.before_write(*out);
-  call.outputs[0] = shared ? Tensor::empty(spec.shape, spec.dtype) : out;
+  call.outputs[0] = shared ? Tensor::empty(spec.shape, spec.dtype, out->device()) : out;
   run_kernel(call);
   if (shared) copy(*out, call.output());
   out->storage()->bump_version();

@@ -4,9 +4,9 @@
 #include <memory>
 #include <mutex>
 
+#include "ops/creation.h"
 #include "ops/pointwise_call.h"
 #include "program/builder.h"
-#include "tensor/copy.h"
 
 namespace flambeau {
 
@@ -237,9 +237,7 @@ void pointwise_gradient(Gradient& gradient) {
   const BackwardPlan& plan = op.backward(needs);
   for (int i = 0; i < op.operand_count; ++i) {
     if (!(plan.derivative.zero >> i & 1)) continue;
-    auto nothing = Tensor::empty(gradient.input_shape(i), gradient.input_dtype(i));
-    fill(*nothing, Scalar(0));
-    gradient.set(i, std::move(nothing));
+    gradient.set(i, zeros(gradient.input_shape(i), gradient.input_dtype(i), gradient.device()));
   }
   const Readable readable{gradient, gradient.attributes(), op.operand_count};
   const Dims& axes = readable.attributes.ints;

@@ -9,6 +9,43 @@ namespace flambeau {
 Recorder recorder;
 thread_local Mode mode;
 
+// The same call on the CPU; results are copied to where the call wants them.
+static void run_on_host(Call& call) {
+  std::vector<TensorRef> inputs;
+  for (const TensorRef& input : call.inputs) {
+    TensorRef host = input;
+    if (input && !input->device().is_cpu()) {
+      host = Tensor::empty(input->shape(), input->dtype());
+      copy(*host, *input);
+    }
+    inputs.push_back(std::move(host));
+  }
+  Call host(call.primitive, inputs, Attributes(call.attributes), call.specs);
+  host.output_count = call.output_count;
+  std::array<TensorRef, kMaxOutputs> placed;
+  for (int i = 0; i < call.output_count; ++i) {
+    const Tensor& output = call.output(i);
+    placed[i] = host.outputs[i] = Tensor::empty(output.shape(), output.dtype());
+    if (i == 0 && call.primitive.updates_input) copy(*host.outputs[i], output);
+  }
+  call.primitive.run(host);
+  for (int i = 0; i < call.output_count; ++i) {
+    if (host.outputs[i].get() != placed[i].get()) {  // the kernel has found the shape
+      call.outputs[i] =
+          Tensor::empty(host.output(i).shape(), host.output(i).dtype(), call.output(i).device());
+    }
+    copy(call.output(i), host.output(i));
+  }
+}
+
+void run_on_gpu(Call& call) {
+  if (call.primitive.run_cuda) {
+    call.primitive.run_cuda(call);
+  } else {
+    run_on_host(call);
+  }
+}
+
 bool wants_record(const Call& call) {
   if (mode.tracing) return true;
   if (!mode.grad) return false;
@@ -22,12 +59,19 @@ static Device common_device(const Call& call) {
   Device device;
   bool first = true;
   for (const TensorRef& input : call.inputs) {
-    if (!input || (input->dim() == 0 && call.inputs.size() > 1)) continue;
-    if (first) device = input->device();
+    if (!input || !(first || device.is_cpu())) continue;
+    device = input->device();
     first = false;
-    require(input->device() == device, call.primitive.name,
-            ": expected all tensors on one device, got ", device_name(device), " and ",
-            device_name(input->device()), "; move one of them with .to(device)");
+  }
+  if (device.is_cpu() || call.primitive.devices == Primitive::Devices::Any) return device;
+  const bool numbers = call.primitive.devices == Primitive::Devices::CpuNumbers;
+  for (const TensorRef& input : call.inputs) {
+    if (!input || input->device() == device) continue;
+    if (numbers && input->device().is_cpu() && input->dim() == 0) continue;
+    fail(call.primitive.name,
+         ": Expected all tensors to be on the same device, but found at least two devices, ",
+         device_name(device), " and ", device_name(input->device()),
+         "; move one of them with .to(device)");
   }
   return device;
 }
@@ -52,7 +96,8 @@ void apply(Call& call) {
   }
   Device device = common_device(call);
   for (int i = 0; i < call.output_count; ++i) {
-    call.outputs[i] = Tensor::empty(call.specs[i].shape, call.specs[i].dtype, device);
+    const OutputSpec& spec = call.specs[i];
+    call.outputs[i] = Tensor::empty(spec.shape, spec.dtype, spec.elsewhere ? spec.device : device);
     call.outputs[i]->set_inference(mode.inference);
   }
   if (primitive.updates_input) copy(call.output(), call.input(0));

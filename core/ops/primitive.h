@@ -31,8 +31,10 @@ struct Attributes {
 struct OutputSpec {
   Dims shape;
   DType dtype = DType::Float32;
-  Dims strides;        // views only
-  int64_t offset = 0;  // views only, in elements of the input's storage
+  Dims strides;            // views only
+  int64_t offset = 0;      // views only, in elements of the input's storage
+  bool elsewhere = false;  // on `device`, wherever the inputs are
+  Device device;
 };
 
 struct Primitive;
@@ -86,6 +88,7 @@ class Gradient {
   virtual Dims input_shape(int i) const = 0;
   virtual DType input_dtype(int i) const = 0;
   virtual int input_count() const = 0;
+  virtual Device device() const = 0;  // of the incoming gradients
   virtual bool needs(int i) const = 0;
   virtual void set(int i, TensorRef gradient) = 0;
 
@@ -117,6 +120,11 @@ struct Primitive {
   const char* grad_name = nullptr;  // "MmBackward0"; null: derived from the name
   // What the rule reads when only the inputs in `needs` want a gradient; null: the masks above.
   Saved (*saves)(const Call& call, uint32_t needs) = nullptr;
+  // The kernel for tensors on a GPU; run itself where it is made of parts that serve any device.
+  // Null: the call is computed on the host, from copies.
+  void (*run_cuda)(Call& call) = nullptr;
+  // Where the inputs may be. CpuNumbers: beside tensors on a GPU, 0-d tensors on the CPU.
+  enum class Devices : uint8_t { One, CpuNumbers, Any } devices = Devices::One;
 };
 
 // Autograd and trace, seen from below: set once when the module is loaded.
@@ -163,6 +171,8 @@ class GradMode {
   bool saved_;
 };
 
+// The kernel for a GPU, or the CPU's on copies of the inputs.
+void run_on_gpu(Call& call);
 // Runs the kernel; what it does inside is not recorded.
 inline void run_kernel(Call& call) {
   struct Scope {
@@ -170,6 +180,8 @@ inline void run_kernel(Call& call) {
     ~Scope() { mode.tracing = tracing; }
   } scope;
   mode.tracing = false;
+  if (call.outputs[0] && !call.outputs[0]->device().is_cpu()) [[unlikely]]
+    return run_on_gpu(call);
   call.primitive.run(call);
 }
 // True when a call must be handed to the recorder: a trace is on, or a gradient is needed.

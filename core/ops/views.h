@@ -16,6 +16,8 @@ TensorRef kept_before_write(const TensorRef& target);
 const Primitive& clone_primitive();
 const Primitive& copy_primitive();                    // input 0, in place, becomes input 1
 TensorRef to_dtype(const TensorRef& x, DType dtype);  // x itself when it has that dtype
+// x itself when it is there already.
+TensorRef to_device(const TensorRef& x, Device device, bool non_blocking = false);
 TensorRef view(const TensorRef& x, const Dims& shape);
 TensorRef view_dtype(const TensorRef& x, DType dtype);
 TensorRef reshape(const TensorRef& x, const Dims& shape);

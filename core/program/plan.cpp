@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "program/builder.h"
+#include "program/cuda_kernel.h"
 #include "program/recipe.h"
 
 namespace flambeau {
@@ -81,6 +82,7 @@ Plan::Plan(const Program& program) {
 
 Plan::~Plan() {
   emitter::destroy_kernels(kernels.load());
+  destroy_cuda_kernels(cuda_kernels.load());
   const Recipe* recipe = recipes.load();
   while (recipe) delete std::exchange(recipe, recipe->next);
 }

@@ -5,6 +5,7 @@
 
 namespace flambeau {
 
+class CudaKernel;
 class Recipe;
 namespace emitter {
 struct KernelEntry;
@@ -28,6 +29,8 @@ class Plan {
   // machine code is worth writing.
   mutable std::atomic<const emitter::KernelEntry*> kernels{nullptr};
   mutable std::atomic<int64_t> work{0};
+  // Kernels for GPUs, a list (cuda_kernel.h).
+  mutable std::atomic<const CudaKernel*> cuda_kernels{nullptr};
 };
 
 // Made at the first call; belongs to the program.

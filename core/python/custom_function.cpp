@@ -135,6 +135,7 @@ nb::object record_function(nb::object backward, const std::string& name, nb::han
     Node::Output& info = node->outputs[static_cast<int>(i)];
     info.shape = results[i]->shape();
     info.dtype = results[i]->dtype();
+    info.device = results[i]->device();
     if (!is_floating(info.dtype) || contains(constants, results[i])) continue;
     if (contains(written, results[i])) {
       rebase_history(results[i], owner);

@@ -343,6 +343,10 @@ struct StorageObject {
 int storage_get_buffer(PyObject* self, Py_buffer* view, int flags) {
   Storage& storage = *nb::inst_ptr<StorageObject>(nb::handle(self))->storage;
   if (mode.tracing) recorder.untraceable("the memory of a tensor");
+  if (!storage.device().is_cpu()) {
+    PyErr_SetString(PyExc_BufferError, "storage: its memory is on a GPU; use tensor.cpu() first");
+    return -1;
+  }
   return PyBuffer_FillInfo(view, self, storage.data(), static_cast<Py_ssize_t>(storage.bytes()), 0,
                            flags);
 }
@@ -403,6 +407,7 @@ void bind_data(nb::module_& module) {
       require_tensor(self, "tolist");
       TensorRef x = unwrap(self.ptr());
       if (mode.tracing) recorder.untraceable("the values of a tensor (tolist(), print)");
+      if (!x->device().is_cpu()) x = on_host(*x);
       return to_list(*x, 0, x->offset());
     });
   });

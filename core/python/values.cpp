@@ -2,6 +2,7 @@
 #include <nanobind/stl/string.h>
 
 #include "python/common.h"
+#include "tensor/copy.h"
 
 namespace nb = nanobind;
 
@@ -219,6 +220,7 @@ PyObject* item(const Tensor& tensor) {
     recorder.untraceable(
         "the value of a tensor (item(), bool(), float() ...); use where, cond, while_loop or scan");
   }
+  if (!tensor.device().is_cpu()) return item(*on_host(tensor));
   return visit_dtype(tensor.dtype(), [&]<class T>() -> PyObject* {
     auto value = convert<Compute<T>>(*tensor.data<T>());
     if constexpr (std::is_same_v<T, bool>) {

@@ -1,6 +1,7 @@
 #include "tensor/copy.h"
 
 #include "base/thread_pool.h"
+#include "tensor/device_memory.h"
 
 namespace flambeau {
 
@@ -129,8 +130,38 @@ void copy_strided(To* to, const From* from, const Dims& shape, const Dims& to_st
 
 }  // namespace
 
-void copy(const Tensor& target, const Tensor& source) {
+// Between devices without kernels: dense bytes, converted and arranged on the CPU.
+static void copy_through_host(const Tensor& target, const Tensor& source) {
+  TensorRef dense = Tensor::view(source);
+  if (!source.device().is_cpu()) {
+    // All that the source reaches, as it lies there.
+    const size_t bytes = source.storage()->bytes();
+    auto storage = Storage::create(bytes);
+    device_memory.copy_bytes(storage->data(), {}, source.storage()->data(), source.device(), bytes,
+                             true);
+    dense =
+        Tensor::view(storage, source.shape(), source.strides(), source.offset(), source.dtype());
+  }
+  if (target.device().is_cpu()) return copy(target, *dense);
+  const size_t bytes = target.storage()->bytes();
+  auto storage = Storage::create(bytes);
+  if (!target.contiguous() ||
+      static_cast<size_t>(target.numel()) * item_size(target.dtype()) != bytes) {
+    device_memory.copy_bytes(storage->data(), {}, target.storage()->data(), target.device(), bytes,
+                             true);
+  }
+  copy(*Tensor::view(storage, target.shape(), target.strides(), target.offset(), target.dtype()),
+       *dense);
+  device_memory.copy_bytes(target.storage()->data(), target.device(), storage->data(), {}, bytes,
+                           true);
+}
+
+void copy(const Tensor& target, const Tensor& source, bool wait) {
   if (target.numel() == 0) return;
+  if (!target.device().is_cpu() || !source.device().is_cpu()) [[unlikely]] {
+    return device_memory.copy ? device_memory.copy(target, source, wait)
+                              : copy_through_host(target, source);
+  }
   if (target.dtype() == source.dtype() && target.contiguous() && source.contiguous() &&
       target.numel() == source.numel()) {
     int64_t bytes = target.numel() * item_size(target.dtype());
@@ -159,6 +190,12 @@ void copy(const Tensor& target, const Tensor& source) {
 }
 
 void fill(const Tensor& target, Scalar value) {
+  if (!target.device().is_cpu()) [[unlikely]] {
+    if (device_memory.fill) return device_memory.fill(target, value);
+    auto number = Tensor::empty({}, target.dtype());
+    fill(*number, value);
+    return copy(target, *number);
+  }
   visit_dtype(target.dtype(), [&]<class T>() {
     T number = value.to<T>();
     if (target.contiguous()) {
@@ -172,6 +209,12 @@ void fill(const Tensor& target, Scalar value) {
     *source->data<T>() = number;
     copy(target, *source);
   });
+}
+
+TensorRef on_host(const Tensor& tensor) {
+  auto result = Tensor::empty(tensor.shape(), tensor.dtype());
+  copy(*result, tensor);
+  return result;
 }
 
 TensorRef dense_copy(const Tensor& source, DType dtype) {

@@ -3,12 +3,15 @@
 #include <new>
 
 #include "base/allocator.h"
+#include "tensor/device_memory.h"
 
 namespace flambeau {
 
 // Small blocks carry their header: one allocation instead of two.
 static constexpr size_t kHeader = 64;
 static constexpr size_t kInlineLimit = 8192;
+
+DeviceMemory device_memory;
 
 static thread_local uint32_t current_mark __attribute__((tls_model("initial-exec"))) = 0;
 
@@ -20,9 +23,15 @@ uint32_t Storage::begin_mark() {
 
 void Storage::end_mark(uint32_t outer) { current_mark = outer; }
 
+// Memory of a GPU; the header is ours as always.
+Ref<Storage> Storage::create_on(Device device, size_t bytes) {
+  device = device_memory.concrete(device);
+  return wrap(device_memory.allocate(bytes, device), bytes, nullptr, nullptr, device);
+}
+
 Ref<Storage> Storage::create(size_t bytes, Device device) {
-  require(device.is_cpu(), "empty: memory on ", device_name(device),
-          " needs CUDA, which is not available; use device='cpu'");
+  if (!device.is_cpu()) [[unlikely]]
+    return create_on(device, bytes);
   bool small = bytes <= kInlineLimit;
   auto* block = static_cast<char*>(allocate(kHeader + (small ? bytes : 0)));
   auto* storage = new (block) Storage;
@@ -65,6 +74,8 @@ Ref<Storage> Storage::alias(const Ref<Storage>& other) {
 void Storage::destroy(Storage* storage) {
   if (storage->release_) {
     storage->release_(storage->owner_);
+  } else if (!storage->device_.is_cpu()) [[unlikely]] {
+    device_memory.deallocate(storage->data_, storage->device_);
   } else if (!storage->inline_) {
     deallocate(storage->data_, storage->bytes_);
   }
@@ -77,6 +88,14 @@ void Storage::grow(size_t bytes) {
   if (bytes <= bytes_) return;
   require(!release_, "resize_: the storage belongs to another library (a NumPy array or an alias) ",
           "and cannot grow from ", bytes_, " to ", bytes, " bytes; clone() the tensor first");
+  if (!device_.is_cpu()) {
+    auto* grown = static_cast<char*>(device_memory.allocate(bytes, device_));
+    device_memory.copy_bytes(grown, device_, data_, device_, bytes_, true);
+    device_memory.deallocate(data_, device_);
+    data_ = grown;
+    bytes_ = bytes;
+    return;
+  }
   auto* fresh = static_cast<char*>(allocate(bytes));
   std::memcpy(fresh, data_, bytes_);
   if (!inline_) deallocate(data_, bytes_);

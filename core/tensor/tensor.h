@@ -44,6 +44,7 @@ class Storage : public RefCounted {
 
  private:
   Storage() = default;
+  static Ref<Storage> create_on(Device device, size_t bytes);
   char* data_ = nullptr;
   size_t bytes_ = 0;
   void* owner_ = nullptr;             // null: our own memory

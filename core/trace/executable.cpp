@@ -369,6 +369,7 @@ std::vector<TensorRef> Executable::run(std::span<const TensorRef> arguments,
     node->outputs.resize(1);
     node->outputs[0].shape = outputs[output]->shape();
     node->outputs[0].dtype = outputs[output]->dtype();
+    node->outputs[0].device = outputs[output]->device();
     set_history(*outputs[output], std::move(node), 0);
   }
   return outputs;
@@ -402,6 +403,7 @@ void Executable::set_histories(std::span<const TensorRef> arguments,
     Tensor& output = *outputs[interface_.differentiable[i]];
     node->outputs[static_cast<int>(i)].shape = output.shape();
     node->outputs[static_cast<int>(i)].dtype = output.dtype();
+    node->outputs[static_cast<int>(i)].device = output.device();
     set_history(output, owner, static_cast<int>(i));
   }
 }

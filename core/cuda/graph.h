@@ -1,0 +1,38 @@
+// Work that is recorded once and queued again as a whole: CUDA graphs.
+#pragma once
+
+#include <memory>
+
+#include "cuda/allocator.h"
+#include "cuda/device.h"
+
+namespace flambeau::cuda {
+
+// Whether this thread is capturing, so that waiting is not allowed.
+bool capturing();
+
+class Graph : public Object {
+ public:
+  explicit Graph(int device) : device_(device), memory_(device) {}
+  ~Graph() override;
+
+  // Between begin() and end() what this thread queues on `stream` is captured instead of run; the
+  // memory that it allocates stays with the graph. The stream must not be the default one.
+  void begin(const Stream& stream);
+  // RuntimeError if something in between cannot be captured (waiting, copies to the host).
+  void end();
+  // Ends a capture that has failed; never raises.
+  void abandon();
+  // Queues the captured work on the current stream.
+  void replay() const;
+  bool ready() const { return executable_ != nullptr; }
+  int device() const { return device_; }
+
+ private:
+  int device_;
+  GraphMemory memory_;
+  StreamHandle stream_ = nullptr;
+  GraphExecutableHandle executable_ = nullptr;
+};
+
+}  // namespace flambeau::cuda
