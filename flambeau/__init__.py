@@ -21,6 +21,7 @@ else:
 
 from flambeau._core import (
     Generator,
+    OutOfMemoryError,
     Tensor,
     bfloat16,
     bool,
@@ -125,6 +126,8 @@ _LAZY = {
     "clear_autocast_cache": "_core",
     "autocast_increment_nesting": "_core",
     "autocast_decrement_nesting": "_core",
+    "get_float32_matmul_precision": "backends._precision",
+    "set_float32_matmul_precision": "backends._precision",
     "finfo": "_limits",
     "iinfo": "_limits",
     "result_type": "_limits",
