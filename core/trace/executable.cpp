@@ -80,6 +80,8 @@ int Executable::add_buffer(BufferKind kind, size_t bytes, int index, TensorRef t
   if (kind == BufferKind::Captured || kind == BufferKind::Constant) {
     require(buffer.tensor, "executable: a buffer of kind ", name_of(kind), " needs its tensor");
     buffer.storage = buffer.tensor->storage();
+    require(buffer.storage->device() == device_, "executable: memory on ",
+            device_name(buffer.storage->device()), " in a graph on ", device_name(device_));
     buffer.requires_grad = buffer.tensor->requires_grad();
   }
   buffers_.push_back(std::move(buffer));
@@ -92,7 +94,7 @@ int Executable::add_value(int buffer, const Dims& shape, const Dims& strides, in
           buffer);
   Buffer& owner = buffers_[buffer];
   // Until memory is bound, values lie in memory of no use to anybody.
-  Ref<Storage> storage = owner.storage ? owner.storage : Storage::create(0);
+  Ref<Storage> storage = owner.storage ? owner.storage : Storage::create(0, device_);
   values_.push_back({Tensor::view(storage, shape, strides, offset, dtype), buffer, offset});
   owner.values.push_back(static_cast<int>(values_.size()) - 1);
   return static_cast<int>(values_.size()) - 1;
@@ -184,7 +186,7 @@ void Executable::finish(Interface interface) {
   interface_ = std::move(interface);
   gradient_tensors_.resize(interface_.gradients.size());
   backward_at_ = std::min(backward_at_, steps_.size());
-  arena_ = Storage::create(interface_.arena_bytes);
+  arena_ = Storage::create(interface_.arena_bytes, device_);
   for (Buffer& buffer : buffers_) {
     if (buffer.kind == BufferKind::Internal) {
       size_t end = static_cast<size_t>(buffer.arena_offset) + buffer.bytes;
@@ -193,7 +195,7 @@ void Executable::finish(Interface interface) {
               " does not fit into the arena of ", interface_.arena_bytes);
       move_buffer(buffer, arena_, buffer.arena_offset);
     } else if (buffer.kind == BufferKind::Constant && buffer.written) {
-      move_buffer(buffer, Storage::create(buffer.bytes), 0);
+      move_buffer(buffer, Storage::create(buffer.bytes, device_), 0);
     }
   }
   mode_ = mode;
@@ -222,7 +224,7 @@ bool Executable::matches(std::span<const TensorRef> arguments, std::string* why)
       return differs("argument ", i, " has shape ", got.shape(), ", recorded ", model.shape);
     }
     if (!(got.strides() == model.strides)) return differs("argument ", i, " has other strides");
-    if (got.dtype() != model.dtype || !got.device().is_cpu()) {
+    if (got.dtype() != model.dtype || got.device() != device_) {
       return differs("argument ", i, " has dtype or device ", dtype_name(got.dtype()));
     }
     if (got.requires_grad() != model.requires_grad) {
@@ -290,9 +292,9 @@ void Executable::renew(bool backward) {
   for (Buffer& buffer : buffers_) {
     if (buffer.backward != backward) continue;
     if (fresh_every_run(buffer.kind)) {
-      if (!reusable(buffer)) move_buffer(buffer, Storage::create(buffer.bytes), 0);
+      if (!reusable(buffer)) move_buffer(buffer, Storage::create(buffer.bytes, device_), 0);
     } else if (buffer.kind == BufferKind::Constant && buffer.written) {
-      std::memcpy(buffer.storage->data(), buffer.tensor->storage()->data(), buffer.bytes);
+      copy_bytes(*buffer.storage, 0, *buffer.tensor->storage(), 0, buffer.bytes);
     }
   }
 }
@@ -418,7 +420,7 @@ std::vector<TensorRef> Executable::run_backward(const SavedRun& saved,
       const TensorRef& given = tangents[buffer.index];
       const Tensor& model =
           *values_[interface_.outputs[interface_.differentiable[buffer.index]]].tensor;
-      TensorRef dense = given ? contiguous(given) : zeros(model.shape(), model.dtype());
+      TensorRef dense = given ? contiguous(given) : zeros(model.shape(), model.dtype(), device_);
       move_buffer(buffer, dense->storage(), dense->offset() * item_size(dense->dtype()));
     } else if (place.storage && buffer.needed) {
       require(place.storage->version() == place.version,
@@ -437,7 +439,7 @@ std::vector<TensorRef> Executable::run_backward(const SavedRun& saved,
   // Whoever gets the gradients shall be their only owner.
   for (Buffer& buffer : buffers_) {
     if (buffer.backward && fresh_every_run(buffer.kind)) {
-      move_buffer(buffer, Storage::create(0), 0);
+      move_buffer(buffer, Storage::create(0, device_), 0);
     }
   }
   return gradients;
@@ -467,7 +469,7 @@ void Executable::run_inside(std::span<const Place> arguments, std::span<const Pl
     if (buffer.kind == BufferKind::Argument) {
       move_buffer(buffer, arguments[buffer.index].storage, arguments[buffer.index].bytes);
     } else if (buffer.kind == BufferKind::Constant && buffer.written) {
-      std::memcpy(buffer.storage->data(), buffer.tensor->storage()->data(), buffer.bytes);
+      copy_bytes(*buffer.storage, 0, *buffer.tensor->storage(), 0, buffer.bytes);
     }
   }
   run_steps(0, steps_.size(), {});
@@ -475,7 +477,7 @@ void Executable::run_inside(std::span<const Place> arguments, std::span<const Pl
 
 void Executable::let_go() {
   std::lock_guard lock(mutex_);
-  static const Ref<Storage> nothing = Storage::create(0);
+  const Ref<Storage> nothing = Storage::create(0, device_);
   for (Buffer& buffer : buffers_) {
     if (buffer.kind == BufferKind::Argument || buffer.kind == BufferKind::Output) {
       move_buffer(buffer, nothing, 0);

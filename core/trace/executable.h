@@ -44,6 +44,10 @@ class SavedRun : public Object {
 
 class Executable : public Object {
  public:
+  // All its memory is on one device.
+  explicit Executable(Device device = {}) : device_(device) {}
+  Device device() const { return device_; }
+
   // --- building, in this order: buffers, values, steps, finish
   int add_buffer(BufferKind kind, size_t bytes, int index, TensorRef tensor, int64_t arena_offset);
   int add_value(int buffer, const Dims& shape, const Dims& strides, int64_t offset, DType dtype);
@@ -146,6 +150,7 @@ class Executable : public Object {
   void set_histories(std::span<const TensorRef> arguments, std::span<const TensorRef> outputs,
                      std::span<const double> numbers);
 
+  Device device_;
   std::mutex mutex_;
   std::vector<Buffer> buffers_;
   std::vector<Value> values_;

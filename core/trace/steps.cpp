@@ -24,7 +24,7 @@ class CallStep final : public Step {
   }
   void run(std::span<const double>) override {
     if (copies_) copy(call_.output(), call_.input(0));
-    call_.primitive.run(call_);
+    run_kernel(call_);
   }
 
  private:
@@ -86,6 +86,44 @@ class ProgramStep final : public Step {
   std::vector<void*> from_, to_;
   std::vector<std::pair<size_t, int>> slots_;
   std::optional<ProgramRun> run_;
+  bool any_ = false;
+};
+
+// The same on a GPU.
+class GpuProgramStep final : public Step {
+ public:
+  GpuProgramStep(ProgramRef program, DType dtype, std::span<const TensorRef> inputs,
+                 std::span<const StepInput> sources, std::vector<TensorRef> outputs,
+                 std::string label)
+      : Step(std::move(label)),
+        program_(std::move(program)),
+        precision_(precision_of(dtype)),
+        tensors_(inputs.begin(), inputs.end()),
+        outputs_(std::move(outputs)) {
+    for (size_t i = 0; i < sources.size(); ++i) {
+      inputs_.push_back({inputs[i].get(), sources[i].number});
+      if (!inputs[i] && sources[i].kind == StepInput::Kind::Slot) {
+        slots_.emplace_back(i, sources[i].slot);
+      }
+    }
+    for (const TensorRef& output : outputs_) {
+      to_.push_back(output.get());
+      any_ |= output->numel() > 0;
+    }
+  }
+  void run(std::span<const double> numbers) override {
+    if (!any_) return;
+    for (auto [input, slot] : slots_) inputs_[input].scalar = Scalar(numbers[slot]);
+    run_program(*program_, precision_, inputs_, to_);
+  }
+
+ private:
+  ProgramRef program_;
+  Precision precision_;
+  std::vector<TensorRef> tensors_, outputs_;  // keep alive what follows
+  std::vector<ProgramInput> inputs_;
+  std::vector<Tensor*> to_;
+  std::vector<std::pair<size_t, int>> slots_;
   bool any_ = false;
 };
 
@@ -157,6 +195,10 @@ std::unique_ptr<Step> make_program_step(ProgramRef program, DType dtype,
                                         std::span<const TensorRef> inputs,
                                         std::span<const StepInput> sources,
                                         std::vector<TensorRef> outputs, std::string label) {
+  if (!outputs[0]->device().is_cpu()) {
+    return std::make_unique<GpuProgramStep>(std::move(program), dtype, inputs, sources,
+                                            std::move(outputs), std::move(label));
+  }
   return std::make_unique<ProgramStep>(std::move(program), dtype, inputs, sources,
                                        std::move(outputs), std::move(label));
 }
