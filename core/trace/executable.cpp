@@ -201,6 +201,7 @@ bool Executable::matches(std::span<const TensorRef> arguments, std::string* why)
     return false;
   };
   if (mode.grad != mode_.grad || mode.inference != mode_.inference) return differs("grad mode");
+  if (mode.autocast != mode_.autocast) return differs("autocast");
   if (default_dtype() != default_dtype_) return differs("the default dtype");
   if (arguments.size() != arguments_.size()) return differs("the number of tensors");
   for (size_t i = 0; i < arguments.size(); ++i) {
