@@ -500,7 +500,8 @@ OPERATOR_FORMS(scatter_reduce_number, "scatter", "input, dim, index, value, *, r
 #define SCATTER_ADD_DOC \
   SCATTER_DOC("Adds values along a dimension: out[i][index[i][j]] += src[i][j] for dim=1.")
 OPERATOR_FORMS(scatter_add, "scatter_add", "input, dim, index, src", kUsual | kInPlace,
-               SCATTER_ADD_DOC);
+               SCATTER_ADD_DOC)
+    .autocast("promote on cuda");
 #define SCATTER_REDUCE_DOC                                                             \
   SCATTER_DOC(                                                                         \
       "Combines values into a tensor along a dimension; reduce is \"sum\", \"prod\", " \

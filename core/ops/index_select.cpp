@@ -487,7 +487,8 @@ static TensorRef index_copy(const TensorRef& input, int64_t dim, const TensorRef
   return apply(kIndexCopy, {input, index, source}, std::move(attributes));
 }
 OPERATOR_FORMS(index_copy, "index_copy", "input, dim, index, source", kUsual | kInPlace,
-               INDEX_COPY_DOC);
+               INDEX_COPY_DOC)
+    .autocast("promote on cpu");
 #define INDEX_FILL_DOC                                                               \
   SLICES_DOC("Fills slices with one number: out[index[i]] = value, here for dim=0.", \
              "    value (number): what to write. Negative indices count from the end.\n")
