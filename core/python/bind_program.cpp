@@ -367,6 +367,7 @@ struct PointwiseRecord {
   int operand_count;
   uint32_t not_promoting, forms;
   std::string bool_refusal;
+  Autocast autocast = {};
 };
 
 // The instruction that the program consists of, so that one operator serves Python and C++.
@@ -404,6 +405,7 @@ Operator make_operator(PointwiseRecord record) {
   entry.kinds.resize(op->program->input_count, Kind::Scalar);
   entry.forms = record.forms;
   entry.pointwise = op;
+  entry.autocast = record.autocast;
   return entry;
 }
 
@@ -427,6 +429,7 @@ PointwiseRecord record_of(const nb::dict& fields) {
   record.operand_count = nb::cast<int>(fields["operand_count"]);
   record.not_promoting = nb::cast<uint32_t>(fields["not_promoting"]);
   record.forms = nb::cast<uint32_t>(fields["forms"]);
+  record.autocast = parse_autocast(text_of("autocast"));
   return record;
 }
 

@@ -1,0 +1,19 @@
+// What torch.backends says about products and convolutions on GPUs.
+#pragma once
+
+#include <atomic>
+
+namespace flambeau::cuda {
+
+struct MathSettings {
+  std::atomic<bool> matmul_tf32{false};  // float32 products may round their inputs to 10 bits
+  std::atomic<bool> cudnn{true};         // cuDNN may be used at all
+  std::atomic<bool> cudnn_tf32{true};
+  std::atomic<bool> cudnn_benchmark{false};      // its algorithms are timed instead of guessed
+  std::atomic<bool> cudnn_deterministic{false};  // only algorithms that always add in one order
+  // cuBLASLt may be used; off, products are computed by kernels of our own.
+  std::atomic<bool> cublas{true};
+};
+inline MathSettings math_settings;
+
+}  // namespace flambeau::cuda
