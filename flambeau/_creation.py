@@ -31,6 +31,7 @@ def tensor(
         dtype: element type; inferred if None (floats: the default dtype, integers: int64).
         device: 'cpu' or 'cuda:N'.
         requires_grad: whether operations on the tensor are recorded.
+        pin_memory: put it in page-locked memory, for copies to a GPU.
 
     Raises:
         ValueError: the rows have different lengths.
@@ -50,6 +51,9 @@ def tensor(
             UserWarning,
             stacklevel=2,
         )
+    if pin_memory:
+        pinned = _core.pin_memory(_copied(data, dtype, device, False))
+        return pinned.requires_grad_() if requires_grad else pinned
     return _copied(data, dtype, device, requires_grad)
 
 

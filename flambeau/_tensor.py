@@ -215,12 +215,31 @@ def is_shared(self: Tensor) -> bool:
 
 def is_pinned(self: Tensor, device: Any = None) -> bool:
     """Returns whether the memory is page-locked for copies to a GPU."""
-    return False
+    return _core.is_pinned(self)
 
 
 def pin_memory(self: Tensor, device: Any = None) -> Tensor:
-    """Returns the tensor in page-locked memory; without a GPU the tensor itself."""
-    return self
+    """Returns the tensor in page-locked memory, which copies to GPUs need not wait for.
+
+    Args:
+        device: accepted as PyTorch does.
+
+    Returns:
+        A copy, or the tensor itself if it is pinned already.
+
+    Raises:
+        RuntimeError: there is no GPU.
+    """
+    return _core.pin_memory(self)
+
+
+def record_stream(self: Tensor, stream: Any) -> None:
+    """Keeps the tensor's memory until work that a stream has now is done.
+
+    Args:
+        stream: a torch.cuda.Stream that uses the tensor, which another stream has made.
+    """
+    _core.cuda_record_stream(self, stream._core)
 
 
 def get_device(self: Tensor) -> int:
@@ -276,6 +295,7 @@ _METHODS = (
     is_shared,
     is_pinned,
     pin_memory,
+    record_stream,
     get_device,
     register_hook,
     register_post_accumulate_grad_hook,

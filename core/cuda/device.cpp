@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "cuda/allocator.h"
 #include "cuda/error.h"
+#include "cuda/library.h"
 
 namespace flambeau::cuda {
 
@@ -113,6 +114,8 @@ Gpu& gpu(int device) {
   std::call_once(chosen.once, [&] {
     chosen.properties = read_properties(device);
     check(driver().primary_context_retain(&chosen.context, device), "cuDevicePrimaryCtxRetain");
+    // Now and not at the first kernel: looking for it runs Python, which a recording would notice.
+    library(LibraryName::Nvrtc);
     process_of_context = getpid();
     any_context = true;
     chosen.ready.store(true, std::memory_order_release);

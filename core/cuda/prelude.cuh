@@ -4,10 +4,14 @@
 
 #ifndef FLAMBEAU_EMULATED
 #pragma nv_diag_suppress 177  // functions that a kernel does not need
+#pragma nv_diag_suppress 186  // comparisons of unsigned numbers with zero, in templates
 #endif
 #define DEVICE static __device__ __forceinline__
+#define DEVICE_MEMBER __device__ __forceinline__
 // A kernel's dynamic shared memory as an array.
-#ifndef DYNAMIC_SHARED
+#ifdef FLAMBEAU_EMULATED
+#define DYNAMIC_SHARED(type, name) type* const name = static_cast<type*>(emulated_dynamic_shared())
+#else
 #define DYNAMIC_SHARED(type, name)                      \
   extern __shared__ __align__(16) char dynamic_bytes[]; \
   type* const name = reinterpret_cast<type*>(dynamic_bytes)
@@ -87,29 +91,8 @@ DEVICE bfloat_t to_bfloat(float value) {
 }
 
 #ifdef FLAMBEAU_EMULATED
-DEVICE float to_float(half_t value) {
-  const unsigned magnitude = value.bits & 0x7FFF;
-  // Exponent and mantissa in place, scaled by 2^112: exact for subnormals as well.
-  unsigned bits = static_cast<unsigned>(
-      __float_as_int(__int_as_float(static_cast<int>(magnitude << 13)) * 5.192296858534828e33f));
-  if (magnitude >= 0x7C00) bits = 0x7F800000 | (magnitude & 0x3FF) << 13;
-  return __int_as_float(static_cast<int>(bits | static_cast<unsigned>(value.bits & 0x8000) << 16));
-}
-DEVICE half_t to_half(float value) {
-  half_t result;
-  unsigned bits = static_cast<unsigned>(__float_as_int(value));
-  const unsigned sign = bits >> 16 & 0x8000;
-  bits &= 0x7FFFFFFF;
-  unsigned half = (bits + 0xFFF + (bits >> 13 & 1) - 0x38000000) >> 13;
-  if (bits < 0x38800000) {  // subnormal: adding 0.5 rounds
-    const float sum = __int_as_float(static_cast<int>(bits)) + 0.5f;
-    half = static_cast<unsigned>(__float_as_int(sum)) - 0x3F000000;
-  }
-  if (bits >= 0x477FF000) half = 0x7C00;
-  if (bits > 0x7F800000) half = 0x7E00;
-  result.bits = static_cast<unsigned short>(sign | half);
-  return result;
-}
+DEVICE float to_float(half_t value) { return emulated_half_to_float(value.bits); }
+DEVICE half_t to_half(float value) { return {emulated_float_to_half(value)}; }
 #else
 DEVICE float to_float(half_t value) {
   float result;
@@ -280,6 +263,21 @@ DEVICE T block_reduce(T value, Join join) {
   value = partial[0].value;
   for (int i = 1; i < warps; ++i) value = join(value, partial[i].value);
   return value;
+}
+
+// The same over groups of `threads` neighbours in a warp, or, for more than 32, over the block.
+template <int threads, class T, class Join>
+DEVICE T join_threads(T value, Join join) {
+  if constexpr (threads > kWarpSize) {
+    return block_reduce(value, join);
+  } else {
+#pragma unroll
+    for (int mask = 1; mask < threads; mask *= 2) {
+      const T other = shuffle_xor(value, mask);
+      value = lane_index() & mask ? join(other, value) : join(value, other);
+    }
+    return value;
+  }
 }
 
 struct Sum {

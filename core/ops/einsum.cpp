@@ -293,7 +293,8 @@ TensorRef einsum(const std::string& text, const TensorList& operands) {
 }
 OPERATOR_FORMS(einsum, "einsum", "equation, operands", kPrivate,
                "Sums of products over named dimensions (flambeau.einsum without its other "
-               "notations).");
+               "notations).")
+    .autocast("lower");
 
 // --- tensordot
 
@@ -333,7 +334,8 @@ TensorRef tensordot(const TensorRef& a, const TensorRef& b, const Dims& dims_a,
   return reshape(product, shape);
 }
 OPERATOR_FORMS(tensordot, "tensordot", "input, other, dims_a, dims_b", kPrivate,
-               "Products summed over pairs of dimensions (flambeau.tensordot with both lists).");
+               "Products summed over pairs of dimensions (flambeau.tensordot with both lists).")
+    .autocast("lower on cpu, promote on cuda");
 
 }  // namespace
 }  // namespace flambeau

@@ -200,11 +200,12 @@ TensorRef stack(const TensorList& tensors, int64_t dim) { return stack_call(tens
   "Joins tensors along an existing dimension.\n\nArgs:\n    tensors: a list of tensors whose "    \
   "shapes agree except in `dim`.\n    dim: the dimension to join.\n\nRaises:\n    RuntimeError: " \
   "the shapes do not agree."
-OPERATOR_FORMS(cat, "cat", "tensors, dim=0", kFunction | kOut, CAT_DOC);
-OPERATOR_FORMS(cat, "concat", "tensors, dim=0", kFunction | kOut, CAT_DOC);
-OPERATOR_FORMS(cat, "concatenate", "tensors, dim=0", kFunction | kOut, CAT_DOC);
+OPERATOR_FORMS(cat, "cat", "tensors, dim=0", kFunction | kOut, CAT_DOC).autocast("promote");
+OPERATOR_FORMS(cat, "concat", "tensors, dim=0", kFunction | kOut, CAT_DOC).autocast("promote");
+OPERATOR_FORMS(cat, "concatenate", "tensors, dim=0", kFunction | kOut, CAT_DOC).autocast("promote");
 OPERATOR_FORMS(stack_call, "stack", "tensors, dim=0", kFunction | kOut,
-               "Joins tensors of equal shape along a new dimension.");
+               "Joins tensors of equal shape along a new dimension.")
+    .autocast("promote");
 OPERATOR_FORMS(split_every, "split", "tensor, split_size_or_sections, dim=0", kFunction | kMethod,
                "Views of `split_size` elements each along a dimension.");
 OPERATOR_FORMS(split_sizes, "split", "tensor, split_size_or_sections, dim=0", kFunction | kMethod,

@@ -443,15 +443,18 @@ TensorRef linear(const TensorRef& x, const TensorRef& weight, const TensorRef& b
 OPERATOR_FORMS(
     mm, "mm", "input, mat2", kUsual,
     "Product of two matrices.\n\nArgs:\n    input: (n, k).\n    mat2: (k, m), " PRODUCT_DTYPES
-    ".\n\nReturns:\n    A tensor (n, m).\n\n" PRODUCT_ERRORS);
+    ".\n\nReturns:\n    A tensor (n, m).\n\n" PRODUCT_ERRORS)
+    .autocast("lower");
 OPERATOR_FORMS(bmm, "bmm", "input, mat2", kUsual,
                "Products of two batches of matrices.\n\nArgs:\n    input: (b, n, k).\n    mat2: "
                "(b, k, m), " PRODUCT_DTYPES
-               ".\n\nReturns:\n    A tensor (b, n, m).\n\n" PRODUCT_ERRORS);
+               ".\n\nReturns:\n    A tensor (b, n, m).\n\n" PRODUCT_ERRORS)
+    .autocast("lower");
 OPERATOR_FORMS(
     mv, "mv", "input, vec", kUsual,
     "Product of a matrix and a vector.\n\nArgs:\n    input: (n, k).\n    vec: (k,), " PRODUCT_DTYPES
-    ".\n\nReturns:\n    A tensor (n,).\n\n" PRODUCT_ERRORS);
+    ".\n\nReturns:\n    A tensor (n,).\n\n" PRODUCT_ERRORS)
+    .autocast("lower on cuda");
 
 #define DOT_DOC                                                                           \
   "Sum of the products of two vectors' elements.\n\nArgs:\n    input: (k,).\n    other: " \
@@ -459,9 +462,9 @@ OPERATOR_FORMS(
 static TensorRef dot_operator(const TensorRef& input, const TensorRef& tensor) {
   return dot(input, tensor);
 }
-OPERATOR_FORMS(dot_operator, "dot", "input, tensor", kUsual, DOT_DOC);
+OPERATOR_FORMS(dot_operator, "dot", "input, tensor", kUsual, DOT_DOC).autocast("promote on cuda");
 static TensorRef vdot(const TensorRef& input, const TensorRef& other) { return dot(input, other); }
-OPERATOR(vdot, "input, other", DOT_DOC);
+OPERATOR(vdot, "input, other", DOT_DOC).autocast("promote on cuda");
 
 static TensorRef inner(const TensorRef& input, const TensorRef& other) {
   if (input->dim() == 0 || other->dim() == 0) return mul(input, other);
@@ -495,12 +498,14 @@ OPERATOR_FORMS(
     addmm, "addmm", "input, mat1, mat2, *, beta=1, alpha=1", kUsual | kInPlace,
     "beta * input + alpha * (mat1 @ mat2).\n\nArgs:\n    input: a tensor that broadcasts "
     "to (n, m).\n    mat1: (n, k).\n    mat2: (k, m).\n" SCALED_ARGUMENTS
-    "\nReturns:\n    A tensor (n, m).\n\n" PRODUCT_ERRORS);
+    "\nReturns:\n    A tensor (n, m).\n\n" PRODUCT_ERRORS)
+    .autocast("lower");
 OPERATOR_FORMS(
     baddbmm, "baddbmm", "input, batch1, batch2, *, beta=1, alpha=1", kUsual | kInPlace,
     "beta * input + alpha * bmm(batch1, batch2).\n\nArgs:\n    input: a tensor that "
     "broadcasts to (b, n, m).\n    batch1: (b, n, k).\n    batch2: (b, k, m).\n" SCALED_ARGUMENTS
-    "\nReturns:\n    A tensor (b, n, m).\n\n" PRODUCT_ERRORS);
+    "\nReturns:\n    A tensor (b, n, m).\n\n" PRODUCT_ERRORS)
+    .autocast("lower");
 
 static TensorRef addbmm(const TensorRef& input, const TensorRef& batch1, const TensorRef& batch2,
                         const Scalar& beta, const Scalar& alpha) {
@@ -512,7 +517,8 @@ OPERATOR_FORMS(addbmm, "addbmm", "input, batch1, batch2, *, beta=1, alpha=1", kU
                "beta * input + alpha * the sum of bmm(batch1, batch2) over the batch.\n\nArgs:\n"
                "    input: a tensor that broadcasts to (n, m).\n    batch1: (b, n, k).\n"
                "    batch2: (b, k, m).\n" SCALED_ARGUMENTS
-               "\nReturns:\n    A tensor (n, m).\n\n" PRODUCT_ERRORS);
+               "\nReturns:\n    A tensor (n, m).\n\n" PRODUCT_ERRORS)
+    .autocast("lower");
 static TensorRef addmv(const TensorRef& input, const TensorRef& mat, const TensorRef& vec,
                        const Scalar& beta, const Scalar& alpha) {
   TensorRef product = scaled(mv(mat, vec), alpha);
@@ -522,7 +528,8 @@ static TensorRef addmv(const TensorRef& input, const TensorRef& mat, const Tenso
 OPERATOR_FORMS(addmv, "addmv", "input, mat, vec, *, beta=1, alpha=1", kUsual | kInPlace,
                "beta * input + alpha * (mat @ vec).\n\nArgs:\n    input: a tensor that broadcasts "
                "to (n,).\n    mat: (n, k).\n    vec: (k,).\n" SCALED_ARGUMENTS
-               "\nReturns:\n    A tensor (n,).\n\n" PRODUCT_ERRORS);
+               "\nReturns:\n    A tensor (n,).\n\n" PRODUCT_ERRORS)
+    .autocast("lower on cuda");
 static TensorRef addr(const TensorRef& input, const TensorRef& vec1, const TensorRef& vec2,
                       const Scalar& beta, const Scalar& alpha) {
   TensorRef product = scaled(outer(vec1, vec2), alpha);
@@ -532,7 +539,8 @@ static TensorRef addr(const TensorRef& input, const TensorRef& vec1, const Tenso
 OPERATOR_FORMS(addr, "addr", "input, vec1, vec2, *, beta=1, alpha=1", kUsual | kInPlace,
                "beta * input + alpha * outer(vec1, vec2).\n\nArgs:\n    input: a tensor that "
                "broadcasts to (n, m).\n    vec1: (n,).\n    vec2: (m,).\n" SCALED_ARGUMENTS
-               "\nReturns:\n    A tensor (n, m).\n\n" PRODUCT_ERRORS);
+               "\nReturns:\n    A tensor (n, m).\n\n" PRODUCT_ERRORS)
+    .autocast("lower on cuda");
 
 OPERATOR_FORMS(matmul, "matmul", "input, other", kUsual,
                "Matrix product of tensors (the operator @).\n\n"
@@ -542,7 +550,8 @@ OPERATOR_FORMS(matmul, "matmul", "input, other", kUsual,
                "(*, k, m) or (k,), " PRODUCT_DTYPES
                ".\n\nReturns:\n    A tensor (*, n, m).\n\n" PRODUCT_ERRORS
                "\n\nExample:\n    >>> (torch.ones(5, 2, 3) @ torch.ones(3, 4)).shape\n"
-               "    torch.Size([5, 2, 4])");
+               "    torch.Size([5, 2, 4])")
+    .autocast("lower");
 
 static TensorRef linear_operator(const TensorRef& input, const TensorRef& weight,
                                  const std::optional<TensorRef>& bias) {
@@ -551,6 +560,7 @@ static TensorRef linear_operator(const TensorRef& input, const TensorRef& weight
 OPERATOR_FORMS(linear_operator, "linear", "input, weight, bias=None", kFunctional,
                "A linear layer: input @ weight.T + bias.\n\nArgs:\n    input: (*, k).\n    weight: "
                "(m, k), or (k,).\n    bias (optional): (m,).\n\nReturns:\n    A tensor (*, "
-               "m).\n\n" PRODUCT_ERRORS);
+               "m).\n\n" PRODUCT_ERRORS)
+    .autocast("lower");
 
 }  // namespace flambeau

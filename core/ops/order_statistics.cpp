@@ -302,13 +302,15 @@ static TensorRef quantile_number(const TensorRef& input, double q,
                                  const std::string& interpolation) {
   return quantile_of("quantile", input, number_like(input, q), dim, keepdim, interpolation, false);
 }
-OPERATOR_FORMS(quantile_number, "quantile", QUANTILE_SIGNATURE, kUsual, QUANTILE_DOC(NAN_SPREADS));
+OPERATOR_FORMS(quantile_number, "quantile", QUANTILE_SIGNATURE, kUsual, QUANTILE_DOC(NAN_SPREADS))
+    .autocast("float32 on cpu");
 static TensorRef quantile_tensor(const TensorRef& input, const TensorRef& q,
                                  const std::optional<int64_t>& dim, bool keepdim,
                                  const std::string& interpolation) {
   return quantile_of("quantile", input, q, dim, keepdim, interpolation, false);
 }
-OPERATOR_FORMS(quantile_tensor, "quantile", QUANTILE_SIGNATURE, kUsual, QUANTILE_DOC(NAN_SPREADS));
+OPERATOR_FORMS(quantile_tensor, "quantile", QUANTILE_SIGNATURE, kUsual, QUANTILE_DOC(NAN_SPREADS))
+    .autocast("float32 on cpu");
 static TensorRef nanquantile_number(const TensorRef& input, double q,
                                     const std::optional<int64_t>& dim, bool keepdim,
                                     const std::string& interpolation) {
@@ -316,13 +318,15 @@ static TensorRef nanquantile_number(const TensorRef& input, double q,
                      true);
 }
 OPERATOR_FORMS(nanquantile_number, "nanquantile", QUANTILE_SIGNATURE, kUsual,
-               QUANTILE_DOC(NAN_IGNORED));
+               QUANTILE_DOC(NAN_IGNORED))
+    .autocast("float32 on cpu");
 static TensorRef nanquantile_tensor(const TensorRef& input, const TensorRef& q,
                                     const std::optional<int64_t>& dim, bool keepdim,
                                     const std::string& interpolation) {
   return quantile_of("nanquantile", input, q, dim, keepdim, interpolation, true);
 }
 OPERATOR_FORMS(nanquantile_tensor, "nanquantile", QUANTILE_SIGNATURE, kUsual,
-               QUANTILE_DOC(NAN_IGNORED));
+               QUANTILE_DOC(NAN_IGNORED))
+    .autocast("float32 on cpu");
 
 }  // namespace flambeau

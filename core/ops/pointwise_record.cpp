@@ -54,6 +54,7 @@ Pointwise::Pointwise(std::string name, ProgramRef program_, Promotion promotion_
   Primitive::grad_name = grad_name_text.c_str();
   infer = &infer_pointwise;
   run = &run_pointwise;
+  run_cuda = &run_pointwise;
   devices = Devices::CpuNumbers;
   if (!yields_bool() && promotion != Promotion::Integral) {
     gradient = &pointwise_gradient;

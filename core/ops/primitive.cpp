@@ -9,16 +9,6 @@ namespace flambeau {
 Recorder recorder;
 thread_local Mode mode;
 
-std::deque<Operator>& operators() {
-  static std::deque<Operator> list;
-  return list;
-}
-
-bool add_operator(Operator op) {
-  operators().push_back(std::move(op));
-  return true;
-}
-
 // The same call on the CPU; results are copied to where the call wants them.
 static void run_on_host(Call& call) {
   std::vector<TensorRef> inputs;

@@ -155,6 +155,9 @@ struct Mode {
   // Set while `x.name_(...)` computes: a primitive with `updates_input` writes straight into x.
   Tensor* in_place = nullptr;
   bool without_gil = false;  // this thread has let go of Python's lock for now
+  // What torch.autocast is set to: a byte for each type of device, 0 or 1 + the dtype to cast to
+  // (python/autocast.h).
+  uint16_t autocast = 0;
 };
 extern thread_local Mode mode __attribute__((tls_model("initial-exec")));
 

@@ -395,7 +395,8 @@ static TensorRef trace(const TensorRef& input) { return apply(kTrace, {input}); 
 OPERATOR_FORMS(trace, "trace", "input", kFunction | kMethod,
                "Sum of the diagonal of a matrix.\n\nArgs:\n    input: (n, m).\n\nReturns:\n    A "
                "0-d tensor; int64 for integers.\n\nRaises:\n    RuntimeError: the input is not a "
-               "matrix.");
+               "matrix.")
+    .autocast("float32 on cpu");
 
 static TensorRef diag(const TensorRef& input, int64_t diagonal_) {
   require(input->dim() == 1 || input->dim() == 2, "diag(): Supports 1D or 2D tensors. Got ",

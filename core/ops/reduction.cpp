@@ -356,7 +356,8 @@ OPERATOR_FORMS(
     "    dtype (dtype, optional): the elements are converted to it before they are added."
     "\n\nReturns:\n    A tensor of the input's dtype; int64 for integers and bool."
     "\n\n" REDUCED_DIMS_ERRORS
-    "\n\nExample:\n    >>> torch.ones(2, 3).sum(1)\n    tensor([3., 3.])");
+    "\n\nExample:\n    >>> torch.ones(2, 3).sum(1)\n    tensor([3., 3.])")
+    .autocast("float32 on cuda");
 
 static TensorRef mean_operator(const TensorRef& input, const std::optional<Dims>& dim, bool keepdim,
                                const std::optional<DType>& dtype) {
@@ -385,7 +386,8 @@ OPERATOR_FORMS(prod_operator, "prod", "input, dim=None, keepdim=False, *, dtype=
                "    keepdim (bool): whether the dimension stays, with length 1.\n"
                "    dtype (dtype, optional): the elements are converted to it first.\n\n"
                "Returns:\n    A tensor of the input's dtype; int64 for integers and bool.\n\n"
-               "Raises:\n    IndexError: the dimension is out of range.");
+               "Raises:\n    IndexError: the dimension is out of range.")
+    .autocast("float32");
 
 static TensorRef nansum(const TensorRef& input, const std::optional<Dims>& dim, bool keepdim,
                         const std::optional<DType>& dtype) {
@@ -459,7 +461,8 @@ OPERATOR_FORMS(logsumexp_operator, "logsumexp", "input, dim, keepdim=False", kUs
                "    dim (int or tuple of ints): the dimensions to reduce.\n"
                "    keepdim (bool): whether they stay, with length 1.\n\n"
                "Returns:\n    max + log(sum(exp(input - max))); -inf where there are no elements."
-               "\n\n" REDUCED_DIMS_ERRORS);
+               "\n\n" REDUCED_DIMS_ERRORS)
+    .autocast("float32 on cuda");
 
 static TensorRef sum_to_size(const TensorRef& input, const Dims& size) {
   int64_t lead = input->dim() - size.size();

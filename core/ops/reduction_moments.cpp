@@ -226,7 +226,8 @@ OPERATOR_FORMS(vector_norm_operator, "linalg_vector_norm",
                "    dtype (dtype, optional): the elements are converted to it first.\n\n"
                "Returns:\n    A tensor of the input's dtype.\n\n"
                "Raises:\n    RuntimeError: the input is not floating, or the norm of nothing has "
-               "no value.");
+               "no value.")
+    .autocast("float32 on cuda");
 
 static TensorRef norm_number(const TensorRef& input, const std::optional<Scalar>& p,
                              const std::optional<Dims>& dim, bool keepdim,
@@ -244,7 +245,8 @@ static TensorRef norm_number(const TensorRef& input, const std::optional<Scalar>
   "Raises:\n    RuntimeError: the input is not floating.\n    ValueError: an unknown p.\n\n"       \
   "Example:\n    >>> torch.tensor([3., 4.]).norm()\n    tensor(5.)"
 OPERATOR_FORMS(norm_number, "norm", "input, p=2, dim=None, keepdim=False, dtype=None", kUsual,
-               NORM_DOC);
+               NORM_DOC)
+    .autocast("float32 on cuda");
 static TensorRef norm_name(const TensorRef& input, const std::string& p,
                            const std::optional<Dims>& dim, bool keepdim,
                            const std::optional<DType>& dtype) {
@@ -254,7 +256,7 @@ static TensorRef norm_name(const TensorRef& input, const std::string& p,
   }
   return vector_norm(dtype ? to_dtype(input, *dtype) : input, 2, dim, keepdim);
 }
-OPERATOR_FORMS(norm_name, "norm", "input, p, dim=None, keepdim=False, dtype=None", kUsual,
-               NORM_DOC);
+OPERATOR_FORMS(norm_name, "norm", "input, p, dim=None, keepdim=False, dtype=None", kUsual, NORM_DOC)
+    .autocast("float32 on cuda");
 
 }  // namespace flambeau

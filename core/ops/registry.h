@@ -193,6 +193,22 @@ enum Form : uint32_t {
 
 struct Pointwise;
 
+// What torch.autocast does to the floating inputs of an operator, for each type of device. In a
+// record: "lower", "float32 on cuda", "float32 on cpu, refused on cuda" (see parse_autocast).
+struct Autocast {
+  enum class Cast : uint8_t {
+    None,
+    Lower,    // to the type that autocast was given
+    Float32,  // to float32, unless the call names a dtype
+    Promote,  // to float32 if one of them is float32
+    Refused   // RuntimeError
+  };
+  Cast cpu = Cast::None;
+  Cast cuda = Cast::None;
+  explicit operator bool() const { return cpu != Cast::None || cuda != Cast::None; }
+};
+Autocast parse_autocast(const std::string& text);
+
 struct Operator {
   std::string name;
   std::string signature;
@@ -203,16 +219,26 @@ struct Operator {
   const char* returns = "Tensor";  // for type checkers
   // Set for elementwise operators, which are called with their operands directly (`call` is null).
   const Pointwise* pointwise = nullptr;
+  Autocast autocast = {};
 };
 
 // All operators in order of registration; several of one name are overloads, tried in that order.
 std::deque<Operator>& operators();
-bool add_operator(Operator op);
+// What OPERATOR leaves behind, to say more about the operator:
+//   OPERATOR(bmm, "input, mat2", "...").autocast("lower");
+struct Registered {
+  Operator* op;
+  Registered autocast(const char* policy) {
+    op->autocast = parse_autocast(policy);
+    return *this;
+  }
+};
+Registered add_operator(Operator op);
 
 #define FLAMBEAU_JOIN_(a, b) a##b
 #define FLAMBEAU_JOIN(a, b) FLAMBEAU_JOIN_(a, b)
 #define OPERATOR_FORMS(function_name, public_name, signature, forms, doc)                    \
-  static const bool FLAMBEAU_JOIN(registered_, __COUNTER__) = ::flambeau::add_operator(      \
+  static const ::flambeau::Registered FLAMBEAU_JOIN(registered_, __COUNTER__) = ::flambeau::add_operator( \
       {public_name, signature, doc,                                                          \
        ::flambeau::detail::Invoke<&function_name, decltype(&function_name)>::kinds(),        \
        &::flambeau::detail::Invoke<&function_name, decltype(&function_name)>::call, (forms), \

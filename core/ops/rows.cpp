@@ -179,7 +179,8 @@ Returns:
 Example:
     >>> torch.softmax(torch.tensor([0.0, 0.0]), 0)
     tensor([0.5000, 0.5000])
-)");
+)")
+    .autocast("float32 on cuda");
 
 static TensorRef log_softmax_operator_call(const TensorRef& input, int64_t dim,
                                            std::optional<DType> dtype) {
@@ -195,7 +196,8 @@ Args:
 
 Returns:
     Tensor of the shape of `input`.
-)");
+)")
+    .autocast("float32 on cuda");
 
 static TensorRef layer_norm_call(const TensorRef& input, const Dims& normalized_shape,
                                  const std::optional<TensorRef>& weight,
@@ -217,7 +219,8 @@ Returns:
 
 Raises:
     RuntimeError: shapes that do not fit.
-)");
+)")
+    .autocast("float32 on cuda");
 
 static TensorRef rms_norm_call(const TensorRef& input, const Dims& normalized_shape,
                                const std::optional<TensorRef>& weight,

@@ -245,13 +245,15 @@ static TensorRef cumsum_operator(const TensorRef& input, int64_t dim,
   return cumsum(sum_input(input, dtype), dim);
 }
 OPERATOR_FORMS(cumsum_operator, "cumsum", "input, dim, *, dtype=None", kUsual | kInPlace,
-               SCAN_DOC("Running sums along a dimension.", SCAN_DTYPE));
+               SCAN_DOC("Running sums along a dimension.", SCAN_DTYPE))
+    .autocast("float32 on cuda");
 static TensorRef cumprod_operator(const TensorRef& input, int64_t dim,
                                   const std::optional<DType>& dtype) {
   return cumprod(sum_input(input, dtype), dim);
 }
 OPERATOR_FORMS(cumprod_operator, "cumprod", "input, dim, *, dtype=None", kUsual | kInPlace,
-               SCAN_DOC("Running products along a dimension.", SCAN_DTYPE));
+               SCAN_DOC("Running products along a dimension.", SCAN_DTYPE))
+    .autocast("float32 on cuda");
 
 static TensorRef logcumsumexp(const TensorRef& input, int64_t dim) {
   if (!is_floating(input->dtype())) {

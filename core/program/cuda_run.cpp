@@ -17,6 +17,25 @@ namespace cuda_run {
 
 namespace {
 
+// Strides of an operand as if it had `shape`; with rows, its last axis is left out.
+Dims strides_over(const Operand& operand, const Dims& shape, bool rows) {
+  const int64_t dims = std::max<int64_t>(operand.shape->size() - rows, 0);
+  const int64_t lead = shape.size() - dims;
+  Dims strides(shape.size(), 0);
+  bool fits = lead >= 0;
+  for (int64_t d = 0; fits && d < dims; ++d) {
+    const int64_t size = (*operand.shape)[d];
+    if (size == shape[lead + d]) {
+      strides[lead + d] = (*operand.strides)[d];
+    } else {
+      fits = size == 1;
+    }
+  }
+  require(fits, "expand: a tensor of shape ", *operand.shape, " cannot be broadcast to ", shape,
+          "; every dimension must be equal or 1");
+  return strides;
+}
+
 // Everything about one run; the kernel's parameters are written in place.
 class Run {
  public:
@@ -40,6 +59,7 @@ class Run {
   void set_shape();
   void lay_out(const Dims& shape, bool rows);
   int pack_width(int64_t inner) const;
+  void execute_flat();
   void execute_elements();
   void execute_rows();
   void choose_threads(int64_t length);
@@ -144,9 +164,7 @@ void Run::lay_out(const Dims& shape, bool rows) {
   for (int64_t d = 0; d < shape.size(); ++d) order[d] = d;
   std::vector<Dims> strides;
   for (Lying& tensor : tensors_) {
-    Dims own = broadcast_strides_of(tensor.operand->shape, tensor.operand->strides, shape,
-                                    rows && tensor.row);
-    strides.push_back(own);
+    strides.push_back(strides_over(*tensor.operand, shape, rows));
   }
   if (!rows) {
     const Dims& model = strides[strides.size() - outputs_.size()];
@@ -240,39 +258,38 @@ void require_room(int64_t operands, int64_t numbers, int64_t dims) {
           " dimensions are too many for one kernel; make them contiguous, or split the formula");
 }
 
-void Run::execute_elements() {
+void Run::execute_flat() {
+  const int64_t numel = outputs_[0].numel;
+  form_.wide = numel >= kNarrowLimit;
+  uintptr_t addresses = 0;
+  int64_t largest = 1, k = 0;
+  auto include = [&](const CudaOperand& form) {
+    if (form.access == CudaAccess::Number) return;
+    const Operand& operand = *flat_[k++];
+    if (form.access == CudaAccess::Single) return;
+    largest = std::max<int64_t>(largest, item_size(form.dtype));
+    addresses |= reinterpret_cast<uintptr_t>(operand.data);
+  };
+  for (const CudaOperand& form : form_.inputs) include(form);
+  for (const CudaOperand& form : form_.outputs) include(form);
+  // One alignment for all: addresses that fit for 16 bytes fit for every pack.
+  const int64_t width = addresses % 16 ? 1 : 16 / largest;
+  form_.width = static_cast<uint8_t>(width);
+  const CudaKernel& kernel = CudaKernel::of(program_, form_);
+  require_room(flat_.size(), kernel.number_count(), 0);
   alignas(16) char parameters[kCudaParameterBytes];
   ParameterWriter writer(parameters);
+  for (const Operand* operand : flat_) writer.put(operand->data);
+  put_numbers(writer, kernel, 0);
+  writer.put(numel);
+  launch(kernel, cuda::blocks_for((numel + width - 1) / width, kCudaBlock, device_), kCudaBlock,
+         parameters);
+}
+
+void Run::execute_elements() {
   int64_t numel = outputs_[0].numel;
   if (numel == 0) return;
-  if (find_flat()) {
-    form_.wide = numel >= kNarrowLimit;
-    int64_t width = 16;
-    uintptr_t addresses = 0;
-    int64_t largest = 1;
-    int64_t k = 0;
-    auto include = [&](const CudaOperand& form) {
-      if (form.access == CudaAccess::Number) return;
-      const Operand& operand = *flat_[k++];
-      if (form.access == CudaAccess::Single) return;
-      largest = std::max<int64_t>(largest, item_size(form.dtype));
-      addresses |= reinterpret_cast<uintptr_t>(operand.data);
-    };
-    for (const CudaOperand& form : form_.inputs) include(form);
-    for (const CudaOperand& form : form_.outputs) include(form);
-    width = 16 / largest;
-    // One alignment for all: addresses that fit for 16 bytes fit for every pack.
-    if (addresses % 16 || numel < width) width = 1;
-    form_.width = static_cast<uint8_t>(width);
-    const CudaKernel& kernel = CudaKernel::of(program_, form_);
-    require_room(flat_.size(), kernel.number_count(), 0);
-    for (const Operand* operand : flat_) writer.put(operand->data);
-    put_numbers(writer, kernel, 0);
-    writer.put(numel);
-    launch(kernel, cuda::blocks_for((numel + width - 1) / width, kCudaBlock, device_), kCudaBlock,
-           parameters);
-    return;
-  }
+  if (find_flat()) return execute_flat();
   collect();
   lay_out(*outputs_[0].shape, false);
   bool all_unit = shape_.size() == 1;
@@ -288,9 +305,7 @@ void Run::execute_elements() {
   }
   const int width = pack_width(all_unit ? 16 : shape_.back());
   form_.width = static_cast<uint8_t>(width);
-  if (all_unit) {
-    form_.dims = 0;
-  } else {
+  if (!all_unit) {
     form_.dims = static_cast<uint8_t>(shape_.size());
     numel /= width;
     shape_.back() /= width;
@@ -302,6 +317,8 @@ void Run::execute_elements() {
   }
   const CudaKernel& kernel = CudaKernel::of(program_, form_);
   require_room(static_cast<int64_t>(tensors_.size()), kernel.number_count(), form_.dims);
+  alignas(16) char parameters[kCudaParameterBytes];
+  ParameterWriter writer(parameters);
   put_operands(writer);
   put_numbers(writer, kernel, 0);
   writer.put(numel);

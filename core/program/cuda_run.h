@@ -14,10 +14,8 @@ void run_foreach_cuda(const Program& program, Precision precision,
                       std::span<const ForeachInput> inputs,
                       std::span<const std::span<Tensor* const>> outputs);
 
-// copy() of tensor/copy.h with a GPU on either side. Copies to and from the CPU are complete when
-// this returns unless `non_blocking` is set; then memory that is not pinned is still safe to reuse
-// after a copy to the GPU.
-void copy_cuda(const Tensor& target, const Tensor& source, bool non_blocking = false);
+// copy() and fill() of tensor/copy.h with a GPU on either side.
+void copy_cuda(const Tensor& target, const Tensor& source, bool wait);
 void fill_cuda(const Tensor& target, Scalar value);
 
 }  // namespace flambeau

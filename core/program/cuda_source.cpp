@@ -342,7 +342,8 @@ std::string cuda_source(const Program& program, const CudaForm& form) {
     result += cuda::embedded_source(file);
   }
   result += "\nnamespace mathematics {\n\n";
-  return result + cuda_kernel_text(program, form) + "\n}  // namespace mathematics\n";
+  return result + cuda_kernel_text(program, form) +
+         "\n}  // namespace mathematics\nusing mathematics::program;\n";
 }
 
 std::string cuda_kernel_text(const Program& program, const CudaForm& form) {

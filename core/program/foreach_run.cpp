@@ -137,7 +137,7 @@ void ForeachRun::Prepared::find(std::span<const ForeachInput> inputs,
     members.push_back(k);
     lengths.push_back(outputs[0][k]->numel());
   }
-  if (members.empty() || program->has_rows) return;
+  if (members.empty() || program->has_rows || !outputs[0][0]->device().is_cpu()) return;
   every_list(inputs, outputs, [&](std::span<Tensor* const> tensors) {
     types.push_back(tensors[0]->dtype());
     return true;

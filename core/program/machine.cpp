@@ -15,6 +15,7 @@
 #include "base/thread_pool.h"
 #include "program/access.h"
 #include "program/builder.h"
+#include "program/cuda_run.h"
 #include "program/dense.h"
 #include "program/emitter.h"
 #include "program/emitter/foreach.h"
@@ -412,6 +413,9 @@ void run_blocks(const Program& program, Precision precision, std::span<const Pro
 void run_foreach(const Program& program, Precision precision, std::span<const ForeachInput> inputs,
                  std::span<const std::span<Tensor* const>> outputs) {
   const size_t count = outputs[0].size();
+  if (count > 0 && !outputs[0][0]->device().is_cpu()) {
+    return run_foreach_cuda(program, precision, inputs, outputs);
+  }
   auto outputs_at = [&](size_t k) {
     std::vector<Tensor*> result;
     for (const auto& output : outputs) result.push_back(output[k]);
@@ -454,6 +458,9 @@ Executor program_executor = &run_adaptively;
 
 void run_program(const Program& program, Precision precision, std::span<const ProgramInput> inputs,
                  std::span<Tensor* const> outputs) {
+  if (!outputs[0]->device().is_cpu()) [[unlikely]] {
+    return run_program_cuda(program, precision, inputs, outputs);
+  }
   program_executor(program, precision, inputs, outputs);
 }
 

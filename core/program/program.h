@@ -88,7 +88,7 @@ struct ProgramInput {
 
 // Runs a program. All outputs have one shape (with rows: a row-valued output has a last axis of
 // length 1); they may be strided, of any dtype, and may be exactly the memory of an input.
-// Threads: yes. Inputs and outputs are CPU tensors.
+// Threads: yes. Inputs are where the outputs are; 0-d tensors of the CPU may go with any.
 void run_program(const Program& program, Precision precision, std::span<const ProgramInput> inputs,
                  std::span<Tensor* const> outputs);
 

@@ -264,7 +264,7 @@ TensorList root_gradients(const TensorList& roots, nb::handle given, const char*
     require(root.numel() == 1 || !root.requires_grad(), op,
             ": grad can be implicitly created only for scalar outputs, got shape ", root.shape(),
             "; call .sum() or .mean() first, or pass gradient=");
-    result.push_back(full(root.shape(), Scalar(1.0), root.dtype()));
+    result.push_back(full(root.shape(), Scalar(1.0), root.dtype(), root.device()));
   }
   return result;
 }
@@ -297,7 +297,8 @@ nb::object run_grad(nb::handle outputs, nb::handle inputs, nb::handle gradients,
   for (size_t i = 0; i < results.size(); ++i) {
     if (results[i]) continue;
     if (materialize) {
-      results[i] = full(targets[i]->shape(), Scalar(0.0), targets[i]->dtype());
+      results[i] =
+          full(targets[i]->shape(), Scalar(0.0), targets[i]->dtype(), targets[i]->device());
       continue;
     }
     require(allow_unused, "grad: One of the differentiated Tensors (input ", i,

@@ -59,7 +59,7 @@ nb::list run_control(ControlObject& self, nb::list inputs) {
     const Control::Plan& plan = self.control->plan();
     TensorList given = tensors_of(inputs), outputs;
     for (const Control::Output& output : plan.outputs) {
-      outputs.push_back(Tensor::empty(output.shape, output.dtype));
+      outputs.push_back(Tensor::empty(output.shape, output.dtype, self.control->device()));
     }
     {
       WithoutGil parallel;

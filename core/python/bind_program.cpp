@@ -170,6 +170,7 @@ nb::list run_in_python(const TracedProgram& self, nb::sequence operands) {
   std::vector<ProgramInput> inputs;
   Dims shape;
   DType dtype = DType::Bool;
+  Device device;
   for (nb::handle operand : operands) {
     ProgramInput input;
     if (is_tensor(operand.ptr())) {
@@ -177,6 +178,7 @@ nb::list run_in_python(const TracedProgram& self, nb::sequence operands) {
       input.tensor = tensors.back().get();
       shape = broadcast_shapes("program", shape, input.tensor->shape());
       dtype = promote_types(dtype, input.tensor->dtype());
+      if (device.is_cpu()) device = input.tensor->device();
     } else if (!as_scalar(operand.ptr(), input.scalar)) {
       fail(ErrorKind::Type, "program: operands are tensors or numbers, got ",
            Py_TYPE(operand.ptr())->tp_name);
@@ -191,7 +193,7 @@ nb::list run_in_python(const TracedProgram& self, nb::sequence operands) {
     Dims result = shape;
     bool row = program->values[output].extent == Extent::Row && !result.empty();
     if (row) result.back() = 1;
-    results.push_back(Tensor::empty(result, dtype));
+    results.push_back(Tensor::empty(result, dtype, device));
     outputs.push_back(results.back().get());
   }
   run_program(*program, precision_of(dtype), inputs, outputs);
@@ -365,6 +367,7 @@ struct PointwiseRecord {
   int operand_count;
   uint32_t not_promoting, forms;
   std::string bool_refusal;
+  Autocast autocast = {};
 };
 
 // The instruction that the program consists of, so that one operator serves Python and C++.
@@ -402,6 +405,7 @@ Operator make_operator(PointwiseRecord record) {
   entry.kinds.resize(op->program->input_count, Kind::Scalar);
   entry.forms = record.forms;
   entry.pointwise = op;
+  entry.autocast = record.autocast;
   return entry;
 }
 
@@ -425,6 +429,7 @@ PointwiseRecord record_of(const nb::dict& fields) {
   record.operand_count = nb::cast<int>(fields["operand_count"]);
   record.not_promoting = nb::cast<uint32_t>(fields["not_promoting"]);
   record.forms = nb::cast<uint32_t>(fields["forms"]);
+  record.autocast = parse_autocast(text_of("autocast"));
   return record;
 }
 
@@ -490,6 +495,7 @@ void bind_program(nb::module_& parent) {
            "The gradient's program, what its inputs read, and which gradients are zero (a mask).")
       .def("run", &run_in_python, nb::arg("operands"));
   bind_emitter(module);
+  bind_cuda_program(module);
   module.def("trace", &trace, nb::arg("formula"), nb::arg("extents"));
   // Adds an operator and its public forms; returns it.
   module.def("register", [parent](const nb::dict& fields) {

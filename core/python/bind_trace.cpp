@@ -1,4 +1,5 @@
 // Recordings and executables in Python: what flambeau.compiler works with.
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/pair.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
@@ -160,6 +161,11 @@ void bind_recorded(nb::class_<RecordingObject>& type) {
       .def_prop_rw(
           "keeps_state", [](RecordingObject& self) { return self.recording->keeps_state; },
           [](RecordingObject& self, bool on) { self.recording->keeps_state = on; })
+      .def_prop_ro("device",
+                   [](RecordingObject& self) -> std::optional<Device> {
+                     if (self.recording->device.is_cpu()) return {};
+                     return self.recording->device;
+                   })
       .def_prop_ro("slot_count", [](RecordingObject& self) { return self.recording->slot_count; })
       .def_prop_ro("backward_at", [](RecordingObject& self) { return self.recording->backward_at; })
       .def_prop_ro("buffers", [](RecordingObject& self) { return buffers_of(*self.recording); })
@@ -332,10 +338,13 @@ ExecutableObject finish(UnfinishedObject& self, const std::vector<int>& outputs,
 
 void bind_builder(nb::module_& module) {
   nb::class_<UnfinishedObject>(module, "ExecutableBuilder", "Puts an executable together.")
-      .def("__init__",
-           [](UnfinishedObject* self) {
-             new (self) UnfinishedObject{ExecutableRef::adopt(new Executable)};
-           })
+      .def(
+          "__init__",
+          [](UnfinishedObject* self, std::optional<Device> device) {
+            new (self)
+                UnfinishedObject{ExecutableRef::adopt(new Executable(device.value_or(Device{})))};
+          },
+          nb::arg("device").none() = nb::none())
       .def(
           "buffer",
           [](UnfinishedObject& self, const std::string& kind, size_t bytes, int index,
@@ -456,6 +465,7 @@ void bind_executable(nb::module_& module) {
       .def("try_run", &try_run, nb::arg("arguments"), nb::arg("numbers") = nb::tuple())
       .def("profile", &profile, nb::arg("arguments"), nb::arg("numbers") = nb::list())
       .def("__len__", [](ExecutableObject& self) { return self.executable->step_count(); })
+      .def_prop_ro("captured", [](ExecutableObject& self) { return self.executable->captured(); })
       .def(
           "mismatch",
           [](ExecutableObject& self, nb::handle arguments) -> nb::object {

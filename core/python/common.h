@@ -26,6 +26,7 @@ extern PyObject* size_type;  // torch.Size, a subclass of tuple
 struct PythonError {};
 // Sets the Python exception for the C++ one in flight.
 void translate_exception() noexcept;
+PyObject* out_of_memory_error();  // borrowed: the exception type, a RuntimeError
 
 template <class Function>
 auto guarded(Function&& function) noexcept -> decltype(function()) {
@@ -183,6 +184,10 @@ void bind_trace(nanobind::module_& module);
 void bind_portable(nanobind::module_& module);
 void bind_control(nanobind::module_& module);
 void bind_cuda(nanobind::module_& module);
+void bind_autocast(nanobind::module_& module);
+
+// The tensor in memory of the host that GPUs reach by themselves; RuntimeError without a GPU.
+TensorRef pinned(const TensorRef& tensor);
 
 // Lets the garbage collector see a tensor object (it has attributes or hooks now).
 void track(PyObject* self);

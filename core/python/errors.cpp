@@ -5,6 +5,13 @@
 
 namespace flambeau::python {
 
+PyObject* out_of_memory_error() {
+  static PyObject* const type = PyErr_NewExceptionWithDoc(
+      "flambeau.OutOfMemoryError", "Memory for a tensor could not be had.", PyExc_RuntimeError,
+      nullptr);
+  return type;
+}
+
 static PyObject* exception_of(ErrorKind kind) {
   switch (kind) {
     case ErrorKind::Value:
@@ -17,8 +24,9 @@ static PyObject* exception_of(ErrorKind kind) {
       return PyExc_NotImplementedError;
     case ErrorKind::Overflow:
       return PyExc_OverflowError;
-    case ErrorKind::Runtime:
     case ErrorKind::OutOfMemory:
+      return out_of_memory_error();
+    case ErrorKind::Runtime:
       return PyExc_RuntimeError;
   }
   return PyExc_RuntimeError;

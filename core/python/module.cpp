@@ -7,6 +7,7 @@ namespace nb = nanobind;
 NB_MODULE(_core, module) {
   using namespace flambeau::python;
   nb::set_leak_warnings(false);
+  module.attr("OutOfMemoryError") = nb::borrow(out_of_memory_error());
   bind_values(module);
   bind_tensor_type(module);
   bind_autograd(module);
@@ -21,5 +22,6 @@ NB_MODULE(_core, module) {
   bind_portable(module);
   bind_control(module);
   bind_cuda(module);
+  bind_autocast(module);
   bind_operators(module);
 }

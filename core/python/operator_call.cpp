@@ -6,6 +6,7 @@
 // program.
 #include "ops/pointwise.h"
 #include "ops/views.h"
+#include "python/autocast.h"
 #include "python/operator_type.h"
 #include "tensor/copy.h"
 
@@ -49,6 +50,10 @@ bool ignored_name(PyObject* name) {
   }
   return false;
 }
+// torch.empty(..., pin_memory=True): what every factory does with its result.
+bool asks_for_pinned(PyObject* name, PyObject* value) {
+  return value == Py_True && PyUnicode_CompareWithASCIIString(name, "pin_memory") == 0;
+}
 
 int find_parameter(const Overload& overload, PyObject* name) {
   for (size_t i = 0; i < overload.parameters.size(); ++i) {
@@ -62,7 +67,7 @@ int find_parameter(const Overload& overload, PyObject* name) {
 
 // Sorts what was given into `slots`, one per parameter (null: not given). Returns an error text.
 std::string match(const OperatorObject& op, const Overload& overload, const Given& given,
-                  PyObject** slots, Owned& varargs, bool has_out) {
+                  PyObject** slots, Owned& varargs, bool has_out, bool& pins) {
   const auto& parameters = overload.parameters;
   int positional = overload.positional;
   Py_ssize_t direct = given.count;
@@ -92,7 +97,10 @@ std::string match(const OperatorObject& op, const Overload& overload, const Give
     int at = find_parameter(overload, name);
     if (at < 0) at = find_parameter(overload, canonical_name(name));
     if (at < 0) {
-      if (ignored_name(name)) continue;
+      if (ignored_name(name)) {
+        pins |= asks_for_pinned(name, given.value(i));
+        continue;
+      }
       return text("got an unexpected keyword argument '", PyUnicode_AsUTF8(name), "'");
     }
     if (slots[at]) {
@@ -287,6 +295,40 @@ PyObject* call_function(OperatorObject& op, const Overload& overload, PyObject**
   return Py_NewRef(out);
 }
 
+PyObject* call_overload(OperatorObject& op, const Overload& overload, PyObject** slots,
+                        PyObject* out, std::string& error) {
+  return overload.op->pointwise ? call_pointwise(op, overload, slots, out, error)
+                                : call_function(op, overload, slots, out, error);
+}
+
+PyObject* pinned_result(Owned result) {
+  if (!is_tensor(result.get())) return result.release();
+  TensorRef plain = unwrap(result.get());
+  TensorRef moved = pinned(plain);
+  moved->set_requires_grad_flag(plain->requires_grad());
+  return wrap(std::move(moved));
+}
+
+bool names_dtype(const Overload& overload, PyObject** slots) {
+  for (size_t i = 0; i < overload.parameters.size(); ++i) {
+    if (overload.parameters[i].kind == Kind::OptionalDType && slots[i] && slots[i] != Py_None) {
+      return true;
+    }
+  }
+  return false;
+}
+
+// Note [Autocast]
+[[gnu::noinline]] PyObject* call_with_autocast(OperatorObject& op, const Overload& overload,
+                                               PyObject** slots, std::string& error) {
+  std::vector<Owned> kept;
+  if (!names_dtype(overload, slots)) {
+    std::span<PyObject*> all(slots, overload.parameters.size());
+    autocast_objects(op.name, overload.op->autocast, all, kept);
+  }
+  return call_overload(op, overload, slots, nullptr, error);
+}
+
 [[noreturn]] void fail_all(const OperatorObject& op, const Given& given,
                            const std::string& first_error) {
   if (op.overloads->size() == 1) fail(ErrorKind::Type, op.name, "(): ", first_error);
@@ -321,11 +363,14 @@ PyObject* call_operator(PyObject* callable, PyObject* const* arguments, size_t f
     for (const Overload& overload : *op.overloads) {
       PyObject* slots[kMaxParameters] = {};
       Owned varargs;
-      std::string error = match(op, overload, given, slots, varargs, op.accepts_out);
+      bool pins = false;
+      std::string error = match(op, overload, given, slots, varargs, op.accepts_out, pins);
       if (error.empty()) {
-        PyObject* result = overload.op->pointwise ? call_pointwise(op, overload, slots, out, error)
-                                                  : call_function(op, overload, slots, out, error);
-        if (result) return result;
+        // What is written into memory that exists keeps its type.
+        bool casts = autocast_is_on() && overload.op->autocast && !op.in_place && !out;
+        PyObject* result = casts ? call_with_autocast(op, overload, slots, error)
+                                 : call_overload(op, overload, slots, out, error);
+        if (result) return pins ? pinned_result(Owned(result)) : result;
         if (PyErr_Occurred()) throw PythonError();
       }
       if (first_error.empty()) first_error = error;

@@ -17,7 +17,8 @@ namespace {
 TensorRef stand_in(const Edge& edge) {
   GradMode off(false);
   const Node::Output& output = edge.node->outputs[edge.output];
-  TensorRef tensor = detach(*expand(full({}, Scalar(0.0), output.dtype), output.shape));
+  TensorRef tensor =
+      detach(*expand(full({}, Scalar(0.0), output.dtype, output.device), output.shape));
   set_history(*tensor, edge.node, edge.output);
   return tensor;
 }

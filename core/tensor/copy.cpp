@@ -189,6 +189,16 @@ void copy(const Tensor& target, const Tensor& source, bool wait) {
   });
 }
 
+void copy_bytes(const Storage& to, size_t to_offset, const Storage& from, size_t from_offset,
+                size_t bytes) {
+  if (to.device().is_cpu() && from.device().is_cpu()) {
+    std::memcpy(to.data() + to_offset, from.data() + from_offset, bytes);
+  } else {
+    device_memory.copy_bytes(to.data() + to_offset, to.device(), from.data() + from_offset,
+                             from.device(), bytes, true);
+  }
+}
+
 void fill(const Tensor& target, Scalar value) {
   if (!target.device().is_cpu()) [[unlikely]] {
     if (device_memory.fill) return device_memory.fill(target, value);

@@ -10,6 +10,9 @@ namespace flambeau {
 // `wait`: between the host and a GPU, the bytes of pinned memory have been read or written when it
 // returns; those of other memory always have.
 void copy(const Tensor& target, const Tensor& source, bool wait = true);
+// Copies bytes between storages, wherever they are.
+void copy_bytes(const Storage& to, size_t to_offset, const Storage& from, size_t from_offset,
+                size_t bytes);
 // Writes one number everywhere.
 void fill(const Tensor& target, Scalar value);
 // A dense copy, converted when another dtype is asked for.

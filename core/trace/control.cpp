@@ -26,7 +26,17 @@ std::vector<Executable::Place> places_of(std::span<const TensorRef> tensors) {
 void write(const Tensor& target, const Executable::Place& from) {
   const Executable::Place to = place_of(target);
   if (to.storage == from.storage && to.bytes == from.bytes) return;
-  std::memcpy(to.storage->data() + to.bytes, from.storage->data() + from.bytes, bytes_of(target));
+  copy_bytes(*to.storage, to.bytes, *from.storage, from.bytes, bytes_of(target));
+}
+
+// One value that decides how the loop goes on; on a GPU it is waited for.
+template <class T>
+T read(const Executable::Place& from) {
+  T value;
+  auto host = Storage::create(sizeof value);
+  copy_bytes(*host, 0, *from.storage, from.bytes, sizeof value);
+  std::memcpy(&value, host->data(), sizeof value);
+  return value;
 }
 
 }  // namespace
@@ -60,7 +70,7 @@ void Control::run(std::span<const TensorRef> inputs, std::span<const TensorRef> 
     if (!input->contiguous()) input = dense_copy(*input, input->dtype());
   }
   for (TensorRef& output : to) {
-    if (!output->contiguous()) output = Tensor::empty(output->shape(), output->dtype());
+    if (!output->contiguous()) output = Tensor::empty(output->shape(), output->dtype(), device());
   }
   switch (plan_.kind) {
     case Kind::Scan:
@@ -89,7 +99,7 @@ void Control::scan(std::span<const TensorRef> inputs, std::span<const TensorRef>
   // Two places for every carry take turns, unless all are kept.
   std::vector<Ref<Storage>> turns;
   for (int c = 0; c < 2 * carried && !plan_.keeps_carries; ++c) {
-    turns.push_back(Storage::create(bytes_of(*inputs[c / 2])));
+    turns.push_back(Storage::create(bytes_of(*inputs[c / 2]), device()));
   }
   auto index_at = [&](int64_t step) { return plan_.reverse ? steps - 1 - step : step; };
   auto carry_at = [&](int c, int64_t step) -> Place {
@@ -100,8 +110,7 @@ void Control::scan(std::span<const TensorRef> inputs, std::span<const TensorRef>
   if (plan_.keeps_carries) {
     for (int c = 0; c < carried; ++c) {
       Place first = carry_at(c, 0), given = place_of(*inputs[c]);
-      std::memcpy(first.storage->data() + first.bytes, given.storage->data() + given.bytes,
-                  bytes_of(*inputs[c]));
+      copy_bytes(*first.storage, first.bytes, *given.storage, given.bytes, bytes_of(*inputs[c]));
     }
   }
   Places arguments = places_of(inputs), targets(results);
@@ -131,31 +140,28 @@ void Control::loop(std::span<const TensorRef> inputs, std::span<const TensorRef>
   arguments.insert(arguments.end(), all.begin() + carried + captured, all.end());
   for (Places& turn : turns) {
     for (int c = 0; c < carried; ++c) {
-      turn.push_back({Storage::create(bytes_of(*inputs[c])), 0});
+      turn.push_back({Storage::create(bytes_of(*inputs[c]), device()), 0});
     }
   }
-  const Places flag{{Storage::create(1), 0}};
+  const Places flag{{Storage::create(1, device()), 0}};
   int64_t step = 0;
   for (;; ++step) {
     condition.run_inside(tested, flag);
-    if (!*flag[0].storage->data()) break;
+    if (!read<bool>(flag[0])) break;
     if (step % 4096 == 4095 && check_interrupt) check_interrupt();
     const Places& next = turns[step % 2];
     body.run_inside(arguments, next);
     for (int c = 0; c < carried; ++c) arguments[c] = tested[c] = next[c];
   }
   for (int c = 0; c < carried; ++c) write(*outputs[c], arguments[c]);
-  const Place count = place_of(*outputs[carried]);
-  std::memcpy(count.storage->data() + count.bytes, &step, sizeof(step));
+  fill(*outputs[carried], Scalar(step));
 }
 
 void Control::loop_backward(std::span<const TensorRef> inputs, std::span<const TensorRef> outputs) {
   const int carried = plan_.carried, gradients = plan_.walked;
   Executable &body = *plan_.parts[0], &back = *plan_.parts[1];
   const int captured = body.argument_count() - carried;
-  const Place count = place_of(*inputs[0]);
-  int64_t steps;
-  std::memcpy(&steps, count.storage->data() + count.bytes, sizeof(steps));
+  const auto steps = read<int64_t>(place_of(*inputs[0]));
   for (int c = 0; c < carried; ++c) {
     int64_t bytes = std::max<int64_t>(bytes_of(*inputs[1 + c]), 1);
     require(steps >= 0 && steps <= (int64_t{1} << 46) / bytes, "while_loop: ", steps, " steps of ",
@@ -167,7 +173,7 @@ void Control::loop_backward(std::span<const TensorRef> inputs, std::span<const T
   std::vector<Places> carries{Places(arguments.begin(), arguments.begin() + carried)};
   std::vector<Ref<Storage>> memory;
   for (int c = 0; c < carried; ++c) {
-    memory.push_back(Storage::create(steps * bytes_of(*inputs[1 + c])));
+    memory.push_back(Storage::create(steps * bytes_of(*inputs[1 + c]), device()));
   }
   for (int64_t step = 1; step < steps; ++step) {
     Places next;
@@ -180,7 +186,7 @@ void Control::loop_backward(std::span<const TensorRef> inputs, std::span<const T
   Places turns[2], sums(first, first + gradients);
   for (Places& turn : turns) {
     for (int g = 0; g < gradients; ++g) {
-      turn.push_back({Storage::create(bytes_of(*outputs[g])), 0});
+      turn.push_back({Storage::create(bytes_of(*outputs[g]), device()), 0});
     }
   }
   for (int64_t step = steps; step-- > 0;) {
@@ -195,7 +201,7 @@ void Control::loop_backward(std::span<const TensorRef> inputs, std::span<const T
 
 void Control::branch(std::span<const TensorRef> inputs, std::span<const TensorRef> outputs) {
   Places all = places_of(inputs);
-  const bool chosen = inputs[0]->storage()->data()[inputs[0]->offset()] != 0;
+  const bool chosen = read<bool>(place_of(*inputs[0]));
   const int captured = plan_.parts[0]->argument_count() - plan_.carried;
   auto begin = all.begin() + 1, others = begin + plan_.carried;
   Places arguments(begin, others);

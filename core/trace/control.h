@@ -41,6 +41,7 @@ class Control : public Object {
   explicit Control(Plan plan);
   const Plan& plan() const { return plan_; }
   const Primitive& primitive() const;
+  Device device() const { return plan_.parts[0]->device(); }
   void run(std::span<const TensorRef> inputs, std::span<const TensorRef> outputs);
 
  private:

@@ -13,19 +13,6 @@ namespace flambeau {
 
 namespace {
 
-// Steps run kernels: nothing is recorded, and in-place switches of the caller do not apply.
-class KernelMode {
- public:
-  KernelMode() : saved_(mode) {
-    mode.grad = mode.tracing = mode.inference = false;
-    mode.in_place = nullptr;
-  }
-  ~KernelMode() { mode = saved_; }
-
- private:
-  Mode saved_;
-};
-
 bool fresh_every_run(BufferKind kind) {
   return kind == BufferKind::Output || kind == BufferKind::Saved;
 }
@@ -80,6 +67,8 @@ int Executable::add_buffer(BufferKind kind, size_t bytes, int index, TensorRef t
   if (kind == BufferKind::Captured || kind == BufferKind::Constant) {
     require(buffer.tensor, "executable: a buffer of kind ", name_of(kind), " needs its tensor");
     buffer.storage = buffer.tensor->storage();
+    require(buffer.storage->device() == device_, "executable: memory on ",
+            device_name(buffer.storage->device()), " in a graph on ", device_name(device_));
     buffer.requires_grad = buffer.tensor->requires_grad();
   }
   buffers_.push_back(std::move(buffer));
@@ -92,7 +81,7 @@ int Executable::add_value(int buffer, const Dims& shape, const Dims& strides, in
           buffer);
   Buffer& owner = buffers_[buffer];
   // Until memory is bound, values lie in memory of no use to anybody.
-  Ref<Storage> storage = owner.storage ? owner.storage : Storage::create(0);
+  Ref<Storage> storage = owner.storage ? owner.storage : Storage::create(0, device_);
   values_.push_back({Tensor::view(storage, shape, strides, offset, dtype), buffer, offset});
   owner.values.push_back(static_cast<int>(values_.size()) - 1);
   return static_cast<int>(values_.size()) - 1;
@@ -184,7 +173,7 @@ void Executable::finish(Interface interface) {
   interface_ = std::move(interface);
   gradient_tensors_.resize(interface_.gradients.size());
   backward_at_ = std::min(backward_at_, steps_.size());
-  arena_ = Storage::create(interface_.arena_bytes);
+  arena_ = Storage::create(interface_.arena_bytes, device_);
   for (Buffer& buffer : buffers_) {
     if (buffer.kind == BufferKind::Internal) {
       size_t end = static_cast<size_t>(buffer.arena_offset) + buffer.bytes;
@@ -193,7 +182,7 @@ void Executable::finish(Interface interface) {
               " does not fit into the arena of ", interface_.arena_bytes);
       move_buffer(buffer, arena_, buffer.arena_offset);
     } else if (buffer.kind == BufferKind::Constant && buffer.written) {
-      move_buffer(buffer, Storage::create(buffer.bytes), 0);
+      move_buffer(buffer, Storage::create(buffer.bytes, device_), 0);
     }
   }
   mode_ = mode;
@@ -212,6 +201,7 @@ bool Executable::matches(std::span<const TensorRef> arguments, std::string* why)
     return false;
   };
   if (mode.grad != mode_.grad || mode.inference != mode_.inference) return differs("grad mode");
+  if (mode.autocast != mode_.autocast) return differs("autocast");
   if (default_dtype() != default_dtype_) return differs("the default dtype");
   if (arguments.size() != arguments_.size()) return differs("the number of tensors");
   for (size_t i = 0; i < arguments.size(); ++i) {
@@ -221,7 +211,7 @@ bool Executable::matches(std::span<const TensorRef> arguments, std::string* why)
       return differs("argument ", i, " has shape ", got.shape(), ", recorded ", model.shape);
     }
     if (!(got.strides() == model.strides)) return differs("argument ", i, " has other strides");
-    if (got.dtype() != model.dtype || !got.device().is_cpu()) {
+    if (got.dtype() != model.dtype || got.device() != device_) {
       return differs("argument ", i, " has dtype or device ", dtype_name(got.dtype()));
     }
     if (got.requires_grad() != model.requires_grad) {
@@ -289,9 +279,9 @@ void Executable::renew(bool backward) {
   for (Buffer& buffer : buffers_) {
     if (buffer.backward != backward) continue;
     if (fresh_every_run(buffer.kind)) {
-      if (!reusable(buffer)) move_buffer(buffer, Storage::create(buffer.bytes), 0);
+      if (!reusable(buffer)) move_buffer(buffer, Storage::create(buffer.bytes, device_), 0);
     } else if (buffer.kind == BufferKind::Constant && buffer.written) {
-      std::memcpy(buffer.storage->data(), buffer.tensor->storage()->data(), buffer.bytes);
+      copy_bytes(*buffer.storage, 0, *buffer.tensor->storage(), 0, buffer.bytes);
     }
   }
 }
@@ -305,6 +295,7 @@ void Executable::run_steps(size_t begin, size_t end, std::span<const double> num
 // written.
 void Executable::run_part(bool backward, std::span<const double> numbers) {
   try {
+    if (!device_.is_cpu() && replay(backward, numbers)) return finish_writes(backward);
     run_steps(backward ? backward_at_ : 0, backward ? steps_.size() : backward_at_, numbers);
   } catch (...) {
     finish_writes(backward);
@@ -417,7 +408,7 @@ std::vector<TensorRef> Executable::run_backward(const SavedRun& saved,
       const TensorRef& given = tangents[buffer.index];
       const Tensor& model =
           *values_[interface_.outputs[interface_.differentiable[buffer.index]]].tensor;
-      TensorRef dense = given ? contiguous(given) : zeros(model.shape(), model.dtype());
+      TensorRef dense = given ? contiguous(given) : zeros(model.shape(), model.dtype(), device_);
       move_buffer(buffer, dense->storage(), dense->offset() * item_size(dense->dtype()));
     } else if (place.storage && buffer.needed) {
       require(place.storage->version() == place.version,
@@ -436,7 +427,7 @@ std::vector<TensorRef> Executable::run_backward(const SavedRun& saved,
   // Whoever gets the gradients shall be their only owner.
   for (Buffer& buffer : buffers_) {
     if (buffer.backward && fresh_every_run(buffer.kind)) {
-      move_buffer(buffer, Storage::create(0), 0);
+      move_buffer(buffer, Storage::create(0, device_), 0);
     }
   }
   return gradients;
@@ -466,7 +457,7 @@ void Executable::run_inside(std::span<const Place> arguments, std::span<const Pl
     if (buffer.kind == BufferKind::Argument) {
       move_buffer(buffer, arguments[buffer.index].storage, arguments[buffer.index].bytes);
     } else if (buffer.kind == BufferKind::Constant && buffer.written) {
-      std::memcpy(buffer.storage->data(), buffer.tensor->storage()->data(), buffer.bytes);
+      copy_bytes(*buffer.storage, 0, *buffer.tensor->storage(), 0, buffer.bytes);
     }
   }
   run_steps(0, steps_.size(), {});
@@ -474,7 +465,7 @@ void Executable::run_inside(std::span<const Place> arguments, std::span<const Pl
 
 void Executable::let_go() {
   std::lock_guard lock(mutex_);
-  static const Ref<Storage> nothing = Storage::create(0);
+  const Ref<Storage> nothing = Storage::create(0, device_);
   for (Buffer& buffer : buffers_) {
     if (buffer.kind == BufferKind::Argument || buffer.kind == BufferKind::Output) {
       move_buffer(buffer, nothing, 0);

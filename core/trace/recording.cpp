@@ -81,6 +81,10 @@ int Recording::add_buffer(BufferKind kind, int index, const TensorRef& tensor) {
   if (tensor) {
     buffer.storage = tensor->storage();
     buffer.bytes = buffer.storage->bytes();
+    if (buffers.empty()) device = buffer.storage->device();
+    if (buffer.storage->device() != device) {
+      fail("it uses tensors on several devices; move them to one before");
+    }
     if (buffer.bytes > 0) by_memory_[buffer.storage->data()] = static_cast<int>(buffers.size());
   }
   buffers.push_back(std::move(buffer));
@@ -401,7 +405,7 @@ void Recording::finish(std::span<const TensorRef> results) {
 void Recording::undo() {
   for (RecordedBuffer& buffer : buffers) {
     if (!buffer.before) continue;
-    std::memcpy(buffer.storage->data(), buffer.before->data(), buffer.before->numel());
+    copy_bytes(*buffer.storage, 0, *buffer.before->storage(), 0, buffer.before->numel());
     buffer.storage->bump_version();
   }
   for (RecordedGradient& gradient : gradients) {

@@ -124,6 +124,7 @@ class Recording : public Object {
   bool numbers_are_slots = false;  // of updates
   bool keeps_state = false;        // memory is copied before it is written to first
   int slot_count = 0;
+  Device device;         // where all its memory is
   int backward_at = -1;  // number of forward calls
   std::vector<RecordedBuffer> buffers;
   std::vector<RecordedCallRef> calls;

@@ -1,4 +1,5 @@
 // What tells recordings and calls apart.
+#include "tensor/copy.h"
 #include "trace/control.h"
 
 namespace flambeau {
@@ -78,7 +79,9 @@ std::string Recording::signature() const {
     if (buffer.kind == BufferKind::Gradient) writer.put(buffer.tensor.get());
     if (buffer.kind == BufferKind::Constant) {
       const Storage& contents = *(buffer.written ? buffer.tensor->storage() : buffer.storage);
-      writer.put(contents.data(), contents.bytes());
+      auto host = Storage::create(contents.bytes());
+      copy_bytes(*host, 0, contents, 0, contents.bytes());
+      writer.put(host->data(), host->bytes());
     }
   }
   for (const RecordedCallRef& call : calls) {

@@ -24,8 +24,9 @@ class CallStep final : public Step {
   }
   void run(std::span<const double>) override {
     if (copies_) copy(call_.output(), call_.input(0));
-    call_.primitive.run(call_);
+    run_kernel(call_);
   }
+  bool can_be_captured() const override { return call_.primitive.run_cuda && !recorded_->random; }
 
  private:
   RecordedCallRef recorded_;
@@ -89,12 +90,67 @@ class ProgramStep final : public Step {
   bool any_ = false;
 };
 
+// One of the numbers that a graph reads from memory.
+TensorRef number_at(const TensorRef& numbers, int slot) {
+  return Tensor::view(numbers->storage(), {}, {}, slot, numbers->dtype());
+}
+
+// The same on a GPU.
+class GpuProgramStep final : public Step {
+ public:
+  GpuProgramStep(ProgramRef program, DType dtype, std::span<const TensorRef> inputs,
+                 std::span<const StepInput> sources, std::vector<TensorRef> outputs,
+                 std::string label)
+      : Step(std::move(label)),
+        program_(std::move(program)),
+        precision_(precision_of(dtype)),
+        tensors_(inputs.begin(), inputs.end()),
+        outputs_(std::move(outputs)) {
+    for (size_t i = 0; i < sources.size(); ++i) {
+      inputs_.push_back({inputs[i].get(), sources[i].number});
+      if (!inputs[i] && sources[i].kind == StepInput::Kind::Slot) {
+        slots_.emplace_back(i, sources[i].slot);
+      }
+    }
+    for (const TensorRef& output : outputs_) {
+      to_.push_back(output.get());
+      any_ |= output->numel() > 0;
+    }
+  }
+  void run(std::span<const double> numbers) override {
+    if (!any_) return;
+    for (auto [input, slot] : slots_) inputs_[input].scalar = Scalar(numbers[slot]);
+    run_program(*program_, precision_, inputs_, to_);
+  }
+  void capture(const TensorRef& numbers) override {
+    if (!any_) return;
+    std::vector<TensorRef> views;
+    for (auto [input, slot] : slots_) {
+      views.push_back(number_at(numbers, slot));
+      inputs_[input].tensor = views.back().get();
+    }
+    run_program(*program_, precision_, inputs_, to_);
+    for (auto [input, slot] : slots_) inputs_[input].tensor = nullptr;
+  }
+
+ private:
+  ProgramRef program_;
+  Precision precision_;
+  std::vector<TensorRef> tensors_, outputs_;  // keep alive what follows
+  std::vector<ProgramInput> inputs_;
+  std::vector<Tensor*> to_;
+  std::vector<std::pair<size_t, int>> slots_;
+  bool any_ = false;
+};
+
 // A program in place over lists of tensors.
 class UpdateStep final : public Step {
  public:
   UpdateStep(ProgramRef program, DType dtype, std::vector<std::vector<TensorRef>> lists,
              std::span<const StepInput> numbers, std::span<const int> targets, std::string label)
       : Step(std::move(label)),
+        program_(program),
+        precision_(precision_of(dtype)),
         lists_(std::move(lists)),
         run_(std::move(program), precision_of(dtype)) {
     for (const auto& list : lists_) {
@@ -110,10 +166,33 @@ class UpdateStep final : public Step {
   }
   void run(std::span<const double> numbers) override {
     for (auto [input, slot] : slots_) inputs_[input].number = Scalar(numbers[slot]);
-    run_.run(inputs_, targets_);
+    if (targets_[0][0]->device().is_cpu()) {
+      run_.run(inputs_, targets_);
+    } else {
+      run_foreach(*program_, precision_, inputs_, targets_);
+    }
+  }
+  // Tensor by tensor: a list takes no numbers from memory.
+  void capture(const TensorRef& numbers) override {
+    for (size_t k = 0; k < targets_[0].size(); ++k) {
+      std::vector<TensorRef> views;
+      std::vector<ProgramInput> inputs;
+      std::vector<Tensor*> outputs;
+      for (const ForeachInput& input : inputs_) {
+        inputs.push_back({input.tensors.empty() ? nullptr : input.tensors[k], input.number});
+      }
+      for (auto [input, slot] : slots_) {
+        views.push_back(number_at(numbers, slot));
+        inputs[input].tensor = views.back().get();
+      }
+      for (const auto& targets : targets_) outputs.push_back(targets[k]);
+      run_program(*program_, precision_, inputs, outputs);
+    }
   }
 
  private:
+  ProgramRef program_;
+  Precision precision_;
   std::vector<std::vector<TensorRef>> lists_;
   std::vector<std::vector<Tensor*>> pointers_;
   std::vector<ForeachInput> inputs_;
@@ -132,6 +211,7 @@ class ControlStep final : public Step {
         inputs_(std::move(inputs)),
         outputs_(std::move(outputs)) {}
   void run(std::span<const double>) override { control_->run(inputs_, outputs_); }
+  bool can_be_captured() const override { return false; }
 
  private:
   ControlRef control_;
@@ -157,6 +237,10 @@ std::unique_ptr<Step> make_program_step(ProgramRef program, DType dtype,
                                         std::span<const TensorRef> inputs,
                                         std::span<const StepInput> sources,
                                         std::vector<TensorRef> outputs, std::string label) {
+  if (!outputs[0]->device().is_cpu()) {
+    return std::make_unique<GpuProgramStep>(std::move(program), dtype, inputs, sources,
+                                            std::move(outputs), std::move(label));
+  }
   return std::make_unique<ProgramStep>(std::move(program), dtype, inputs, sources,
                                        std::move(outputs), std::move(label));
 }

@@ -87,6 +87,7 @@ class _Call:
         self.count = len(self.tensors)
         self.is_tensor = [isinstance(leaf, Tensor) for leaf in self.leaves]
         self.random_state: Tensor | None = None
+        self.autocast = _core.autocast_modes()  # holds the second time, too
         self.places: list[int] = []  # of the results that require a gradient
         self.outer: list[Tensor] = []
 
@@ -110,13 +111,18 @@ class _Call:
     def run_again(self, tensors: list[Tensor]) -> list[Any]:
         """The results that require a gradient, of the same call as the first."""
         results: list[Any] = []
-        with fl.enable_grad():
-            if self.random_state is None:
-                flatten(self.run(tensors), results)
-            else:
-                with fl.random.fork_rng():
-                    fl.set_rng_state(self.random_state)
+        outer = _core.autocast_modes()
+        _core.set_autocast_modes(self.autocast)
+        try:
+            with fl.enable_grad():
+                if self.random_state is None:
                     flatten(self.run(tensors), results)
+                else:
+                    with fl.random.fork_rng():
+                        fl.set_rng_state(self.random_state)
+                        flatten(self.run(tensors), results)
+        finally:
+            _core.set_autocast_modes(outer)
         if len(results) <= self.places[-1]:
             raise CheckpointError(
                 f"recomputation: {self.places[-1] + 1} results are required, as the first time, "

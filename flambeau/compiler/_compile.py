@@ -164,10 +164,10 @@ class CompiledFunction:
         self, key: Hashable, tensors: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         watch = Watch(self._function, (*args, *kwargs.values()))
-        shapes = geometry(tensors)
+        modes = _modes()
+        setting = (geometry(tensors), modes)
         recording = _core.Recording(tensors)
         recording.numbers_are_slots = True
-        modes = _modes()
         try:
             with Effects() as effects:
                 result = self._function(*args, **kwargs)
@@ -187,10 +187,10 @@ class CompiledFunction:
         if recording.failure is not None:
             self._stay_eager(key, recording.failure)
             return result
-        self._consider(key, shapes, recorded)
+        self._consider(key, setting, recorded)
         return result
 
-    def _consider(self, key: Hashable, shapes: Hashable, recorded: Recorded) -> None:
+    def _consider(self, key: Hashable, setting: Hashable, recorded: Recorded) -> None:
         """Build an executable if this recording is like the last one."""
         recording = recorded.recording
         escaped = recording.escaped()
@@ -199,9 +199,9 @@ class CompiledFunction:
             escaped = recording.escaped()
         signature = (recording.signature(), recorded.result.spec)
         settled = not escaped and recorded.sources.is_settled
-        last, attempts = self._attempts.get((key, shapes), (None, 0))
+        last, attempts = self._attempts.get((key, setting), (None, 0))
         if settled and (signature == last or self._is_known(key, recording)):
-            self._attempts.pop((key, shapes), None)
+            self._attempts.pop((key, setting), None)
             self._entries.insert(0, Entry(recorded, key))
             del self._entries[KEPT_EXECUTABLES:]
             return
@@ -216,7 +216,7 @@ class CompiledFunction:
             return
         if len(self._attempts) > 64:  # ever new shapes
             self._attempts.clear()
-        self._attempts[key, shapes] = (signature if settled else None, attempts + 1)
+        self._attempts[key, setting] = (signature if settled else None, attempts + 1)
 
     def _is_known(self, key: Hashable, recording: Any) -> bool:
         """Whether an executable for other shapes consists of the same operations."""
@@ -275,7 +275,8 @@ def _is_tensor(value: Any) -> bool:
 
 
 def _modes() -> tuple[Any, ...]:
-    return fl.is_grad_enabled(), fl.is_inference_mode_enabled(), fl.get_default_dtype()
+    grad, inference = fl.is_grad_enabled(), fl.is_inference_mode_enabled()
+    return grad, inference, fl.get_default_dtype(), _core.autocast_modes()
 
 
 def _finish(recording: Any, tensors: list[Tensor], watch: Watch, result: Any) -> Recorded:
@@ -320,7 +321,7 @@ def _record_backward(
     for kind, _, _, tensor, _ in recording.buffers:
         if kind == "captured" and tensor.requires_grad and tensor.is_leaf:
             candidates.append((tensor, tensor))
-    tangents = [fl.ones(x.shape, dtype=x.dtype) for x in outputs]
+    tangents = [fl.ones(x.shape, dtype=x.dtype, device=x.device) for x in outputs]
     recording.tangents(tangents)
     found = fl.autograd.grad(
         outputs, [x for _, x in candidates], tangents, retain_graph=True, allow_unused=True

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from flambeau import Tensor, dtype
+    from flambeau import Tensor, device, dtype
 
 # Whether a buffer of this kind holds something that exists outside of one run of the graph.
 PERSISTENT = frozenset({"argument", "captured", "gradient", "tangent"})
@@ -223,6 +223,7 @@ class Graph:
         gradients: (leaf, what its `.grad` is bound to at the end; None for None).
         numbers: how many numbers are supplied at every run.
         differentiable: whether there is a backward part, run later than the forward part.
+        device: where all its memory is; None for the CPU.
     """
 
     def __init__(
@@ -232,12 +233,14 @@ class Graph:
         gradients: Iterable[tuple[Tensor, Value | None]] = (),
         numbers: int = 0,
         differentiable: bool = False,
+        device: device | None = None,
     ) -> None:
         self.nodes: list[Node] = list(nodes)
         self.outputs: list[Value] = list(outputs)
         self.gradients: list[tuple[Tensor, Value | None]] = list(gradients)
         self.numbers = numbers
         self.differentiable = differentiable
+        self.device = device
 
     @property
     def backward_at(self) -> int | None:
@@ -272,7 +275,9 @@ class Graph:
     def copy(self) -> Graph:
         """A graph of its own nodes over the same buffers."""
         nodes = [node.copy() for node in self.nodes]
-        return Graph(nodes, self.outputs, self.gradients, self.numbers, self.differentiable)
+        return Graph(
+            nodes, self.outputs, self.gradients, self.numbers, self.differentiable, self.device
+        )
 
     def print(self) -> None:
         """Prints one line per step."""

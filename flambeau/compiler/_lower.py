@@ -25,7 +25,7 @@ class Lowering:
     def __init__(self, graph: Graph, plan: MemoryPlan | None = None) -> None:
         self.graph = graph
         self.plan = plan or memory_plan(graph)
-        self.builder: Any = _core.ExecutableBuilder()
+        self.builder: Any = _core.ExecutableBuilder(graph.device)
         self._buffers: dict[Buffer, int] = {}
         self._values: dict[Value, int] = {}
         backward_at = graph.backward_at

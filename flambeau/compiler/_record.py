@@ -45,4 +45,5 @@ def graph_of(recording: Any) -> Graph:
         [(leaf, None if x is None else value(x)) for leaf, x in recording.gradients],
         recording.slot_count,
         backward_at >= 0,
+        recording.device,
     )

@@ -1,89 +1,138 @@
-"""GPUs. None can be used yet: is_available() is False and moving a tensor there raises."""
+"""NVIDIA's GPUs: devices, streams, memory, graphs of work.
+
+Nothing is loaded before something here, or a tensor on a GPU, needs it. Without a GPU everything
+can be imported: is_available() is False, and what needs a GPU raises RuntimeError.
+"""
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
-_MESSAGE = (
-    "cuda: no NVIDIA GPU can be used (this build of Flambeau runs on the CPU only); use "
-    "device='cpu', or torch.device('cuda' if torch.cuda.is_available() else 'cpu')"
+from flambeau._core import OutOfMemoryError
+from flambeau.cuda._device import (
+    can_device_access_peer,
+    current_device,
+    device,
+    device_count,
+    device_of,
+    get_arch_list,
+    get_device_capability,
+    get_device_name,
+    get_device_properties,
+    get_gencode_flags,
+    init,
+    ipc_collect,
+    is_available,
+    is_bf16_supported,
+    is_initialized,
+    is_tf32_supported,
+    set_device,
+    synchronize,
+)
+from flambeau.cuda.graphs import (
+    CUDAGraph,
+    graph,
+    graph_pool_handle,
+    is_current_stream_capturing,
+    make_graphed_callables,
+)
+from flambeau.cuda.memory import (
+    empty_cache,
+    get_allocator_backend,
+    max_memory_allocated,
+    max_memory_reserved,
+    mem_get_info,
+    memory_allocated,
+    memory_reserved,
+    memory_stats,
+    memory_summary,
+    reset_accumulated_memory_stats,
+    reset_max_memory_allocated,
+    reset_peak_memory_stats,
+    set_per_process_memory_fraction,
+)
+from flambeau.cuda.random import (
+    get_rng_state,
+    get_rng_state_all,
+    initial_seed,
+    manual_seed,
+    manual_seed_all,
+    seed,
+    seed_all,
+    set_rng_state,
+    set_rng_state_all,
+)
+from flambeau.cuda.streams import (
+    Event,
+    Stream,
+    StreamContext,
+    current_stream,
+    default_stream,
+    set_stream,
+    stream,
 )
 
-
-def _require() -> None:
-    raise RuntimeError(_MESSAGE)
-
-
-def is_available() -> bool:
-    """Returns whether a GPU can be used."""
-    return False
-
-
-def device_count() -> int:
-    """Returns the number of GPUs that can be used."""
-    return 0
-
-
-def current_device() -> int:
-    """Returns the index of the current GPU.
-
-    Raises:
-        RuntimeError: there is none.
-    """
-    _require()
-    return -1
-
-
-def set_device(device: Any) -> None:
-    """Chooses the current GPU.
-
-    Raises:
-        RuntimeError: there is none.
-    """
-    _require()
-
-
-def synchronize(device: Any = None) -> None:
-    """Waits for the GPU.
-
-    Raises:
-        RuntimeError: there is none.
-    """
-    _require()
-
-
-def is_initialized() -> bool:
-    """Returns whether CUDA was used in this process."""
-    return False
-
-
-def is_bf16_supported(including_emulation: bool = True) -> bool:
-    """Returns whether the current GPU computes in bfloat16."""
-    return False
-
-
-def empty_cache() -> None:
-    """Returns unused cached GPU memory; nothing to do without a GPU."""
-
-
-def manual_seed(seed: int) -> None:
-    """Seeds the current GPU's generator; ignored without a GPU."""
+__all__ = [
+    "CUDAGraph",
+    "Event",
+    "OutOfMemoryError",
+    "Stream",
+    "StreamContext",
+    "can_device_access_peer",
+    "current_device",
+    "current_stream",
+    "default_stream",
+    "device",
+    "device_count",
+    "device_of",
+    "empty_cache",
+    "get_allocator_backend",
+    "get_arch_list",
+    "get_device_capability",
+    "get_device_name",
+    "get_device_properties",
+    "get_gencode_flags",
+    "get_rng_state",
+    "get_rng_state_all",
+    "graph",
+    "graph_pool_handle",
+    "init",
+    "initial_seed",
+    "ipc_collect",
+    "is_available",
+    "is_bf16_supported",
+    "is_current_stream_capturing",
+    "is_initialized",
+    "is_tf32_supported",
+    "make_graphed_callables",
+    "manual_seed",
+    "manual_seed_all",
+    "max_memory_allocated",
+    "max_memory_reserved",
+    "mem_get_info",
+    "memory_allocated",
+    "memory_reserved",
+    "memory_stats",
+    "memory_summary",
+    "reset_accumulated_memory_stats",
+    "reset_max_memory_allocated",
+    "reset_peak_memory_stats",
+    "seed",
+    "seed_all",
+    "set_device",
+    "set_per_process_memory_fraction",
+    "set_rng_state",
+    "set_rng_state_all",
+    "set_stream",
+    "stream",
+    "synchronize",
+]
 
 
-def manual_seed_all(seed: int) -> None:
-    """Seeds all GPUs' generators; ignored without a GPU."""
-
-
-def memory_allocated(device: Any = None) -> int:
-    """Returns the bytes that tensors take on the GPU."""
-    return 0
-
-
-def max_memory_allocated(device: Any = None) -> int:
-    """Returns the most bytes that tensors have taken on the GPU."""
-    return 0
-
-
-def memory_reserved(device: Any = None) -> int:
-    """Returns the bytes that the GPU allocator holds."""
-    return 0
+def __getattr__(name: str) -> Any:
+    if name in ("amp", "nvtx"):
+        return importlib.import_module("flambeau.cuda." + name)
+    raise AttributeError(
+        f"module 'flambeau.cuda' has no attribute '{name}'; if PyTorch has it, it is not built yet"
+    )

@@ -81,7 +81,7 @@ def threshold(input: Tensor, threshold: float, value: float, inplace: bool = Fal
     return function(input, threshold, value)
 
 
-@composite(grad_name="PreluKernelBackward0")
+@composite(grad_name="PreluKernelBackward0", autocast="lower")
 def prelu(input: Tensor, weight: Tensor) -> Tensor:
     """x where x > 0, else weight * x with one weight in all or one per channel.
 

@@ -14,7 +14,7 @@ from ._functional_activation import dropout, softmax
 from ._functional_vision import constant_pad_nd
 
 
-@composite(grad_name="ScaledDotProductFlashAttentionForCpuBackward0")
+@composite(grad_name="ScaledDotProductFlashAttentionForCpuBackward0", autocast="lower")
 def scaled_dot_product_attention(
     query: Tensor,
     key: Tensor,

@@ -47,7 +47,7 @@ def _gather_classes(name: str, input: Tensor, target: Tensor, class_dim: int) ->
         ) from None
 
 
-@composite(grad_name="NllLossBackward0")
+@composite(grad_name="NllLossBackward0", autocast="float32")
 def nll_loss(
     input: Tensor,
     target: Tensor,
@@ -94,7 +94,7 @@ def _class_loss(
     return loss * share, share
 
 
-@composite(grad_name="NllLossBackward0")
+@composite(grad_name="NllLossBackward0", autocast="float32")
 def cross_entropy(
     input: Tensor,
     target: Tensor,
@@ -166,7 +166,7 @@ def _soft_cross_entropy(
 # --- margins --------------------------------------------------------------------------------
 
 
-@composite()
+@composite(autocast="float32")
 def hinge_embedding_loss(
     input: Tensor,
     target: Tensor,
@@ -183,7 +183,7 @@ def hinge_embedding_loss(
     return reduce_loss(near + far, reduction)
 
 
-@composite()
+@composite(autocast="float32")
 def margin_ranking_loss(
     input1: Tensor,
     input2: Tensor,
@@ -203,7 +203,7 @@ def margin_ranking_loss(
     return reduce_loss((-target * (input1 - input2) + margin).clamp(min=0), reduction)
 
 
-@composite()
+@composite(autocast="float32")
 def cosine_embedding_loss(
     input1: Tensor,
     input2: Tensor,
@@ -239,7 +239,7 @@ def _triplet(to_positive: Tensor, to_negative: Tensor, margin: float, reduction:
     return reduce_loss((to_positive - to_negative + margin).clamp(min=0), reduction)
 
 
-@composite()
+@composite(autocast="float32")
 def triplet_margin_loss(
     anchor: Tensor,
     positive: Tensor,
@@ -300,7 +300,7 @@ def triplet_margin_with_distance_loss(
     return _triplet(distance(anchor, positive), to_negative, margin, reduction)
 
 
-@composite(grad_name="MultiMarginLossBackward0")
+@composite(grad_name="MultiMarginLossBackward0", autocast="float32")
 def multi_margin_loss(
     input: Tensor,
     target: Tensor,
@@ -342,7 +342,7 @@ def _multi_margin(
     return excess.masked_fill(is_target, 0).sum(1) / input.shape[1]
 
 
-@composite(grad_name="MultilabelMarginLossBackward0")
+@composite(grad_name="MultilabelMarginLossBackward0", autocast="float32")
 def multilabel_margin_loss(
     input: Tensor,
     target: Tensor,

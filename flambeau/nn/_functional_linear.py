@@ -7,7 +7,7 @@ from flambeau import Tensor
 from flambeau.ops._composite import composite
 
 
-@composite()
+@composite(autocast="promote")
 def bilinear(input1: Tensor, input2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """y_o = x1^T W_o x2 + b_o.
 
@@ -160,7 +160,7 @@ def embedding_bag(
 # --- distances ------------------------------------------------------------------------------
 
 
-@composite()
+@composite(autocast="float32 on cuda")
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """x1 . x2 / (|x1| |x2|) along `dim`; norms are at least eps."""
     length1 = x1.norm(2, dim, keepdim=True).clamp(min=eps)

@@ -63,7 +63,7 @@ def squared_error(x: Number, y: Number) -> Number:
     return fl.square(x - y)
 
 
-@composite(grad_name="MseLossBackward0")
+@composite(grad_name="MseLossBackward0", autocast="float32")
 def mse_loss(
     input: Tensor,
     target: Tensor,
@@ -94,7 +94,7 @@ def absolute_error(x: Number, y: Number) -> Number:
     return abs(x - y)
 
 
-@composite(grad_name="MeanBackward0")
+@composite(grad_name="MeanBackward0", autocast="float32")
 def l1_loss(
     input: Tensor,
     target: Tensor,
@@ -119,7 +119,7 @@ def smooth_absolute_error(x: Number, y: Number, *, beta: Number) -> Number:
     return fl.where(d < beta, 0.5 * d * d / beta, d - 0.5 * beta)
 
 
-@composite(grad_name="SmoothL1LossBackward0")
+@composite(grad_name="SmoothL1LossBackward0", autocast="float32")
 def smooth_l1_loss(
     input: Tensor,
     target: Tensor,
@@ -146,7 +146,7 @@ def huber_error(x: Number, y: Number, *, delta: Number) -> Number:
     return fl.where(d < delta, 0.5 * d * d, delta * (d - 0.5 * delta))
 
 
-@composite(grad_name="HuberLossBackward0")
+@composite(grad_name="HuberLossBackward0", autocast="float32")
 def huber_loss(
     input: Tensor,
     target: Tensor,
@@ -168,7 +168,7 @@ def soft_margin(x: Number, y: Number) -> Number:
     return fl.log1p(fl.exp(-y * x))
 
 
-@composite(grad_name="SoftMarginLossBackward0")
+@composite(grad_name="SoftMarginLossBackward0", autocast="float32")
 def soft_margin_loss(
     input: Tensor,
     target: Tensor,
@@ -195,7 +195,7 @@ def _entropy(x: Number, y: Number) -> Number:
 binary_entropy = pointwise(_entropy, derivative=_entropy_derivative)
 
 
-@composite(grad_name="BinaryCrossEntropyBackward0")
+@composite(grad_name="BinaryCrossEntropyBackward0", autocast="float32 on cpu, refused on cuda")
 def binary_cross_entropy(
     input: Tensor,
     target: Tensor,
@@ -238,7 +238,7 @@ def weighted_logit_entropy(x: Number, y: Number, positive: Number) -> Number:
     return (1 - y) * x - ((positive - 1) * y + 1) * fl.logsigmoid(x)
 
 
-@composite(grad_name="BinaryCrossEntropyWithLogitsBackward0")
+@composite(grad_name="BinaryCrossEntropyWithLogitsBackward0", autocast="float32")
 def binary_cross_entropy_with_logits(
     input: Tensor,
     target: Tensor,
@@ -281,7 +281,7 @@ def log_divergence(x: Number, y: Number) -> Number:
     return fl.exp(y) * (y - x)
 
 
-@composite(grad_name="KlDivBackward0")
+@composite(grad_name="KlDivBackward0", autocast="float32")
 def kl_div(
     input: Tensor,
     target: Tensor,
@@ -330,7 +330,7 @@ def stirling(y: Number) -> Number:
     return fl.where(y > 1, term, 0.0)
 
 
-@composite()
+@composite(autocast="float32")
 def poisson_nll_loss(
     input: Tensor,
     target: Tensor,

@@ -69,15 +69,15 @@ def _squared_deviation(x: Number, mean: Number) -> Number:
 
 
 def _scale_and_shift(input: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
+    """input * weight + bias per channel, in the input's type: 16 bits beside float32 weights."""
     scale, shift = _per_channel(weight, input.dim()), _per_channel(bias, input.dim())
     if scale is not None and shift is not None:
-        return _affine(input, scale, shift)
-    if scale is not None:
-        input = input * scale
-    return input if shift is None else input + shift
+        return _affine(input, scale, shift).to(input.dtype)
+    out = input if scale is None else input * scale
+    return (out if shift is None else out + shift).to(input.dtype)
 
 
-@composite(grad_name="NativeGroupNormBackward0")
+@composite(grad_name="NativeGroupNormBackward0", autocast="float32 on cuda")
 def group_norm(
     input: Tensor,
     num_groups: int,
@@ -122,7 +122,7 @@ def _normalised_gradient(
 def _batch_statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and (biased) variance of every channel of (N, C, ...), as (1, C, 1, ...)."""
     dims = (0, *range(2, x.dim()))
-    mean = x.mean(dims, keepdim=True)
+    mean = x.mean(dims, keepdim=True, dtype=fl.promote_types(x.dtype, fl.float32))
     return mean, _squared_deviation(x, mean).mean(dims, keepdim=True)
 
 
@@ -148,7 +148,8 @@ class _NormalisedBatch(Function):
         ctx.eps = eps
         scale = (var + eps).rsqrt()
         scale = scale if weight is None else scale * weight
-        return _affine(x, scale, -mean * scale if bias is None else bias - mean * scale)
+        shift = -mean * scale if bias is None else bias - mean * scale
+        return _affine(x, scale, shift).to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:

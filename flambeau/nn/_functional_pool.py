@@ -166,7 +166,7 @@ def max_unpool1d(
     return _max_unpool(input, indices, kernel_size, stride, padding, output_size, 1)
 
 
-@composite()
+@composite(autocast="float32 on cpu")
 def max_unpool2d(
     input: Tensor,
     indices: Tensor,
@@ -179,7 +179,7 @@ def max_unpool2d(
     return _max_unpool(input, indices, kernel_size, stride, padding, output_size, 2)
 
 
-@composite()
+@composite(autocast="float32 on cpu")
 def max_unpool3d(
     input: Tensor,
     indices: Tensor,

@@ -69,7 +69,7 @@ def silu(input: Number) -> Number:
     return input * scalar.sigmoid(input)
 
 
-@elementwise(forms=FUNCTION | OUT)
+@elementwise(forms=FUNCTION | OUT, autocast="float32 on cuda")
 def softplus(input: Number, beta: Number = 1, threshold: Number = 20) -> Number:
     """log(1 + exp(beta * input)) / beta; input itself where beta * input > threshold."""
     x = input * beta

@@ -73,7 +73,7 @@ def fmod(input: Number, other: Number) -> Number:
     return scalar.fmod(input, other)
 
 
-@elementwise(promotion="common", domain=(0.5, 2.0))
+@elementwise(promotion="common", domain=(0.5, 2.0), autocast="float32 on cuda")
 def pow(input: Number, exponent: Number) -> Number:
     """input to the power of exponent."""
     return scalar.pow(input, exponent)
@@ -109,7 +109,7 @@ def square(input: Number) -> Number:
     return scalar.square(input)
 
 
-@elementwise(domain=(0.5, 3.0))
+@elementwise(domain=(0.5, 3.0), autocast="float32 on cuda")
 def reciprocal(input: Number) -> Number:
     """1 / input."""
     return scalar.reciprocal(input)

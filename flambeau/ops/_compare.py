@@ -78,7 +78,7 @@ def corrcoef(input: Tensor) -> Tensor:
     return (matrix / scale.unsqueeze(0) / scale.unsqueeze(1)).clamp(-1, 1)
 
 
-@composite()
+@composite(autocast="float32")
 def cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str | None = None) -> Tensor:
     """Returns the p-norm distances of all pairs of rows, (..., P, M) and (..., R, M)."""
     return (x1.unsqueeze(-2) - x2.unsqueeze(-3)).norm(p, dim=-1)

@@ -17,6 +17,7 @@ class Composite(NamedTuple):
     name: str
     grad_name: str | None  # what `grad_fn` of the result is called, where PyTorch shows one node
     method: bool  # whether it is also a method of Tensor
+    autocast: str  # what torch.autocast does to its inputs, as for elementwise records
     function: Callable[..., Any]
 
 
@@ -24,13 +25,15 @@ composites: dict[str, Composite] = {}
 
 
 def composite(
-    *, grad_name: str | None = None, method: bool = False
+    *, grad_name: str | None = None, method: bool = False, autocast: str = ""
 ) -> Callable[[Function], Function]:
     """Register a function written over other functions.
 
     Args:
         grad_name: name that `grad_fn` of its result shows, such as `MseLossBackward0`.
         method: whether the function also becomes a method of Tensor.
+        autocast: what torch.autocast does to tensors among its arguments (see elementwise); the
+            functions that it calls then leave theirs alone.
 
     Returns:
         A decorator.
@@ -43,25 +46,46 @@ def composite(
 
     def register(function: Function) -> Function:
         shown = function
-        if grad_name is not None:
+        if autocast:
+            shown = _with_autocast(function, autocast, grad_name)
+        elif grad_name is not None:
             shown = _with_grad_name(function, grad_name)
-        composites[function.__name__] = Composite(function.__name__, grad_name, method, shown)
+        name = function.__name__
+        composites[name] = Composite(name, grad_name, method, autocast, shown)
         return shown
 
     return register
 
 
+def _with_autocast(function: Function, policy: str, grad_name: str | None) -> Function:
+    # One wrapper for both, so that tracebacks stay short.
+    name = None if grad_name is None else _core.grad_name(grad_name)
+
+    @wraps(function)
+    def casting(*args: Any, **kwargs: Any) -> Any:
+        if _core.autocast_is_on():
+            out = _core.call_autocast(function, policy, args, kwargs)
+        else:
+            out = function(*args, **kwargs)
+        return out if name is None else _renamed(out, name, args)
+
+    return cast(Function, casting)
+
+
+def _renamed(out: Any, name: int, args: tuple[Any, ...]) -> Any:
+    if out.requires_grad:
+        for x in args:
+            if out is x:  # an argument handed back unchanged: that node is not the composite's
+                return out
+        _core.rename_grad_fn(out, name)
+    return out
+
+
 def _with_grad_name(function: Function, grad_name: str) -> Function:
-    name, rename = _core.grad_name(grad_name), _core.rename_grad_fn
+    name = _core.grad_name(grad_name)
 
     @wraps(function)
     def named(*args: Any, **kwargs: Any) -> Any:
-        out = function(*args, **kwargs)
-        if out.requires_grad:
-            for x in args:
-                if out is x:  # an argument handed back unchanged: that node is not the composite's
-                    return out
-            rename(out, name)
-        return out
+        return _renamed(function(*args, **kwargs), name, args)
 
     return cast(Function, named)

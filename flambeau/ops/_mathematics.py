@@ -11,7 +11,7 @@ Number = Any
 _PI = 3.141592653589793
 
 
-@elementwise()
+@elementwise(autocast="float32 on cuda")
 def exp(input: Number) -> Number:
     """e to the power of each element. At most 1.1 ULP off in float32."""
     return scalar.exp(input)
@@ -23,31 +23,31 @@ def exp2(input: Number) -> Number:
     return scalar.exp2(input)
 
 
-@elementwise()
+@elementwise(autocast="float32 on cuda")
 def expm1(input: Number) -> Number:
     """exp(input) - 1, accurate near 0."""
     return scalar.expm1(input)
 
 
-@elementwise(domain=(0.1, 4.0))
+@elementwise(domain=(0.1, 4.0), autocast="float32 on cuda")
 def log(input: Number) -> Number:
     """The natural logarithm; NaN for negative elements, -inf for 0."""
     return scalar.log(input)
 
 
-@elementwise(domain=(0.1, 4.0))
+@elementwise(domain=(0.1, 4.0), autocast="float32 on cuda")
 def log2(input: Number) -> Number:
     """The logarithm to the base 2."""
     return scalar.log2(input)
 
 
-@elementwise(domain=(0.1, 4.0))
+@elementwise(domain=(0.1, 4.0), autocast="float32 on cuda")
 def log10(input: Number) -> Number:
     """The logarithm to the base 10."""
     return scalar.log10(input)
 
 
-@elementwise(domain=(-0.8, 4.0))
+@elementwise(domain=(-0.8, 4.0), autocast="float32 on cuda")
 def log1p(input: Number) -> Number:
     """log(1 + input), accurate near 0."""
     return scalar.log1p(input)
@@ -59,7 +59,7 @@ def sqrt(input: Number) -> Number:
     return scalar.sqrt(input)
 
 
-@elementwise(domain=(0.1, 4.0))
+@elementwise(domain=(0.1, 4.0), autocast="float32 on cuda")
 def rsqrt(input: Number) -> Number:
     """1 / sqrt(input)."""
     return scalar.rsqrt(input)
@@ -77,19 +77,19 @@ def cos(input: Number) -> Number:
     return scalar.cos(input)
 
 
-@elementwise(domain=(-1.2, 1.2))
+@elementwise(domain=(-1.2, 1.2), autocast="float32 on cuda")
 def tan(input: Number) -> Number:
     """The tangent of angles in radians."""
     return scalar.tan(input)
 
 
-@elementwise(aliases=("arcsin",), domain=(-0.9, 0.9))
+@elementwise(aliases=("arcsin",), domain=(-0.9, 0.9), autocast="float32 on cuda")
 def asin(input: Number) -> Number:
     """The angle whose sine is input."""
     return scalar.asin(input)
 
 
-@elementwise(aliases=("arccos",), domain=(-0.9, 0.9))
+@elementwise(aliases=("arccos",), domain=(-0.9, 0.9), autocast="float32 on cuda")
 def acos(input: Number) -> Number:
     """The angle whose cosine is input."""
     return scalar.acos(input)
@@ -101,13 +101,13 @@ def atan(input: Number) -> Number:
     return scalar.atan(input)
 
 
-@elementwise()
+@elementwise(autocast="float32 on cuda")
 def sinh(input: Number) -> Number:
     """The hyperbolic sine."""
     return scalar.sinh(input)
 
 
-@elementwise()
+@elementwise(autocast="float32 on cuda")
 def cosh(input: Number) -> Number:
     """The hyperbolic cosine."""
     return scalar.cosh(input)
@@ -168,7 +168,7 @@ def erfc(input: Number) -> Number:
     return scalar.erfc(input)
 
 
-@elementwise(domain=(-0.9, 0.9))
+@elementwise(domain=(-0.9, 0.9), autocast="float32 on cuda")
 def erfinv(input: Number) -> Number:
     """The inverse of erf."""
     return scalar.erfinv(input)

@@ -105,6 +105,7 @@ def elementwise(
     grad_name: str = "",
     conditions: int = 0,
     refuses_bool: str = "",
+    autocast: str = "",
     domain: tuple[float, float] = (-3.0, 3.0),
 ) -> Callable[[Formula], Formula]:
     """Register a formula as a public operator.
@@ -121,6 +122,8 @@ def elementwise(
         grad_name: what `grad_fn` shows, by default NameBackward0.
         conditions: bit i set: operand i has no say in the type of the result.
         refuses_bool: set if bool tensors are refused: what to do instead.
+        autocast: what torch.autocast does to the operands: "lower" (cast to its dtype), "float32",
+            "promote", alone or for one type of device: "float32 on cuda".
         domain: interval from which tests draw operands.
 
     Returns:
@@ -152,6 +155,7 @@ def elementwise(
                     "not_promoting": conditions,
                     "forms": forms,
                     "bool_refusal": refuses_bool,
+                    "autocast": autocast,
                 }
             )
         space = _core.private if forms & PRIVATE else _core.functions
@@ -214,5 +218,6 @@ def pointwise(
             "not_promoting": 0,
             "forms": OUT,
             "bool_refusal": "",
+            "autocast": "",
         }
     )

@@ -179,15 +179,18 @@ constexpr uint32_t kForms = kFunction | kFunctional;
 #define CONVOLUTION(axes, doc)                                                                  \
   OPERATOR_FORMS(conv<axes>, "conv" #axes "d",                                                  \
                  "input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1", kForms, \
-                 doc);                                                                          \
+                 doc)                                                                           \
+      .autocast("lower");                                                                       \
   OPERATOR_FORMS(conv_named_padding<axes>, "conv" #axes "d",                                    \
                  "input, weight, bias=None, stride=1, padding='valid', dilation=1, groups=1",   \
-                 kForms, doc)
+                 kForms, doc)                                                                   \
+      .autocast("lower")
 #define TRANSPOSED(axes, doc)                                                                  \
   OPERATOR_FORMS(conv_transpose<axes>, "conv_transpose" #axes "d",                             \
                  "input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, " \
                  "dilation=1",                                                                 \
-                 kForms, doc)
+                 kForms, doc)                                                                  \
+      .autocast("lower")
 
 CONVOLUTION(1, "Convolves `input` [N, C, L] with `weight` [M, C / groups, K]; see conv2d.");
 CONVOLUTION(2, R"(Convolves `input` with `weight` (without flipping it) and adds `bias`.

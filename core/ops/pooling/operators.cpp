@@ -269,7 +269,8 @@ Example:
 OPERATOR_FORMS(avg_pool<3>, "avg_pool3d",
                "input, kernel_size, stride=None, padding=0, ceil_mode=False, "
                "count_include_pad=True, divisor_override=None",
-               kForms, "The average of every window of `input` [N, C, D, H, W]; see avg_pool2d.");
+               kForms, "The average of every window of `input` [N, C, D, H, W]; see avg_pool2d.")
+    .autocast("float32 on cpu");
 ADAPTIVE_POOLS(1);
 ADAPTIVE_POOLS(2);
 ADAPTIVE_POOLS(3);

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from flambeau.compiler._graph import Buffer, Graph, Node, Value, dense, single_assignment, writes
 from flambeau.compiler._programs import builder, facts, holds_exactly
+
+if TYPE_CHECKING:
+    from flambeau import device
 
 MOST_BYTES = 1 << 24  # of a folded result: it is kept as long as the executable
 
@@ -48,7 +53,7 @@ def _evaluate(graph: Graph) -> None:
     if folded:
         used = {x.buffer for node in rest for x in node.reads}
         results = [value for buffer, value in made.items() if buffer in used]
-        constants = _run(folded, results)
+        constants = _run(folded, results, graph.device)
         for node in rest:
             node.inputs = [
                 x.on(constants[x.buffer]) if isinstance(x, Value) and x.buffer in constants else x
@@ -62,12 +67,12 @@ def _foldable(value: Value, once: set[Buffer], escaping: set[Buffer]) -> bool:
     return buffer in once and buffer not in escaping and value.fills and buffer.bytes <= MOST_BYTES
 
 
-def _run(nodes: list[Node], results: list[Value]) -> dict[Buffer, Buffer]:
+def _run(nodes: list[Node], results: list[Value], device: device | None) -> dict[Buffer, Buffer]:
     """Executes the nodes; returns new constant buffers for those of the results."""
     from flambeau.compiler._lower import lower
 
     whole = [dense(x.buffer, (x.elements,), x.dtype) for x in results]
-    graph = Graph([node.copy() for node in nodes], whole)
+    graph = Graph([node.copy() for node in nodes], whole, device=device)
     for node in graph.nodes:
         node.backward = False
     tensors = lower(graph).run([], [])

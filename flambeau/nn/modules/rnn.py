@@ -104,6 +104,8 @@ def _run_direction(
     """
     w_ih, w_hh, b_ih, b_hh, w_hr = weights
     mapped = F.linear(input, w_ih, b_ih)
+    if mapped.dtype != input.dtype:  # autocast: the state takes part in its type
+        state = tuple(part.to(mapped.dtype) for part in state)
 
     def advance(state: State, x: tuple[Tensor, Tensor | None]) -> tuple[State, Tensor]:
         mapped, is_live = x

@@ -1,0 +1,26 @@
+"""Tests of the GPU run on an emulated one where there is no other (tests/emulated_cuda)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+
+
+def use_emulated_gpu() -> None:
+    """Before the first use of CUDA in this process, unless there is a GPU."""
+    if os.path.exists("/dev/nvidiactl") or "FLAMBEAU_CUDA_LIBRARIES" in os.environ:
+        return
+    build = ROOT / "tests" / "emulated_cuda" / "build.py"
+    made = subprocess.run(
+        [sys.executable, str(build)], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    os.environ["FLAMBEAU_CUDA_LIBRARIES"] = made
+    os.environ["FLAMBEAU_CACHE"] = str(Path(made) / "cache")  # of compiled kernels
+
+
+use_emulated_gpu()
