@@ -33,14 +33,14 @@ test: lint
 lint: build $(VENV)/.has-test $(VENV)/.has-lint
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	find core -name '*.h' -o -name '*.cpp' | xargs $(BIN)/clang-format --dry-run -Werror
+	find core tests/emulated_cuda -name '*.h' -o -name '*.cpp' | xargs $(BIN)/clang-format --dry-run -Werror
 	$(BIN)/mypy
 	$(BIN)/python tools/lengths.py
 
 format: $(VENV)/.has-lint
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
-	find core -name '*.h' -o -name '*.cpp' | xargs $(BIN)/clang-format -i
+	find core tests/emulated_cuda -name '*.h' -o -name '*.cpp' | xargs $(BIN)/clang-format -i
 
 stubs: build $(VENV)/.has-lint
 	$(BIN)/python tools/stubs.py

@@ -107,8 +107,9 @@ const Function& KernelFile::get(const char* entry, std::initializer_list<Define>
     std::lock_guard lock(my.mutex);
     if (auto found = my.by_file.find(key); found != my.by_file.end()) return *found->second;
   }
-  const Function& function =
-      load(path_, complete_source(embedded_source(path_), defines), entry, device);
+  std::string text(before_ ? embedded_source(before_) : "");
+  text += embedded_source(path_);
+  const Function& function = load(path_, complete_source(text, defines), entry, device);
   std::lock_guard lock(my.mutex);
   my.by_file[key] = &function;
   return function;

@@ -39,11 +39,13 @@ const Function& function_of(const std::string& label, const std::string& text, c
 //   launch(kFile.get("gather", {{"T", type_name(dtype)}}, device), ...);
 class KernelFile {
  public:
-  explicit constexpr KernelFile(const char* path) : path_(path) {}
+  // `before`: a built-in file that comes in front of it.
+  explicit constexpr KernelFile(const char* path, const char* before = nullptr)
+      : path_(path), before_(before) {}
   const Function& get(const char* entry, std::initializer_list<Define> defines, int device) const;
 
  private:
-  const char* path_;
+  const char *path_, *before_;
 };
 
 // The type's name in kernels: "float", "half_t", "bfloat_t", "long long" ...

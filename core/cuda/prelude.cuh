@@ -4,8 +4,10 @@
 
 #ifndef FLAMBEAU_EMULATED
 #pragma nv_diag_suppress 177  // functions that a kernel does not need
+#pragma nv_diag_suppress 186  // comparisons of unsigned numbers with zero, in templates
 #endif
 #define DEVICE static __device__ __forceinline__
+#define DEVICE_MEMBER __device__ __forceinline__
 // A kernel's dynamic shared memory as an array.
 #ifdef FLAMBEAU_EMULATED
 #define DYNAMIC_SHARED(type, name) type* const name = static_cast<type*>(emulated_dynamic_shared())
@@ -261,6 +263,21 @@ DEVICE T block_reduce(T value, Join join) {
   value = partial[0].value;
   for (int i = 1; i < warps; ++i) value = join(value, partial[i].value);
   return value;
+}
+
+// The same over groups of `threads` neighbours in a warp, or, for more than 32, over the block.
+template <int threads, class T, class Join>
+DEVICE T join_threads(T value, Join join) {
+  if constexpr (threads > kWarpSize) {
+    return block_reduce(value, join);
+  } else {
+#pragma unroll
+    for (int mask = 1; mask < threads; mask *= 2) {
+      const T other = shuffle_xor(value, mask);
+      value = lane_index() & mask ? join(other, value) : join(value, other);
+    }
+    return value;
+  }
 }
 
 struct Sum {

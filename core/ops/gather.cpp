@@ -4,6 +4,7 @@
 #include "base/thread_pool.h"
 #include "ops/arithmetic.h"
 #include "ops/creation.h"
+#include "ops/cuda_runs.h"
 #include "ops/portable.h"
 #include "ops/reduction.h"
 #include "ops/views.h"
@@ -133,12 +134,17 @@ void run_gather(Call& call) {
 }
 
 void gather_gradient(Gradient& gradient) {
-  TensorRef blank = zeros(gradient.input_shape(0), gradient.g()->dtype());
+  TensorRef blank = zeros(gradient.input_shape(0), gradient.g()->dtype(), gradient.device());
   gradient.set(0,
                scatter_add(blank, gradient.attributes().ints[0], gradient.input(1), gradient.g()));
 }
 
-const Primitive kGather{"gather", infer_gather, run_gather, gather_gradient, 2};
+const Primitive kGather{.name = "gather",
+                        .infer = infer_gather,
+                        .run = run_gather,
+                        .gradient = gather_gradient,
+                        .saved_inputs = 2,
+                        .run_cuda = run_gather_cuda};
 
 // --- scatter: inputs x, index, src (or scalars[0]); more_ints[0] is the way of combining
 
@@ -240,7 +246,7 @@ TensorRef source_gradient(Gradient& gradient) {
   TensorRef index = gradient.input(1);
   TensorRef part = gather(gradient.g(), gradient.attributes().ints[0], index);
   if (part->shape() == shape) return part;
-  TensorRef whole = zeros(shape, part->dtype()), corner = whole;
+  TensorRef whole = zeros(shape, part->dtype(), part->device()), corner = whole;
   for (int64_t d = 0; d < shape.size(); ++d) corner = narrow(corner, d, 0, part->size(d));
   copy_(corner, part);
   return whole;
@@ -268,7 +274,8 @@ constexpr Primitive scatter_primitive(const char* name, void (*rule)(Gradient&),
           .gradient = rule,
           .saved_inputs = 2,
           .updates_input = true,
-          .grad_name = grad_name};
+          .grad_name = grad_name,
+          .run_cuda = run_scatter_cuda};
 }
 const Primitive kScatter = scatter_primitive("scatter", scatter_gradient);
 const Primitive kScatterValue = scatter_primitive("scatter", scatter_gradient, "ScatterBackward1");
@@ -317,8 +324,8 @@ Scalar neutral(int64_t how, DType dtype) {
 
 // How many values each position combined, at least one.
 TensorRef combined_count(const TensorRef& x, int64_t dim, const TensorRef& index, bool self) {
-  TensorRef counts = scatter_add(full(x->shape(), self, DType::Int64), dim, index,
-                                 ones(index->shape(), DType::Int64));
+  TensorRef counts = scatter_add(full(x->shape(), self, DType::Int64, x->device()), dim, index,
+                                 ones(index->shape(), DType::Int64, x->device()));
   return masked_fill(counts, eq(counts, 0), 1);
 }
 
@@ -332,7 +339,7 @@ void run_scatter_reduce(Call& call) {
     TensorRef blank = scatter(out, dim, index, neutral(how, out->dtype()));
     copy(*out, *blank);
   }
-  run_scatter(call);
+  out->device().is_cpu() ? run_scatter(call) : run_scatter_cuda(call);
   if (how != kMean || index->numel() == 0) return;
   TensorRef counts = combined_count(out, dim, index, self);
   copy(*out, *(is_floating(out->dtype()) ? div(out, counts) : floor_divide(out, counts)));
@@ -350,7 +357,7 @@ void extreme_gradient(Gradient& gradient, int64_t dim, bool self) {
   if (gradient.needs(0)) {
     TensorRef mine = mul(own, share);
     if (!self) {
-      TensorRef keeps = scatter(ones(x->shape(), g->dtype()), dim, index, Scalar(0));
+      TensorRef keeps = scatter(ones(x->shape(), g->dtype(), g->device()), dim, index, Scalar(0));
       mine = mul(g, keeps);
     }
     gradient.set(0, mine);
@@ -376,8 +383,8 @@ void scatter_reduce_gradient(Gradient& gradient) {
   }
   if (gradient.needs(0)) {
     if (!self)
-      own = where(eq(scatter(ones(x->shape(), g->dtype()), dim, index, Scalar(0)), 1), gradient.g(),
-                  0);
+      own = where(eq(scatter(ones(x->shape(), g->dtype(), g->device()), dim, index, Scalar(0)), 1),
+                  gradient.g(), 0);
     gradient.set(0, own);
   }
   if (!gradient.needs(2)) return;
@@ -391,7 +398,8 @@ const Primitive kScatterReduce{.name = "scatter_reduce",
                                .gradient = scatter_reduce_gradient,
                                .saved_inputs = 7,
                                .saved_outputs = 1,
-                               .updates_input = true};
+                               .updates_input = true,
+                               .run_cuda = run_scatter_reduce};
 
 void check_gather(const Call& call) {
   need_inputs(call, 2, 2);

@@ -3,6 +3,7 @@
 #include "base/thread_pool.h"
 #include "ops/arithmetic.h"
 #include "ops/creation.h"
+#include "ops/cuda_runs.h"
 #include "ops/gather.h"
 #include "ops/portable.h"
 #include "ops/reduction.h"
@@ -70,12 +71,16 @@ void run_index_select(Call& call) {
 }
 
 void index_select_gradient(Gradient& gradient) {
-  TensorRef blank = zeros(gradient.input_shape(0), gradient.g()->dtype());
+  TensorRef blank = zeros(gradient.input_shape(0), gradient.g()->dtype(), gradient.device());
   gradient.set(0, index_add(blank, gradient.attributes().ints[0], gradient.input(1), gradient.g()));
 }
 
-const Primitive kIndexSelect{"index_select", infer_index_select, run_index_select,
-                             index_select_gradient, 2};
+const Primitive kIndexSelect{.name = "index_select",
+                             .infer = infer_index_select,
+                             .run = run_index_select,
+                             .gradient = index_select_gradient,
+                             .saved_inputs = 2,
+                             .run_cuda = run_index_select_cuda};
 
 // --- index_add, index_copy: inputs x, index, source
 
@@ -186,13 +191,15 @@ const Primitive kIndexAdd{.name = "index_add",
                           .run = run_index_add,
                           .gradient = index_add_gradient,
                           .saved_inputs = 2,
-                          .updates_input = true};
+                          .updates_input = true,
+                          .run_cuda = run_index_add_cuda};
 const Primitive kIndexCopy{.name = "index_copy",
                            .infer = infer_indexed,
                            .run = run_index_copy,
                            .gradient = index_copy_gradient,
                            .saved_inputs = 2,
-                           .updates_input = true};
+                           .updates_input = true,
+                           .run_cuda = run_index_copy_cuda};
 
 // --- index_fill: scalars[0] is the value
 
@@ -222,7 +229,8 @@ const Primitive kIndexFill{.name = "index_fill",
                            .run = run_index_fill,
                            .gradient = index_fill_gradient,
                            .saved_inputs = 2,
-                           .updates_input = true};
+                           .updates_input = true,
+                           .run_cuda = run_index_fill_cuda};
 
 // --- take, put
 
@@ -238,11 +246,16 @@ void run_take(Call& call) {
 }
 
 void take_gradient(Gradient& gradient) {
-  TensorRef blank = zeros(gradient.input_shape(0), gradient.g()->dtype());
+  TensorRef blank = zeros(gradient.input_shape(0), gradient.g()->dtype(), gradient.device());
   gradient.set(0, put(blank, gradient.input(1), gradient.g(), true));
 }
 
-const Primitive kTake{"take", infer_take, run_take, take_gradient, 2};
+const Primitive kTake{.name = "take",
+                      .infer = infer_take,
+                      .run = run_take,
+                      .gradient = take_gradient,
+                      .saved_inputs = 2,
+                      .run_cuda = run_take_cuda};
 
 void infer_put(Call& call) {
   const Tensor &x = call.input(0), &index = call.input(1), &source = call.input(2);
@@ -279,7 +292,8 @@ void put_gradient(Gradient& gradient) {
   TensorRef g = gradient.g(), index = gradient.input(1);
   if (gradient.needs(0)) {
     bool accumulate = gradient.attributes().flag;
-    gradient.set(0, accumulate ? g : put(g, index, zeros(index->shape(), g->dtype()), false));
+    gradient.set(
+        0, accumulate ? g : put(g, index, zeros(index->shape(), g->dtype(), g->device()), false));
   }
   if (gradient.needs(2)) gradient.set(2, reshape(take(g, index), gradient.input_shape(2)));
 }
@@ -289,7 +303,8 @@ const Primitive kPut{.name = "put",
                      .run = run_put,
                      .gradient = put_gradient,
                      .saved_inputs = 2,
-                     .updates_input = true};
+                     .updates_input = true,
+                     .run_cuda = run_put_cuda};
 
 // --- embedding: ints = {padding_idx, scale_grad_by_freq}
 
@@ -359,8 +374,12 @@ void embedding_backward_gradient(Gradient& gradient) {
   gradient.set(0, g);
 }
 
-const Primitive kEmbeddingBackward{"embedding_dense_backward", infer_embedding_backward,
-                                   run_embedding_backward, embedding_backward_gradient, 2};
+const Primitive kEmbeddingBackward{.name = "embedding_dense_backward",
+                                   .infer = infer_embedding_backward,
+                                   .run = run_embedding_backward,
+                                   .gradient = embedding_backward_gradient,
+                                   .saved_inputs = 2,
+                                   .run_cuda = run_embedding_backward_cuda};
 
 void embedding_gradient(Gradient& gradient) {
   Attributes attributes = gradient.attributes();
@@ -369,7 +388,12 @@ void embedding_gradient(Gradient& gradient) {
                apply(kEmbeddingBackward, {gradient.g(), gradient.input(1)}, std::move(attributes)));
 }
 
-const Primitive kEmbedding{"embedding", infer_embedding, run_embedding, embedding_gradient, 2};
+const Primitive kEmbedding{.name = "embedding",
+                           .infer = infer_embedding,
+                           .run = run_embedding,
+                           .gradient = embedding_gradient,
+                           .saved_inputs = 2,
+                           .run_cuda = run_embedding_cuda};
 
 template <int inputs>
 void check_slices(const Call& call) {

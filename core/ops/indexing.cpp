@@ -7,6 +7,8 @@
 
 #include "base/thread_pool.h"
 #include "ops/creation.h"
+#include "ops/cuda_runs.h"
+#include "ops/gather.h"
 #include "ops/pointwise.h"
 #include "ops/portable.h"
 #include "ops/views.h"
@@ -124,12 +126,17 @@ TensorRef apply_index_put(const TensorRef& target, const TensorRef& values,
 void index_rule(Gradient& gradient) {
   TensorList indices;
   for (int i = 1; i < gradient.input_count(); ++i) indices.push_back(gradient.input(i));
-  TensorRef empty = zeros(gradient.input_shape(0), gradient.g()->dtype());
+  TensorRef empty = zeros(gradient.input_shape(0), gradient.g()->dtype(), gradient.device());
   gradient.set(
       0, apply_index_put(empty, gradient.g(), indices, gradient.attributes().ints, true, false));
 }
 
-const Primitive kIndex{"index", infer_index, run_index, index_rule, ~1u, 0};
+const Primitive kIndex{.name = "index",
+                       .infer = infer_index,
+                       .run = run_index,
+                       .gradient = index_rule,
+                       .saved_inputs = ~1u,
+                       .run_cuda = run_index_cuda};
 
 // inputs: target, values (of the result's shape), indices. flag: accumulate.
 void infer_index_put(Call& call) { call.expect(0, call.input(0).shape(), call.input(0).dtype()); }
@@ -163,7 +170,7 @@ void index_put_rule(Gradient& gradient) {
   for (int i = 2; i < gradient.input_count(); ++i) indices.push_back(gradient.input(i));
   const Attributes& attributes = gradient.attributes();
   if (gradient.needs(0)) {
-    TensorRef zero = zeros({}, gradient.g()->dtype());
+    TensorRef zero = zeros({}, gradient.g()->dtype(), gradient.device());
     gradient.set(0, attributes.flag ? gradient.g()
                                     : apply_index_put(gradient.g(), zero, indices, attributes.ints,
                                                       false, false));
@@ -178,8 +185,13 @@ void index_put_rule(Gradient& gradient) {
   }
 }
 
-const Primitive kIndexPut{"index_put", infer_index_put, run_index_put, index_put_rule, ~3u,
-                          0,           false,           true};
+const Primitive kIndexPut{.name = "index_put",
+                          .infer = infer_index_put,
+                          .run = run_index_put,
+                          .gradient = index_put_rule,
+                          .saved_inputs = ~3u,
+                          .updates_input = true,
+                          .run_cuda = run_index_put_cuda};
 
 // The inputs from `first` on are indices as resolve() leaves them.
 void need_indices(const Call& call, int first) {
@@ -219,9 +231,26 @@ TensorRef apply_index_put(const TensorRef& target, const TensorRef& values,
   return call.outputs[0];
 }
 
+TensorList columns_of(const TensorRef& positions) {
+  GradMode off(false);
+  TensorList columns;
+  for (int64_t d = 0; d < positions->size(1); ++d) columns.push_back(select(positions, 1, d));
+  return columns;
+}
+
+// An index where the tensor is; only those on the CPU are moved, as in PyTorch.
+TensorRef index_beside(const TensorRef& index, const TensorRef& x) {
+  if (index->device() == x->device()) return index;
+  require(index->device().is_cpu(), "indices should be either on cpu or on the same device as ",
+          "the indexed tensor (", device_name(x->device()), "), got one on ",
+          device_name(index->device()), "; move it with .to(device)");
+  return to_device(index, x->device());
+}
+
 // The positions of a mask's nonzero elements, one tensor per dimension.
 TensorList mask_positions(const Tensor& mask) {
   if (mode.tracing) recorder.untraceable("indexing with a mask (use where or masked_fill)");
+  if (!mask.device().is_cpu()) return columns_of(nonzero(Tensor::view(mask)));
   auto dense = dense_copy(mask, DType::Bool);
   const bool* data = dense->data<bool>();
   int64_t count = std::count(data, data + dense->numel(), true);
@@ -247,11 +276,12 @@ TensorList mask_positions(const Tensor& mask) {
 // The indices as dense int64 tensors of one shape, and the dimension that each belongs to.
 void resolve(const TensorRef& x, const TensorList& given, TensorList& indices, Dims& dimensions) {
   int64_t d = 0;
-  for (const TensorRef& index : given) {
-    if (!index) {
+  for (const TensorRef& named : given) {
+    if (!named) {
       ++d;
       continue;
     }
+    const TensorRef index = index_beside(named, x);
     if (index->dtype() == DType::Bool || index->dtype() == DType::UInt8) {
       for (int64_t m = 0; m < index->dim(); ++m) {
         if (d + m >= x->dim() || index->size(m) != x->size(d + m)) {
@@ -327,6 +357,7 @@ static TensorRef put(const TensorRef& x, const TensorList& given, const TensorRe
   }
   require(fits, "index_put_: shape mismatch: value tensor of shape ", values->shape(),
           " cannot be broadcast to indexing result of shape ", walk.shape);
+  if (fitted->dim() == 0 && fitted->device().is_cpu()) fitted = to_device(fitted, x->device());
   bool shares = fitted->storage()->data() == x->storage()->data();
   return apply_index_put(x, shares ? clone(fitted) : fitted, indices, dimensions, accumulate,
                          in_place);

@@ -2,10 +2,10 @@
 // strides; only others are copied.
 #include "ops/matmul.h"
 
-#include <vector>
-
 #include "blas/gemm.h"
 #include "ops/arithmetic.h"
+#include "ops/matmul_cuda.h"
+#include "ops/matmul_layout.h"
 #include "ops/portable.h"
 #include "ops/reduction.h"
 #include "ops/views.h"
@@ -14,64 +14,12 @@
 namespace flambeau {
 namespace {
 
-// How the last two dimensions of a tensor lie in memory.
-struct Layout {
-  bool transposed;
-  int64_t leading;
-};
-
-bool find_layout(const Tensor& x, Layout& layout) {
-  int64_t d = x.dim() - 2, rows = x.size(d), columns = x.size(d + 1);
-  int64_t down = x.stride(d), across = x.stride(d + 1);
-  if ((across == 1 || columns <= 1) && (down >= columns || rows <= 1)) {
-    layout = {false, std::max<int64_t>(rows <= 1 ? columns : down, 1)};
-    return true;
-  }
-  if ((down == 1 || rows <= 1) && (across >= rows || columns <= 1)) {
-    layout = {true, std::max<int64_t>(columns <= 1 ? rows : across, 1)};
-    return true;
-  }
-  return false;
-}
-
-// A matrix, or a batch of them, ready for gemm; owns a copy where one was needed.
-struct Matrices {
-  TensorRef tensor;
-  Layout layout;
-
-  explicit Matrices(const TensorRef& x) : tensor(x) {
-    if (find_layout(*tensor, layout)) return;
-    tensor = dense_copy(*x, x->dtype());
-    find_layout(*tensor, layout);
-  }
-  // Where each matrix of a batch begins; `shape` is that of the result.
-  std::vector<int64_t> offsets(const Dims& shape) const;
-};
-
-std::vector<int64_t> Matrices::offsets(const Dims& shape) const {
-  std::vector<int64_t> result{0};
-  int64_t lead = shape.size() - tensor->dim();
-  for (int64_t d = 0; d < shape.size() - 2; ++d) {
-    bool repeats = d < lead || tensor->size(d - lead) == 1;
-    int64_t stride = repeats ? 0 : tensor->stride(d - lead);
-    std::vector<int64_t> outer = std::move(result);
-    result.clear();
-    for (int64_t offset : outer) {
-      for (int64_t i = 0; i < shape[d]; ++i) result.push_back(offset + i * stride);
-    }
-  }
-  return result;
-}
-
 // Calls function.operator()<T>() for the types that have products.
 template <class Function>
 void visit_products(const char* op, DType dtype, Function&& function) {
+  require_products(op, dtype);
   visit_dtype(dtype, [&]<class T>() {
-    if constexpr (std::is_same_v<T, bool>) {
-      fail(ErrorKind::NotImplemented, op, ": not implemented for 'Bool'; convert with .float()");
-    } else {
-      function.template operator()<T>();
-    }
+    if constexpr (!std::is_same_v<T, bool>) function.template operator()<T>();
   });
 }
 
@@ -156,7 +104,8 @@ const Primitive kMm{.name = "mm",
                     .run = run_mm,
                     .gradient = mm_gradient,
                     .saved_inputs = 3,
-                    .saves = saves_factors<0>};
+                    .saves = saves_factors<0>,
+                    .run_cuda = run_mm_cuda};
 
 // --- addmm: inputs x, a, b; scalars beta, alpha
 
@@ -221,7 +170,8 @@ const Primitive kAddmm{.name = "addmm",
                        .run = run_addmm,
                        .gradient = scaled_product_gradient<mm>,
                        .saved_inputs = 6,
-                       .saves = saves_factors<1>};
+                       .saves = saves_factors<1>,
+                       .run_cuda = run_addmm_cuda};
 
 // --- bmm, baddbmm
 
@@ -265,7 +215,8 @@ const Primitive kBmm{.name = "bmm",
                      .run = run_bmm,
                      .gradient = bmm_gradient,
                      .saved_inputs = 3,
-                     .saves = saves_factors<0>};
+                     .saves = saves_factors<0>,
+                     .run_cuda = run_batches_cuda};
 
 // Batches of any common shape, read where they lie.
 void infer_batches(Call& call) {
@@ -290,7 +241,8 @@ const Primitive kBatches{.name = "batch_matmul",
                          .gradient = batches_gradient,
                          .saved_inputs = 3,
                          .grad_name = "UnsafeViewBackward0",
-                         .saves = saves_factors<0>};
+                         .saves = saves_factors<0>,
+                         .run_cuda = run_batches_cuda};
 
 TensorRef multiply_batches(const TensorRef& a, const TensorRef& b) {
   return apply(kBatches, {a, b});
@@ -311,7 +263,8 @@ const Primitive kBaddbmm{.name = "baddbmm",
                          .run = run_baddbmm,
                          .gradient = scaled_product_gradient<bmm>,
                          .saved_inputs = 6,
-                         .saves = saves_factors<1>};
+                         .saves = saves_factors<1>,
+                         .run_cuda = run_baddbmm_cuda};
 
 // --- mv, dot
 
@@ -328,11 +281,10 @@ void infer_mv(Call& call) {
 
 void run_mv(Call& call) {
   Matrices a(call.inputs[0]);
-  const Tensor& x = call.input(1);
   Tensor& out = call.output();
-  int64_t m = out.numel(), k = x.numel();
+  int64_t m = out.numel(), k = call.input(1).numel();
   // The vector as a matrix of one column; its leading dimension is its step.
-  TensorRef dense = k > 1 && x.stride(0) < 1 ? dense_copy(x, x.dtype()) : call.inputs[1];
+  TensorRef dense = with_positive_step(call.inputs[1]);
   int64_t step = std::max<int64_t>(k > 1 ? dense->stride(0) : 1, 1);
   visit_products("mv", out.dtype(), [&]<class T>() {
     gemm<T>(a.layout.transposed, false, m, 1, k, 1, a.tensor->data<T>(), a.layout.leading,
@@ -351,7 +303,8 @@ const Primitive kMv{.name = "mv",
                     .run = run_mv,
                     .gradient = mv_gradient,
                     .saved_inputs = 3,
-                    .saves = saves_factors<0>};
+                    .saves = saves_factors<0>,
+                    .run_cuda = run_mv_cuda};
 
 void infer_dot(Call& call) {
   const Tensor &a = call.input(0), &b = call.input(1);
@@ -384,7 +337,8 @@ const Primitive kDot{.name = "dot",
                      .run = run_dot,
                      .gradient = dot_gradient,
                      .saved_inputs = 3,
-                     .saves = saves_factors<0>};
+                     .saves = saves_factors<0>,
+                     .run_cuda = run_dot_cuda};
 
 void check_batches(const Call& call) {
   need_inputs(call, 2, 2);

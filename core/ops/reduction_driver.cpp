@@ -292,6 +292,7 @@ void reduce(const Tensor& input, uint64_t dims, const Reduction& reduction, Tens
             Tensor* second) {
   int64_t outputs = output ? output->numel() : second->numel();
   if (outputs == 0) return;
+  if (!input.device().is_cpu()) return reduce_cuda(input, dims, reduction, output, second);
   Job job{input, reduction, output, second,
           FLAMBEAU_CHOOSE(fold_kernel)(reduction.fold, input.dtype(), reduction.truth)};
   if (outputs == 1 && input.contiguous() && input.numel() <= 2 * kTileElements) {

@@ -1,4 +1,4 @@
-// Reductions on the CPU, from the inside: folds of tiles and the driver that cuts tensors into
+// Reductions from the inside: folds of tiles and the driver that cuts tensors into
 // tiles.
 //
 // Note [Reduction tiles]: every reduction is cut into tiles of `outputs` x `length` elements; a
@@ -94,5 +94,8 @@ struct Reduction {
 // be null), the means of Moments. ArgMax and ArgMin take one dimension, or all of a dense tensor.
 void reduce(const Tensor& input, uint64_t dims, const Reduction& reduction, Tensor* output,
             Tensor* second = nullptr);
+// What it does where the tensors are on a GPU; there are results.
+void reduce_cuda(const Tensor& input, uint64_t dims, const Reduction& reduction, Tensor* output,
+                 Tensor* second);
 
 }  // namespace flambeau

@@ -257,8 +257,9 @@ std::string Writer::rows() {
   const int together = block / threads;  // rows of a block
   text_.line("const int thread = static_cast<int>(threadIdx.x)",
              together > 1 ? text(" % ", threads) : "", ";");
-  text_.open("for (", index_, " first = static_cast<", index_, ">(blockIdx.x) * ", together,
-             "; first < rows; first += static_cast<", index_, ">(gridDim.x) * ", together, ")");
+  const std::string many = together > 1 ? text(" * ", together) : "";
+  text_.open("for (", index_, " first = blockIdx.x", many, "; first < rows; first += gridDim.x",
+             many, ")");
   text_.line("const ", index_, " row = first",
              together > 1 ? text(" + static_cast<int>(threadIdx.x) / ", threads) : "", ";");
   text_.line("const bool inside = row < rows;");

@@ -10,22 +10,6 @@ struct RepeatPack {
   } at;
 };
 
-// join(x, y) over the `threads` threads of a row, which all get the result: neighbours in a warp,
-// or the whole block.
-template <int threads, class T, class Join>
-DEVICE T join_threads(T value, Join join) {
-  if constexpr (threads > kWarpSize) {
-    return block_reduce(value, join);
-  } else {
-#pragma unroll
-    for (int mask = 1; mask < threads; mask *= 2) {
-      const T other = shuffle_xor(value, mask);
-      value = lane_index() & mask ? join(other, value) : join(value, other);
-    }
-    return value;
-  }
-}
-
 // The tensor that a chunk of a list belongs to: the last one that does not start behind it.
 template <int most>
 DEVICE int tensor_of_chunk(const unsigned (&starts)[most], int tensors, unsigned chunk) {

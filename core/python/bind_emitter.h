@@ -1,4 +1,5 @@
-// Machine code of programs in Python (bind_emitter.cpp).
+// What programs become, in Python: machine code (bind_emitter.cpp) and CUDA C
+// (bind_cuda_program.cpp).
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -6,5 +7,6 @@
 namespace flambeau::python {
 
 void bind_emitter(nanobind::module_& module);
+void bind_cuda_program(nanobind::module_& module);
 
 }  // namespace flambeau::python

@@ -170,6 +170,7 @@ nb::list run_in_python(const TracedProgram& self, nb::sequence operands) {
   std::vector<ProgramInput> inputs;
   Dims shape;
   DType dtype = DType::Bool;
+  Device device;
   for (nb::handle operand : operands) {
     ProgramInput input;
     if (is_tensor(operand.ptr())) {
@@ -177,6 +178,7 @@ nb::list run_in_python(const TracedProgram& self, nb::sequence operands) {
       input.tensor = tensors.back().get();
       shape = broadcast_shapes("program", shape, input.tensor->shape());
       dtype = promote_types(dtype, input.tensor->dtype());
+      if (device.is_cpu()) device = input.tensor->device();
     } else if (!as_scalar(operand.ptr(), input.scalar)) {
       fail(ErrorKind::Type, "program: operands are tensors or numbers, got ",
            Py_TYPE(operand.ptr())->tp_name);
@@ -191,7 +193,7 @@ nb::list run_in_python(const TracedProgram& self, nb::sequence operands) {
     Dims result = shape;
     bool row = program->values[output].extent == Extent::Row && !result.empty();
     if (row) result.back() = 1;
-    results.push_back(Tensor::empty(result, dtype));
+    results.push_back(Tensor::empty(result, dtype, device));
     outputs.push_back(results.back().get());
   }
   run_program(*program, precision_of(dtype), inputs, outputs);
@@ -493,6 +495,7 @@ void bind_program(nb::module_& parent) {
            "The gradient's program, what its inputs read, and which gradients are zero (a mask).")
       .def("run", &run_in_python, nb::arg("operands"));
   bind_emitter(module);
+  bind_cuda_program(module);
   module.def("trace", &trace, nb::arg("formula"), nb::arg("extents"));
   // Adds an operator and its public forms; returns it.
   module.def("register", [parent](const nb::dict& fields) {

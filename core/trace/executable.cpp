@@ -13,19 +13,6 @@ namespace flambeau {
 
 namespace {
 
-// Steps run kernels: nothing is recorded, and in-place switches of the caller do not apply.
-class KernelMode {
- public:
-  KernelMode() : saved_(mode) {
-    mode.grad = mode.tracing = mode.inference = false;
-    mode.in_place = nullptr;
-  }
-  ~KernelMode() { mode = saved_; }
-
- private:
-  Mode saved_;
-};
-
 bool fresh_every_run(BufferKind kind) {
   return kind == BufferKind::Output || kind == BufferKind::Saved;
 }
@@ -308,6 +295,7 @@ void Executable::run_steps(size_t begin, size_t end, std::span<const double> num
 // written.
 void Executable::run_part(bool backward, std::span<const double> numbers) {
   try {
+    if (!device_.is_cpu() && replay(backward, numbers)) return finish_writes(backward);
     run_steps(backward ? backward_at_ : 0, backward ? steps_.size() : backward_at_, numbers);
   } catch (...) {
     finish_writes(backward);

@@ -10,6 +10,7 @@
 #include <mutex>
 
 #include "trace/recording.h"
+#include "trace/replay.h"
 
 namespace flambeau {
 
@@ -19,6 +20,10 @@ class Step {
   explicit Step(std::string label) : label(std::move(label)) {}
   virtual ~Step() = default;
   virtual void run(std::span<const double> numbers) = 0;
+  // On a GPU, whether it may be part of a CUDA graph: it neither waits nor computes on the host.
+  virtual bool can_be_captured() const { return true; }
+  // run() while a graph is captured, where `numbers` are read from memory of the GPU.
+  virtual void capture(const TensorRef& numbers) { run({}); }
   const std::string label;
 };
 
@@ -40,6 +45,19 @@ class SavedRun : public Object {
   };
   std::vector<Place> places;  // by buffer
   std::vector<double> numbers;
+};
+
+// Steps run kernels: nothing is recorded, and in-place switches of the caller do not apply.
+class KernelMode {
+ public:
+  KernelMode() : saved_(mode) {
+    mode.grad = mode.tracing = mode.inference = false;
+    mode.in_place = nullptr;
+  }
+  ~KernelMode() { mode = saved_; }
+
+ private:
+  Mode saved_;
 };
 
 class Executable : public Object {
@@ -103,6 +121,10 @@ class Executable : public Object {
   // Forgets the memory of the last run inside.
   void let_go();
 
+  // Whether the forward part runs as a CUDA graph.
+  bool captured() const { return captured_[0].graph && captured_[0].graph->ready(); }
+  // The labels of steps that keep a part from becoming one.
+  std::vector<std::string> not_capturable() const;
   size_t step_count() const { return steps_.size(); }
   // Whether a run takes long enough to let other Python threads run meanwhile.
   bool is_long() const { return work_ >= kLongWork; }
@@ -144,6 +166,13 @@ class Executable : public Object {
   std::unique_lock<std::mutex> acquire();
   void run_steps(size_t begin, size_t end, std::span<const double> numbers);
   void run_part(bool backward, std::span<const double> numbers);
+  // On a GPU: the part as a CUDA graph, if it can be; false: nothing has been done.
+  bool replay(bool backward, std::span<const double> numbers);
+  bool is_copied_in(const Buffer& buffer, bool backward) const;
+  bool is_copied_out(int number, bool backward) const;
+  bool can_be_captured(bool backward) const;
+  void choose_memory(CapturedPart& part, bool backward);
+  void capture(CapturedPart& part, bool backward);
   void finish_writes(bool backward);
   void bind_gradients();
   TensorRef result(int value) const;
@@ -158,6 +187,7 @@ class Executable : public Object {
   size_t backward_at_ = SIZE_MAX;
   Interface interface_;
   std::vector<TensorRef> gradient_tensors_;
+  CapturedPart captured_[2];                   // forward, backward
   static constexpr int64_t kLongWork = 65536;  // elements read and written
   int64_t work_ = 0;
   Ref<Storage> arena_;

@@ -26,6 +26,7 @@ class CallStep final : public Step {
     if (copies_) copy(call_.output(), call_.input(0));
     run_kernel(call_);
   }
+  bool can_be_captured() const override { return call_.primitive.run_cuda && !recorded_->random; }
 
  private:
   RecordedCallRef recorded_;
@@ -89,6 +90,11 @@ class ProgramStep final : public Step {
   bool any_ = false;
 };
 
+// One of the numbers that a graph reads from memory.
+TensorRef number_at(const TensorRef& numbers, int slot) {
+  return Tensor::view(numbers->storage(), {}, {}, slot, numbers->dtype());
+}
+
 // The same on a GPU.
 class GpuProgramStep final : public Step {
  public:
@@ -116,6 +122,16 @@ class GpuProgramStep final : public Step {
     for (auto [input, slot] : slots_) inputs_[input].scalar = Scalar(numbers[slot]);
     run_program(*program_, precision_, inputs_, to_);
   }
+  void capture(const TensorRef& numbers) override {
+    if (!any_) return;
+    std::vector<TensorRef> views;
+    for (auto [input, slot] : slots_) {
+      views.push_back(number_at(numbers, slot));
+      inputs_[input].tensor = views.back().get();
+    }
+    run_program(*program_, precision_, inputs_, to_);
+    for (auto [input, slot] : slots_) inputs_[input].tensor = nullptr;
+  }
 
  private:
   ProgramRef program_;
@@ -133,6 +149,8 @@ class UpdateStep final : public Step {
   UpdateStep(ProgramRef program, DType dtype, std::vector<std::vector<TensorRef>> lists,
              std::span<const StepInput> numbers, std::span<const int> targets, std::string label)
       : Step(std::move(label)),
+        program_(program),
+        precision_(precision_of(dtype)),
         lists_(std::move(lists)),
         run_(std::move(program), precision_of(dtype)) {
     for (const auto& list : lists_) {
@@ -148,10 +166,25 @@ class UpdateStep final : public Step {
   }
   void run(std::span<const double> numbers) override {
     for (auto [input, slot] : slots_) inputs_[input].number = Scalar(numbers[slot]);
-    run_.run(inputs_, targets_);
+    if (targets_[0][0]->device().is_cpu()) {
+      run_.run(inputs_, targets_);
+    } else {
+      run_foreach(*program_, precision_, inputs_, targets_);
+    }
+  }
+  void capture(const TensorRef& numbers) override {
+    std::vector<TensorRef> views;
+    for (auto [input, slot] : slots_) {
+      views.push_back(number_at(numbers, slot));
+      inputs_[input].place = views.back().get();
+    }
+    run_foreach(*program_, precision_, inputs_, targets_);
+    for (auto [input, slot] : slots_) inputs_[input].place = nullptr;
   }
 
  private:
+  ProgramRef program_;
+  Precision precision_;
   std::vector<std::vector<TensorRef>> lists_;
   std::vector<std::vector<Tensor*>> pointers_;
   std::vector<ForeachInput> inputs_;
@@ -170,6 +203,7 @@ class ControlStep final : public Step {
         inputs_(std::move(inputs)),
         outputs_(std::move(outputs)) {}
   void run(std::span<const double>) override { control_->run(inputs_, outputs_); }
+  bool can_be_captured() const override { return false; }
 
  private:
   ControlRef control_;

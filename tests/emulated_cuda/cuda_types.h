@@ -49,10 +49,8 @@ namespace emulated {
         "operation not permitted when stream is capturing")                                       \
   ERROR(CUDA_ERROR_STREAM_CAPTURE_INVALIDATED, 901,                                               \
         "operation failed due to a previous error during capture")                                \
-  ERROR(CUDA_ERROR_STREAM_CAPTURE_UNMATCHED, 903,                                                 \
-        "the capture was not initiated in this stream")                                           \
-  ERROR(CUDA_ERROR_STREAM_CAPTURE_UNJOINED, 904,                                                  \
-        "capturing stream has unjoined work")                                                     \
+  ERROR(CUDA_ERROR_STREAM_CAPTURE_UNMATCHED, 903, "the capture was not initiated in this stream") \
+  ERROR(CUDA_ERROR_STREAM_CAPTURE_UNJOINED, 904, "capturing stream has unjoined work")            \
   ERROR(CUDA_ERROR_STREAM_CAPTURE_ISOLATION, 905,                                                 \
         "dependency created on uncaptured work in another stream")                                \
   ERROR(CUDA_ERROR_STREAM_CAPTURE_IMPLICIT, 906,                                                  \

@@ -20,46 +20,46 @@ size_t environment_number(const char* name, size_t otherwise) {
 
 // CU_DEVICE_ATTRIBUTE_* and what an H100 answers, but with few multiprocessors.
 const std::unordered_map<int, int> kAttributes = {
-    {1, kMaxThreads},                  // MAX_THREADS_PER_BLOCK
-    {2, kMaxThreads},                  // MAX_BLOCK_DIM_X
-    {3, kMaxThreads},                  // MAX_BLOCK_DIM_Y
-    {4, 64},                           // MAX_BLOCK_DIM_Z
-    {5, 2147483647},                   // MAX_GRID_DIM_X
-    {6, 65535},                        // MAX_GRID_DIM_Y
-    {7, 65535},                        // MAX_GRID_DIM_Z
-    {8, kSharedPerBlock},              // MAX_SHARED_MEMORY_PER_BLOCK
-    {9, 65536},                        // TOTAL_CONSTANT_MEMORY
-    {10, kWarpSize},                   // WARP_SIZE
-    {12, 65536},                       // MAX_REGISTERS_PER_BLOCK
-    {13, 1980000},                     // CLOCK_RATE
-    {14, 512},                         // TEXTURE_ALIGNMENT
-    {15, 1},                           // GPU_OVERLAP
-    {16, kMultiprocessors},            // MULTIPROCESSOR_COUNT
-    {17, 0},                           // KERNEL_EXEC_TIMEOUT
-    {18, 0},                           // INTEGRATED
-    {19, 1},                           // CAN_MAP_HOST_MEMORY
-    {20, 0},                           // COMPUTE_MODE
-    {31, 1},                           // CONCURRENT_KERNELS
-    {32, 0},                           // ECC_ENABLED
-    {33, 1},                           // PCI_BUS_ID
-    {34, 0},                           // PCI_DEVICE_ID
-    {36, 2619000},                     // MEMORY_CLOCK_RATE
-    {37, 5120},                        // GLOBAL_MEMORY_BUS_WIDTH
-    {38, 50 << 20},                    // L2_CACHE_SIZE
-    {39, kThreadsPerMultiprocessor},   // MAX_THREADS_PER_MULTIPROCESSOR
-    {40, 3},                           // ASYNC_ENGINE_COUNT
-    {41, 1},                           // UNIFIED_ADDRESSING
-    {50, 0},                           // PCI_DOMAIN_ID
-    {75, 9},                           // COMPUTE_CAPABILITY_MAJOR
-    {76, 0},                           // COMPUTE_CAPABILITY_MINOR
-    {78, 1},                           // STREAM_PRIORITIES_SUPPORTED
-    {81, kSharedPerMultiprocessor},    // MAX_SHARED_MEMORY_PER_MULTIPROCESSOR
-    {82, 65536},                       // MAX_REGISTERS_PER_MULTIPROCESSOR
-    {83, 1},                           // MANAGED_MEMORY
-    {97, kSharedPerBlockOptin},        // MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
-    {106, 32},                         // MAX_BLOCKS_PER_MULTIPROCESSOR
-    {111, 1024},                       // RESERVED_SHARED_MEMORY_PER_BLOCK
-    {115, 0},                          // MEMORY_POOLS_SUPPORTED
+    {1, kMaxThreads},                 // MAX_THREADS_PER_BLOCK
+    {2, kMaxThreads},                 // MAX_BLOCK_DIM_X
+    {3, kMaxThreads},                 // MAX_BLOCK_DIM_Y
+    {4, 64},                          // MAX_BLOCK_DIM_Z
+    {5, 2147483647},                  // MAX_GRID_DIM_X
+    {6, 65535},                       // MAX_GRID_DIM_Y
+    {7, 65535},                       // MAX_GRID_DIM_Z
+    {8, kSharedPerBlock},             // MAX_SHARED_MEMORY_PER_BLOCK
+    {9, 65536},                       // TOTAL_CONSTANT_MEMORY
+    {10, kWarpSize},                  // WARP_SIZE
+    {12, 65536},                      // MAX_REGISTERS_PER_BLOCK
+    {13, 1980000},                    // CLOCK_RATE
+    {14, 512},                        // TEXTURE_ALIGNMENT
+    {15, 1},                          // GPU_OVERLAP
+    {16, kMultiprocessors},           // MULTIPROCESSOR_COUNT
+    {17, 0},                          // KERNEL_EXEC_TIMEOUT
+    {18, 0},                          // INTEGRATED
+    {19, 1},                          // CAN_MAP_HOST_MEMORY
+    {20, 0},                          // COMPUTE_MODE
+    {31, 1},                          // CONCURRENT_KERNELS
+    {32, 0},                          // ECC_ENABLED
+    {33, 1},                          // PCI_BUS_ID
+    {34, 0},                          // PCI_DEVICE_ID
+    {36, 2619000},                    // MEMORY_CLOCK_RATE
+    {37, 5120},                       // GLOBAL_MEMORY_BUS_WIDTH
+    {38, 50 << 20},                   // L2_CACHE_SIZE
+    {39, kThreadsPerMultiprocessor},  // MAX_THREADS_PER_MULTIPROCESSOR
+    {40, 3},                          // ASYNC_ENGINE_COUNT
+    {41, 1},                          // UNIFIED_ADDRESSING
+    {50, 0},                          // PCI_DOMAIN_ID
+    {75, 9},                          // COMPUTE_CAPABILITY_MAJOR
+    {76, 0},                          // COMPUTE_CAPABILITY_MINOR
+    {78, 1},                          // STREAM_PRIORITIES_SUPPORTED
+    {81, kSharedPerMultiprocessor},   // MAX_SHARED_MEMORY_PER_MULTIPROCESSOR
+    {82, 65536},                      // MAX_REGISTERS_PER_MULTIPROCESSOR
+    {83, 1},                          // MANAGED_MEMORY
+    {97, kSharedPerBlockOptin},       // MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
+    {106, 32},                        // MAX_BLOCKS_PER_MULTIPROCESSOR
+    {111, 1024},                      // RESERVED_SHARED_MEMORY_PER_BLOCK
+    {115, 0},                         // MEMORY_POOLS_SUPPORTED
 };
 
 }  // namespace
@@ -81,9 +81,7 @@ Device* device_of(CUcontext context) {
   return nullptr;
 }
 
-Device* current_device() {
-  return current != nullptr && current->retained > 0 ? current : nullptr;
-}
+Device* current_device() { return current != nullptr && current->retained > 0 ? current : nullptr; }
 
 std::shared_ptr<Stream> find_stream(CUstream handle) {
   constexpr uintptr_t kLegacy = 1;  // CU_STREAM_LEGACY
@@ -233,8 +231,9 @@ EMULATED_API CUresult cuDevicePrimaryCtxRelease_v2(CUdevice index) {
   Device* device = device_of(index);
   EMULATED_RETURN_IF(device == nullptr, CUDA_ERROR_INVALID_DEVICE);
   EMULATED_RETURN_IF(device->retained == 0, CUDA_ERROR_INVALID_CONTEXT);
-  if (--device->retained == 0) {  // its memory stays until the process ends
+  if (--device->retained == 0) {
     run_device(device);
+    release_all(index);
     for (const auto& stream : device->streams) {
       driver().streams.remove(reinterpret_cast<CUstream>(stream.get()));
     }

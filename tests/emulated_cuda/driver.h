@@ -63,13 +63,13 @@ std::shared_ptr<Stream> find_stream(CUstream handle);
   } while (0)
 
 // Begins a call: takes the lock, and returns if cuInit has not been called ...
-#define EMULATED_BEGIN()                                                 \
+#define EMULATED_BEGIN()                                                \
   std::lock_guard<std::recursive_mutex> lock(emulated::driver().mutex); \
   EMULATED_RETURN_IF(!emulated::driver().initialized, CUDA_ERROR_NOT_INITIALIZED)
 // ... or the thread has no usable context, which it names `device`.
-#define EMULATED_BEGIN_IN_CONTEXT()                                \
-  EMULATED_BEGIN();                                                \
-  Device* device = current_device();                               \
+#define EMULATED_BEGIN_IN_CONTEXT()                                  \
+  EMULATED_BEGIN();                                                  \
+  Device* device = current_device();                                 \
   EMULATED_RETURN_IF(device == nullptr, CUDA_ERROR_INVALID_CONTEXT); \
   EMULATED_RETURN_IF(device->error != CUDA_SUCCESS, device->error)
 

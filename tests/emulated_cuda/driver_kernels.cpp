@@ -8,6 +8,7 @@
 
 #include "driver.h"
 #include "grid.h"
+#include "memory.h"
 
 // Modules, functions and launches. A "cubin" is a shared object made by nvrtc.cpp.
 
@@ -73,11 +74,26 @@ CUresult load(CUmodule* handle, const void* image) {
 
 bool valid_shape(EmulatedIndex grid, EmulatedIndex block) {
   auto within = [](EmulatedIndex index, EmulatedIndex most) {
-    return index.x >= 1 && index.y >= 1 && index.z >= 1 && index.x <= most.x &&
-           index.y <= most.y && index.z <= most.z;
+    return index.x >= 1 && index.y >= 1 && index.z >= 1 && index.x <= most.x && index.y <= most.y &&
+           index.z <= most.z;
   };
   return within(grid, {2147483647, 65535, 65535}) && within(block, {1024, 1024, 64}) &&
          static_cast<unsigned long long>(block.x) * block.y * block.z <= kMaxThreads;
+}
+
+// A device could not use the host's memory, but a kernel that runs on the host can: so the
+// arguments that look like pointers are judged at the launch.
+bool check_pointers(const EmulatedKernel& kernel, void** parameters) {
+  for (int index = 0; index < kernel.parameter_count; ++index) {
+    uintptr_t value = 0;
+    if (kernel.parameter_sizes[index] != sizeof value) continue;
+    std::memcpy(&value, parameters[index], sizeof value);
+    if (!is_forbidden(value)) continue;
+    std::fprintf(stderr, "emulated CUDA: kernel %s: parameter %d is no device pointer: %s\n",
+                 kernel.name, index, describe_address(value).c_str());
+    return false;
+  }
+  return true;
 }
 
 size_t static_shared(const EmulatedModule& module) {
@@ -213,6 +229,7 @@ EMULATED_API CUresult cuLaunchKernel(CUfunction handle, unsigned grid_x, unsigne
                      CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES);
   EMULATED_RETURN_IF(parameters == nullptr && kernel.parameter_count != 0,
                      CUDA_ERROR_INVALID_VALUE);
+  EMULATED_RETURN_IF(!check_pointers(kernel, parameters), CUDA_ERROR_ILLEGAL_ADDRESS);
   // The arguments as they are now: each at a multiple of 16 bytes.
   std::vector<size_t> offsets;
   size_t bytes = 0;

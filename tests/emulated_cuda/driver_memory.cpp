@@ -149,15 +149,13 @@ EMULATED_API CUresult cuMemcpyDtoHAsync_v2(void* to, CUdeviceptr from, size_t by
   EMULATED_BEGIN_IN_CONTEXT();
   EMULATED_RETURN_IF(to == nullptr && bytes != 0, CUDA_ERROR_INVALID_VALUE);
   bool pinned = is_pinned(address(to), bytes);
-  return submit_copy("cuMemcpyDtoHAsync", handle, to, as<void>(from), bytes, pinned, true,
-                     !pinned);
+  return submit_copy("cuMemcpyDtoHAsync", handle, to, as<void>(from), bytes, pinned, true, !pinned);
 }
 
 EMULATED_API CUresult cuMemcpyDtoDAsync_v2(CUdeviceptr to, CUdeviceptr from, size_t bytes,
                                            CUstream handle) {
   EMULATED_BEGIN_IN_CONTEXT();
-  return submit_copy("cuMemcpyDtoDAsync", handle, as<void>(to), as<void>(from), bytes, true,
-                     true);
+  return submit_copy("cuMemcpyDtoDAsync", handle, as<void>(to), as<void>(from), bytes, true, true);
 }
 
 EMULATED_API CUresult cuMemcpyPeerAsync(CUdeviceptr to, CUcontext to_context, CUdeviceptr from,
@@ -165,8 +163,7 @@ EMULATED_API CUresult cuMemcpyPeerAsync(CUdeviceptr to, CUcontext to_context, CU
   EMULATED_BEGIN_IN_CONTEXT();
   EMULATED_RETURN_IF(device_of(to_context) == nullptr || device_of(from_context) == nullptr,
                      CUDA_ERROR_INVALID_CONTEXT);
-  return submit_copy("cuMemcpyPeerAsync", handle, as<void>(to), as<void>(from), bytes, true,
-                     true);
+  return submit_copy("cuMemcpyPeerAsync", handle, as<void>(to), as<void>(from), bytes, true, true);
 }
 
 EMULATED_API CUresult cuMemsetD8Async(CUdeviceptr to, unsigned char value, size_t count,

@@ -31,8 +31,7 @@ CUresult elapsed_time(float* milliseconds, CUevent start_handle, CUevent end_han
                      CUDA_ERROR_INVALID_HANDLE);
   for (const auto& event : {start, end}) {
     EMULATED_RETURN_IF(event->capture != nullptr, CUDA_ERROR_CAPTURED_EVENT);
-    EMULATED_RETURN_IF(event->position.stream->done < event->position.count,
-                       CUDA_ERROR_NOT_READY);
+    EMULATED_RETURN_IF(event->position.stream->done < event->position.count, CUDA_ERROR_NOT_READY);
   }
   *milliseconds = static_cast<float>(end->record->milliseconds - start->record->milliseconds);
   return CUDA_SUCCESS;
@@ -49,8 +48,7 @@ EMULATED_API CUresult cuCtxGetStreamPriorityRange(int* least, int* greatest) {
 
 EMULATED_API CUresult cuStreamCreateWithPriority(CUstream* handle, unsigned flags, int priority) {
   EMULATED_BEGIN_IN_CONTEXT();
-  EMULATED_RETURN_IF(handle == nullptr || flags > CU_STREAM_NON_BLOCKING,
-                     CUDA_ERROR_INVALID_VALUE);
+  EMULATED_RETURN_IF(handle == nullptr || flags > CU_STREAM_NON_BLOCKING, CUDA_ERROR_INVALID_VALUE);
   auto stream = std::make_shared<Stream>();
   stream->device = device;
   stream->blocking = flags != CU_STREAM_NON_BLOCKING;
@@ -203,9 +201,9 @@ EMULATED_API CUresult cuStreamIsCapturing(CUstream handle, int* status) {
   std::shared_ptr<Stream> stream = find_stream(handle);
   EMULATED_RETURN_IF(stream == nullptr, CUDA_ERROR_INVALID_HANDLE);
   EMULATED_RETURN_IF(status == nullptr, CUDA_ERROR_INVALID_VALUE);
-  *status = stream->capture == nullptr    ? CU_STREAM_CAPTURE_STATUS_NONE
+  *status = stream->capture == nullptr ? CU_STREAM_CAPTURE_STATUS_NONE
             : stream->capture->invalid ? CU_STREAM_CAPTURE_STATUS_INVALIDATED
-                                         : CU_STREAM_CAPTURE_STATUS_ACTIVE;
+                                       : CU_STREAM_CAPTURE_STATUS_ACTIVE;
   return CUDA_SUCCESS;
 }
 

@@ -1,5 +1,6 @@
 #include "grid.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -42,6 +43,7 @@ struct Thread {
 
 // A read of shared memory or of another lane that nobody has written gives these bits.
 constexpr unsigned long long kGarbage = ~0ull;
+constexpr unsigned kAllLanes = 0xFFFFFFFF;
 
 class Block {
  public:
@@ -62,6 +64,7 @@ class Block {
   void wait(Thread* thread, Status status);
   void make_ready(Thread* thread);
   void release_barrier();
+  void end_warp_meetings(unsigned warp);
   bool warp_meeting(unsigned warp, unsigned mask);
   Fiber* take_fiber();
   unsigned number(const Thread* thread) const { return thread - threads_.data(); }
@@ -70,8 +73,11 @@ class Block {
   const Launch* launch_ = nullptr;
   void** parameters_ = nullptr;
   std::vector<Thread> threads_;
-  unsigned count_ = 0, started_ = 0, exited_ = 0, at_barrier_ = 0, at_warp_ = 0;
-  unsigned true_predicates_ = 0;
+  unsigned count_ = 0, started_ = 0, exited_ = 0, at_barrier_ = 0, true_predicates_ = 0;
+  struct WarpCounts {
+    unsigned waiting = 0, exited = 0;
+  };
+  std::array<WarpCounts, kMaxThreads / kWarpSize> warps_;
   bool backwards_ = false;
   Thread* current_ = nullptr;
   std::deque<Thread*> ready_;
@@ -80,12 +86,13 @@ class Block {
   std::vector<Fiber*> idle_;
 };
 
-Block block;  // the one that is running
+Block& block = *new Block;  // the one that is running
 
 void Block::set_threads(EmulatedIndex size, bool backwards) {
   count_ = size.x * size.y * size.z;
   backwards_ = backwards;
-  started_ = exited_ = at_barrier_ = at_warp_ = true_predicates_ = 0;
+  started_ = exited_ = at_barrier_ = true_predicates_ = 0;
+  warps_.fill({});
   ready_.clear();
   threads_.assign(count_, {});
   unsigned number = 0;
@@ -139,23 +146,26 @@ void Block::fiber_main(Fiber* fiber) {
   for (;;) {
     while (block.started_ < block.count_) {
       unsigned position = block.started_++;
-      Thread* thread =
-          &block.threads_[block.backwards_ ? block.count_ - 1 - position : position];
+      Thread* thread = &block.threads_[block.backwards_ ? block.count_ - 1 - position : position];
       thread->fiber = fiber;
       block.enter(thread);
       block.launch_->kernel->call(block.parameters_);
       thread->status = Status::kExited;
       ++block.exited_;
-      if (block.at_warp_ == 0) continue;
-      // Those of its warp that wait for a mask with this lane no longer wait for it.
-      unsigned first = block.number(thread) / kWarpSize * kWarpSize;
-      for (unsigned other = first; other < std::min(first + kWarpSize, block.count_); ++other) {
-        if (block.threads_[other].status != Status::kAtWarp) continue;
-        block.warp_meeting(first / kWarpSize, block.threads_[other].mask);
-      }
+      block.end_warp_meetings(block.number(thread) / kWarpSize);
     }
     block.idle_.push_back(fiber);
     suspend_fiber(fiber);
+  }
+}
+
+// After a thread has exited: those of its warp that wait for it no longer do.
+void Block::end_warp_meetings(unsigned warp) {
+  ++warps_[warp].exited;
+  if (warps_[warp].waiting == 0) return;
+  unsigned first = warp * kWarpSize;
+  for (unsigned other = first; other < std::min(first + kWarpSize, count_); ++other) {
+    if (threads_[other].status == Status::kAtWarp) warp_meeting(warp, threads_[other].mask);
   }
 }
 
@@ -192,6 +202,9 @@ unsigned Block::barrier(int predicate) {
 bool Block::warp_meeting(unsigned warp, unsigned mask) {
   unsigned first = warp * kWarpSize;
   unsigned lanes = std::min(kWarpSize, count_ - first);
+  // A quick look first: most calls are of threads that are not the last.
+  unsigned named = __builtin_popcount(mask & (kAllLanes >> (kWarpSize - lanes)));
+  if (warps_[warp].waiting + warps_[warp].exited < named) return false;
   unsigned present = 0, ballot = 0;
   EmulatedWarpKind kind{};
   for (unsigned lane = 0; lane < lanes; ++lane) {
@@ -215,7 +228,7 @@ bool Block::warp_meeting(unsigned warp, unsigned mask) {
     if (kind == kWarpBallot) thread.value = ballot;
     if (kind == kWarpAll) thread.value = ballot == present;
     make_ready(&thread);
-    --at_warp_;
+    --warps_[warp].waiting;
   }
   return true;
 }
@@ -228,7 +241,7 @@ unsigned long long Block::warp(EmulatedWarpKind kind, unsigned mask, unsigned lo
   thread->value = value;
   thread->source_lane = source_lane % kWarpSize;
   thread->status = Status::kAtWarp;
-  ++at_warp_;
+  ++warps_[number(thread) / kWarpSize].waiting;
   bool named = mask >> (number(thread) % kWarpSize) & 1;  // else it waits forever: an error
   if (!named || !warp_meeting(number(thread) / kWarpSize, mask)) wait(thread, Status::kAtWarp);
   return thread->value;
@@ -259,8 +272,8 @@ class SharedArena {
   void* take(size_t bytes) {
     constexpr size_t kMost = (kSharedPerBlockOptin + kPage - 1) / kPage * kPage;
     if (begin_ == nullptr) {
-      void* mapping = mmap(nullptr, kMost + kPage, PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      void* mapping =
+          mmap(nullptr, kMost + kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
       if (mapping == MAP_FAILED) return nullptr;
       begin_ = static_cast<char*>(mapping);
       mprotect(begin_ + kMost, kPage, PROT_NONE);
@@ -272,12 +285,17 @@ class SharedArena {
   char* begin_ = nullptr;
 };
 
-// Faults of a kernel end the launch, not the process.
+// Faults of a kernel end the launch, not the process; those of other threads are no kernel's.
 sigjmp_buf fault_return;
+pthread_t kernel_thread;
 volatile sig_atomic_t fault_signal = 0;
 void* fault_address = nullptr;
 
 void on_fault(int signal, siginfo_t* information, void*) {
+  if (!pthread_equal(pthread_self(), kernel_thread)) {
+    ::signal(signal, SIG_DFL);
+    return;  // and it faults again
+  }
   fault_signal = signal;
   fault_address = information->si_addr;
   siglongjmp(fault_return, 1);
@@ -286,12 +304,13 @@ void on_fault(int signal, siginfo_t* information, void*) {
 class FaultHandlers {
  public:
   FaultHandlers() {
+    kernel_thread = pthread_self();
     static char stack[size_t{64} << 10];  // a kernel may have used up its own
     stack_t alternative{};
     alternative.ss_sp = stack;
     alternative.ss_size = sizeof stack;
     sigaltstack(&alternative, &old_stack_);
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_sigaction = on_fault;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK;
     for (size_t i = 0; i < kSignals.size(); ++i) sigaction(kSignals[i], &action, &old_[i]);
@@ -312,15 +331,14 @@ CUresult report_fault(const Launch& launch) {
   bool memory = fault_signal == SIGSEGV || fault_signal == SIGBUS;
   std::string what =
       memory ? "touched " + describe_address(reinterpret_cast<uintptr_t>(fault_address))
-      : fault_signal == SIGILL ? "used a misaligned address or another undefined operation"
+      : fault_signal == SIGILL ? "used a misaligned address or an index outside an array"
                                : "divided an integer by zero";
-  std::fprintf(stderr,
-               "emulated CUDA: kernel %s %s in thread (%u, %u, %u) of block (%u, %u, %u)\n",
-               launch.kernel->name, what.c_str(), state.thread.x, state.thread.y,
-               state.thread.z, state.block.x, state.block.y, state.block.z);
-  return memory                    ? CUDA_ERROR_ILLEGAL_ADDRESS
+  std::fprintf(stderr, "emulated CUDA: kernel %s %s in thread (%u, %u, %u) of block (%u, %u, %u)\n",
+               launch.kernel->name, what.c_str(), state.thread.x, state.thread.y, state.thread.z,
+               state.block.x, state.block.y, state.block.z);
+  return memory                   ? CUDA_ERROR_ILLEGAL_ADDRESS
          : fault_signal == SIGILL ? CUDA_ERROR_MISALIGNED_ADDRESS
-                                   : CUDA_ERROR_LAUNCH_FAILED;
+                                  : CUDA_ERROR_LAUNCH_FAILED;
 }
 
 // Visits 0 .. count - 1 in an order of its own: position -> (position * step + start) % count.

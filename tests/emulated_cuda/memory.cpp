@@ -7,6 +7,7 @@
 #include <deque>
 #include <iterator>
 #include <map>
+#include <vector>
 
 namespace emulated {
 namespace {
@@ -15,9 +16,10 @@ constexpr size_t kAlignment = 256;  // what cuMemAlloc promises
 constexpr unsigned char kFresh = 0xFF;
 constexpr size_t kQuarantined = 4096;  // freed ranges that stay unusable
 
-std::map<uintptr_t, Allocation> live;
-std::map<int, size_t> used;
-std::deque<Allocation> quarantine;
+// Never destroyed: destructors of the program may still free memory.
+auto& live = *new std::map<uintptr_t, Allocation>;
+auto& used = *new std::map<int, size_t>;
+auto& quarantine = *new std::deque<Allocation>;
 
 size_t round_up(size_t bytes, size_t step) { return (bytes + step - 1) / step * step; }
 
@@ -76,6 +78,14 @@ bool release(MemoryKind kind, uintptr_t pointer) {
   return true;
 }
 
+void release_all(int device) {
+  std::vector<Allocation> blocks;
+  for (const auto& [begin, block] : live) {
+    if (block.device == device) blocks.push_back(block);
+  }
+  for (const Allocation& block : blocks) release(block.kind, block.begin);
+}
+
 bool register_host(int device, uintptr_t pointer, size_t bytes) {
   const Allocation* last = at_or_below(pointer + bytes - 1);
   if (last != nullptr && last->begin + last->bytes > pointer) return false;
@@ -96,6 +106,15 @@ bool check_range(const char* what, uintptr_t pointer, size_t bytes) {
   std::fprintf(stderr, "emulated CUDA: %s: %zu bytes at 0x%zx reach %s\n", what, bytes,
                static_cast<size_t>(pointer), describe_address(bad).c_str());
   return false;
+}
+
+bool is_forbidden(uintptr_t pointer) {
+  constexpr uintptr_t kLowest = 0x10000, kEnd = uintptr_t{1} << 47;
+  if (pointer < kLowest || pointer >= kEnd || find_allocation(pointer) != nullptr) return false;
+  const Allocation* block = at_or_below(pointer);
+  if (block != nullptr && pointer <= block->begin + block->bytes) return false;
+  unsigned char resident;
+  return mincore(reinterpret_cast<void*>(pointer / kPage * kPage), 1, &resident) == 0;
 }
 
 bool is_pinned(uintptr_t pointer, size_t bytes) {

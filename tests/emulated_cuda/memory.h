@@ -21,16 +21,21 @@ struct Allocation {
   size_t mapping_bytes = 0;
 };
 
-// All three are called with the driver's lock held. Null if the system has no memory.
+// All are called with the driver's lock held. Null if the system has no memory.
 void* allocate(MemoryKind kind, int device, size_t bytes);
 // False if `pointer` is not the begin of an allocation of this kind.
 bool release(MemoryKind kind, uintptr_t pointer);
+// All that was allocated in a context.
+void release_all(int device);
 bool register_host(int device, uintptr_t pointer, size_t bytes);
 
 // The live allocation that contains this address, or null.
 const Allocation* find_allocation(uintptr_t pointer);
 // Whether all of [pointer, pointer + bytes) lies in one live allocation; else says so on stderr.
 bool check_range(const char* what, uintptr_t pointer, size_t bytes);
+// Whether this is an address of the process that no kernel may use: host memory that is not
+// pinned, or freed memory. One past the end of an allocation is none.
+bool is_forbidden(uintptr_t pointer);
 bool is_pinned(uintptr_t pointer, size_t bytes);
 // Device memory in use on a device.
 size_t used_memory(int device);

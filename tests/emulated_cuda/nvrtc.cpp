@@ -254,16 +254,41 @@ bool starts_with(const std::string& text, const std::string& start) {
 
 // Options that change nothing here.
 bool is_ignored(const std::string& option) {
-  static const std::array kIgnored = {
-      "--std=",      "-std=",     "--use_fast_math", "-use_fast_math",   "--fmad=",
-      "-fmad=",      "--ftz=",    "-ftz=",           "--prec-div=",      "-prec-div=",
-      "--prec-sqrt=", "-prec-sqrt=", "--restrict",   "-restrict",        "-lineinfo",
-      "--generate-line-info", "--device-debug",      "-G",               "-default-device",
-      "--device-as-default-execution-space",         "--maxrregcount=",  "-maxrregcount=",
-      "--extra-device-vectorization",                "-w",               "--disable-warnings",
-      "--diag-suppress=", "-diag-suppress=",         "--split-compile=", "-split-compile=",
-      "--minimal",   "-minimal",  "--dopt=",         "-dopt=",           "--device-int128",
-      "-device-int128"};
+  static const std::array kIgnored = {"--std=",
+                                      "-std=",
+                                      "--use_fast_math",
+                                      "-use_fast_math",
+                                      "--fmad=",
+                                      "-fmad=",
+                                      "--ftz=",
+                                      "-ftz=",
+                                      "--prec-div=",
+                                      "-prec-div=",
+                                      "--prec-sqrt=",
+                                      "-prec-sqrt=",
+                                      "--restrict",
+                                      "-restrict",
+                                      "-lineinfo",
+                                      "--generate-line-info",
+                                      "--device-debug",
+                                      "-G",
+                                      "-default-device",
+                                      "--device-as-default-execution-space",
+                                      "--maxrregcount=",
+                                      "-maxrregcount=",
+                                      "--extra-device-vectorization",
+                                      "-w",
+                                      "--disable-warnings",
+                                      "--diag-suppress=",
+                                      "-diag-suppress=",
+                                      "--split-compile=",
+                                      "-split-compile=",
+                                      "--minimal",
+                                      "-minimal",
+                                      "--dopt=",
+                                      "-dopt=",
+                                      "--device-int128",
+                                      "-device-int128"};
   for (const char* known : kIgnored) {
     bool with_value = known[std::strlen(known) - 1] == '=';
     if (with_value ? starts_with(option, known) : option == known) return true;
@@ -407,6 +432,4 @@ NVRTC_API nvrtcGetPTXSize(void* handle, size_t* bytes) {
   return NVRTC_SUCCESS;
 }
 
-NVRTC_API nvrtcGetPTX(void* handle, char* text) {
-  return copy_out(handle, &Program::image, text);
-}
+NVRTC_API nvrtcGetPTX(void* handle, char* text) { return copy_out(handle, &Program::image, text); }

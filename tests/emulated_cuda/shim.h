@@ -40,14 +40,10 @@ extern "C" int printf(const char*, ...);
 
 // ---- Vector types, with CUDA's alignments.
 
-#define EMULATED_VECTORS(name, type, align2, align4)                         \
-  struct __attribute__((aligned(align2))) name##2 {                          \
-    type x, y;                                                               \
-  };                                                                         \
-  struct __attribute__((aligned(align4))) name##4 {                          \
-    type x, y, z, w;                                                         \
-  };                                                                         \
-  inline name##2 make_##name##2(type x, type y) { return {x, y}; }           \
+#define EMULATED_VECTORS(name, type, align2, align4)                    \
+  struct __attribute__((aligned(align2))) name##2 { type x, y; };       \
+  struct __attribute__((aligned(align4))) name##4 { type x, y, z, w; }; \
+  inline name##2 make_##name##2(type x, type y) { return {x, y}; }      \
   inline name##4 make_##name##4(type x, type y, type z, type w) { return {x, y, z, w}; }
 EMULATED_VECTORS(char, signed char, 2, 4)
 EMULATED_VECTORS(uchar, unsigned char, 2, 4)
@@ -85,9 +81,7 @@ inline int __ffsll(long long x) { return __builtin_ffsll(x); }
 inline unsigned __umulhi(unsigned x, unsigned y) {
   return static_cast<unsigned>(static_cast<unsigned long long>(x) * y >> 32);
 }
-inline int __mulhi(int x, int y) {
-  return static_cast<int>(static_cast<long long>(x) * y >> 32);
-}
+inline int __mulhi(int x, int y) { return static_cast<int>(static_cast<long long>(x) * y >> 32); }
 inline unsigned long long __umul64hi(unsigned long long x, unsigned long long y) {
   return static_cast<unsigned long long>(static_cast<unsigned __int128>(x) * y >> 64);
 }
@@ -114,40 +108,9 @@ inline T __ldg(const T* pointer) {
   return *pointer;
 }
 
-// ---- Sixteen-bit floating types: to nearest, ties to even; not-a-number stays so.
-
-inline unsigned short emulated_float_to_bfloat(float x) {
-  unsigned bits = __float_as_uint(x);
-  if (x != x) return static_cast<unsigned short>(bits >> 16 | 0x40);
-  return static_cast<unsigned short>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
-}
-inline float emulated_bfloat_to_float(unsigned short x) {
-  return __uint_as_float(static_cast<unsigned>(x) << 16);
-}
-inline unsigned short emulated_float_to_half(float x) {
-  unsigned bits = __float_as_uint(x);
-  unsigned sign = bits >> 16 & 0x8000, magnitude = bits & 0x7FFFFFFF;
-  if (magnitude > 0x7F800000) return static_cast<unsigned short>(sign | 0x7E00);
-  if (magnitude >= 0x477FF000) return static_cast<unsigned short>(sign | 0x7C00);  // >= 65520
-  if (magnitude < 0x38800000) {  // below 2^-14: the sum rounds to a multiple of 2^-24
-    float sum = __uint_as_float(magnitude) + 0.5f;
-    return static_cast<unsigned short>(sign | (__float_as_uint(sum) - 0x3F000000));
-  }
-  unsigned rounded = magnitude + 0xFFF + (magnitude >> 13 & 1);
-  return static_cast<unsigned short>(sign | (rounded - 0x38000000) >> 13);
-}
-inline float emulated_half_to_float(unsigned short x) {
-  unsigned sign = static_cast<unsigned>(x & 0x8000) << 16, magnitude = x & 0x7FFF;
-  if (magnitude >= 0x7C00) return __uint_as_float(sign | 0x7F800000 | (magnitude & 0x3FF) << 13);
-  if (magnitude < 0x400) {
-    float value = static_cast<float>(magnitude) * 0x1p-24f;
-    return sign != 0 ? -value : value;
-  }
-  return __uint_as_float(sign | ((magnitude << 13) + 0x38000000));
-}
-
 #include "shim_math.h"
 #include "shim_threads.h"
+#include "sixteen_bit.h"
 
 // ---- How the driver calls a kernel; the table is written by nvrtc.cpp.
 
@@ -169,8 +132,8 @@ struct EmulatedCall<kernel> {
 };
 
 #define EMULATED_NAME(name) #name
-#define EMULATED_KERNEL(name, max_threads, ...)                                       \
-  {EMULATED_NAME(name), &EmulatedCall<&name>::call,                                   \
+#define EMULATED_KERNEL(name, max_threads, ...)                                          \
+  {EMULATED_NAME(name), &EmulatedCall<&name>::call,                                      \
    sizeof EmulatedCall<&name>::sizes / sizeof(unsigned) - 1, EmulatedCall<&name>::sizes, \
    static_cast<unsigned>(max_threads)},
 

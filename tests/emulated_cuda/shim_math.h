@@ -2,16 +2,16 @@
 
 // CUDA's mathematical functions, by the C library's. Included by shim.h.
 
-#define EMULATED_UNARY(name)         \
-  extern "C" double name(double);    \
-  extern "C" float name##f(float);   \
+#define EMULATED_UNARY(name)       \
+  extern "C" double name(double);  \
+  extern "C" float name##f(float); \
   inline float name(float x) { return name##f(x); }
-#define EMULATED_BINARY(name)               \
-  extern "C" double name(double, double);   \
-  extern "C" float name##f(float, float);   \
+#define EMULATED_BINARY(name)             \
+  extern "C" double name(double, double); \
+  extern "C" float name##f(float, float); \
   inline float name(float x, float y) { return name##f(x, y); }
-#define EMULATED_PLAIN(name)         \
-  extern "C" double name(double);    \
+#define EMULATED_PLAIN(name)      \
+  extern "C" double name(double); \
   extern "C" float name##f(float);
 
 EMULATED_UNARY(sqrt)
@@ -98,16 +98,16 @@ inline long long abs(long long x) { return llabs(x); }
 inline float abs(float x) { return fabsf(x); }
 inline double abs(double x) { return fabs(x); }
 
-#define EMULATED_CLASSIFY(type)                                          \
-  inline bool isnan(type x) { return __builtin_isnan(x); }               \
-  inline bool isinf(type x) { return __builtin_isinf(x); }               \
-  inline bool isfinite(type x) { return __builtin_isfinite(x); }         \
+#define EMULATED_CLASSIFY(type)                                  \
+  inline bool isnan(type x) { return __builtin_isnan(x); }       \
+  inline bool isinf(type x) { return __builtin_isinf(x); }       \
+  inline bool isfinite(type x) { return __builtin_isfinite(x); } \
   inline bool signbit(type x) { return __builtin_signbit(x); }
 EMULATED_CLASSIFY(float)
 EMULATED_CLASSIFY(double)
 
-#define EMULATED_EXTREMES(type)                                  \
-  inline type min(type x, type y) { return y < x ? y : x; }      \
+#define EMULATED_EXTREMES(type)                             \
+  inline type min(type x, type y) { return y < x ? y : x; } \
   inline type max(type x, type y) { return x < y ? y : x; }
 EMULATED_EXTREMES(int)
 EMULATED_EXTREMES(unsigned)
@@ -148,8 +148,8 @@ inline float normcdff(float x) { return static_cast<float>(normcdf(static_cast<d
 // erfc(y) = q for 0 < q <= 1: a start that is right to some per cent, then Halley's steps.
 inline double emulated_inverse_erfc(double q) {
   double t = sqrt(-2.0 * log(0.5 * q));
-  double y = 0.70710678118654752440 *
-             (t - (2.30753 + t * 0.27061) / (1.0 + t * (0.99229 + t * 0.04481)));
+  double y =
+      0.70710678118654752440 * (t - (2.30753 + t * 0.27061) / (1.0 + t * (0.99229 + t * 0.04481)));
   for (int step = 0; step < 4; ++step) {
     double error = erfc(y) - q;
     double slope = -1.12837916709551257390 * exp(-y * y);

@@ -62,18 +62,18 @@ inline unsigned emulated_xor(int lanes, int width) {
   unsigned source = emulated_state.lane ^ static_cast<unsigned>(lanes);
   return source < emulated_segment(width) + width ? source : emulated_state.lane;
 }
-#define EMULATED_SHUFFLES(type)                                                               \
-  inline type __shfl_sync(unsigned mask, type value, int lane, int width = 32) {              \
-    return emulated_shuffle(mask, value, emulated_segment(width) | (lane & (width - 1)));     \
-  }                                                                                           \
-  inline type __shfl_up_sync(unsigned mask, type value, unsigned delta, int width = 32) {     \
-    return emulated_shuffle(mask, value, emulated_up(delta, width));                          \
-  }                                                                                           \
-  inline type __shfl_down_sync(unsigned mask, type value, unsigned delta, int width = 32) {   \
-    return emulated_shuffle(mask, value, emulated_down(delta, width));                        \
-  }                                                                                           \
-  inline type __shfl_xor_sync(unsigned mask, type value, int lanes, int width = 32) {         \
-    return emulated_shuffle(mask, value, emulated_xor(lanes, width));                         \
+#define EMULATED_SHUFFLES(type)                                                             \
+  inline type __shfl_sync(unsigned mask, type value, int lane, int width = 32) {            \
+    return emulated_shuffle(mask, value, emulated_segment(width) | (lane & (width - 1)));   \
+  }                                                                                         \
+  inline type __shfl_up_sync(unsigned mask, type value, unsigned delta, int width = 32) {   \
+    return emulated_shuffle(mask, value, emulated_up(delta, width));                        \
+  }                                                                                         \
+  inline type __shfl_down_sync(unsigned mask, type value, unsigned delta, int width = 32) { \
+    return emulated_shuffle(mask, value, emulated_down(delta, width));                      \
+  }                                                                                         \
+  inline type __shfl_xor_sync(unsigned mask, type value, int lanes, int width = 32) {       \
+    return emulated_shuffle(mask, value, emulated_xor(lanes, width));                       \
   }
 EMULATED_SHUFFLES(int)
 EMULATED_SHUFFLES(unsigned)
@@ -85,23 +85,23 @@ EMULATED_SHUFFLES(float)
 EMULATED_SHUFFLES(double)
 
 // Only one thread runs at a time, so reading and then writing is atomic.
-#define EMULATED_ATOMIC(name, type, result)                \
-  inline type name(type* address, type value) {            \
-    type old = *address;                                   \
-    *address = result;                                     \
-    return old;                                            \
+#define EMULATED_ATOMIC(name, type, result)     \
+  inline type name(type* address, type value) { \
+    type old = *address;                        \
+    *address = result;                          \
+    return old;                                 \
   }
-#define EMULATED_ARITHMETIC_ATOMICS(type)                                   \
-  EMULATED_ATOMIC(atomicMin, type, value < old ? value : old)               \
-  EMULATED_ATOMIC(atomicMax, type, old < value ? value : old)               \
-  EMULATED_ATOMIC(atomicAnd, type, old & value)                             \
-  EMULATED_ATOMIC(atomicOr, type, old | value)                              \
+#define EMULATED_ARITHMETIC_ATOMICS(type)                     \
+  EMULATED_ATOMIC(atomicMin, type, value < old ? value : old) \
+  EMULATED_ATOMIC(atomicMax, type, old < value ? value : old) \
+  EMULATED_ATOMIC(atomicAnd, type, old& value)                \
+  EMULATED_ATOMIC(atomicOr, type, old | value)                \
   EMULATED_ATOMIC(atomicXor, type, old ^ value)
-#define EMULATED_CAS(type)                                               \
-  inline type atomicCAS(type* address, type expected, type value) {      \
-    type old = *address;                                                 \
-    if (old == expected) *address = value;                               \
-    return old;                                                          \
+#define EMULATED_CAS(type)                                          \
+  inline type atomicCAS(type* address, type expected, type value) { \
+    type old = *address;                                            \
+    if (old == expected) *address = value;                          \
+    return old;                                                     \
   }
 EMULATED_ARITHMETIC_ATOMICS(int)
 EMULATED_ARITHMETIC_ATOMICS(unsigned)

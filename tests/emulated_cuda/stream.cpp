@@ -11,7 +11,7 @@ namespace {
 
 constexpr size_t kLongestQueue = 1000;
 
-std::vector<std::weak_ptr<Capture>> captures;  // in progress
+auto& captures = *new std::vector<std::weak_ptr<Capture>>;  // in progress
 
 bool eager() {
   static const char* value = std::getenv("EMULATED_CUDA_EAGER");

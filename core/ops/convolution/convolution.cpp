@@ -10,6 +10,7 @@
 
 #include <array>
 
+#include "ops/convolution/convolution_cuda.h"
 #include "ops/convolution/convolution_kernels.h"
 #include "ops/portable.h"
 #include "ops/reduction.h"
@@ -49,6 +50,10 @@ Dims with_spatial(int64_t first, int64_t second, const Dims& spatial_shape) {
 DType compute_type(DType dtype) {
   if (!is_floating(dtype)) return DType::Int64;
   return dtype == DType::Float64 ? DType::Float64 : DType::Float32;
+}
+
+TensorRef contiguous_copy(const TensorRef& x) {
+  return x->contiguous() ? x : dense_copy(*x, x->dtype());
 }
 
 using Dense = std::array<TensorRef, 3>;
@@ -123,6 +128,32 @@ void run_weight(Call& call) {
               });
 }
 
+// The same on a GPU. `kernel` gets the geometry, the dense operands and the result.
+template <class Kernel>
+void run_product_cuda(Call& call, const Dims& x, const Dims& w, const Dims& y, Kernel kernel) {
+  if (call.output().numel() == 0) return;
+  TensorRef dense[3];
+  for (size_t i = 0; i < call.inputs.size(); ++i) {
+    if (call.inputs[i]) dense[i] = contiguous_copy(call.inputs[i]);
+  }
+  kernel(geometry_of(call.attributes, x, w, y), *dense[0], *dense[1], dense[2].get(),
+         call.output());
+}
+
+void run_convolution_cuda(Call& call) {
+  run_product_cuda(call, call.input(0).shape(), call.input(1).shape(), call.output().shape(),
+                   convolution_on_gpu);
+}
+void run_transposed_cuda(Call& call) {
+  run_product_cuda(call, call.output().shape(), call.input(1).shape(), call.input(0).shape(),
+                   input_gradient_on_gpu);
+}
+void run_weight_cuda(Call& call) {
+  run_product_cuda(call, call.input(0).shape(), call.output().shape(), call.input(1).shape(),
+                   [](const ConvolutionGeometry& geometry, const Tensor& x, const Tensor& y,
+                      const Tensor*, const Tensor& w) { weight_gradient_on_gpu(geometry, x, y, w); });
+}
+
 // The rules: `product` applies one of the primitives with the attributes of the call.
 TensorRef product(const Primitive& primitive, const Gradient& gradient, const TensorRef& a,
                   const TensorRef& b, const Dims& spatial_shape) {
@@ -187,6 +218,7 @@ const Primitive kConvolution{
     .saved_inputs = 3,
     .grad_name = "ConvolutionBackward0",
     .saves = save_other,
+    .run_cuda = run_convolution_cuda,
 };
 const Primitive kTransposed{
     .name = "convolution_transpose",
@@ -196,6 +228,7 @@ const Primitive kTransposed{
     .saved_inputs = 3,
     .grad_name = "ConvolutionBackward0",
     .saves = save_other,
+    .run_cuda = run_transposed_cuda,
 };
 const Primitive kWeight{
     .name = "convolution_weight",
@@ -205,6 +238,7 @@ const Primitive kWeight{
     .saved_inputs = 3,
     .grad_name = "ConvolutionBackwardBackward0",
     .saves = save_other,
+    .run_cuda = run_weight_cuda,
 };
 
 // --- Note [Calls out of files]

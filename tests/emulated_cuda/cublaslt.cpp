@@ -1,0 +1,593 @@
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <memory>
+#include <type_traits>
+#include <vector>
+
+#include "cuda_types.h"
+#include "sixteen_bit.h"
+
+// cublasLt's matrix product, computed on the host as work of the emulated stream. Only what
+// column-major real matrices need; all else is CUBLAS_STATUS_NOT_SUPPORTED.
+
+using cublasStatus_t = int;
+
+EMULATED_API CUresult cuCtxGetCurrent(CUcontext*);
+EMULATED_API CUresult emulated_cuda_enqueue(CUstream, int (*run)(void*), void* data,
+                                            void (*release)(void*));
+EMULATED_API int emulated_cuda_check_range(const char* what, const void* pointer, size_t bytes);
+
+namespace {
+
+#define EMULATED_CUBLAS_STATUSES(STATUS)     \
+  STATUS(CUBLAS_STATUS_SUCCESS, 0)           \
+  STATUS(CUBLAS_STATUS_NOT_INITIALIZED, 1)   \
+  STATUS(CUBLAS_STATUS_INVALID_VALUE, 7)     \
+  STATUS(CUBLAS_STATUS_EXECUTION_FAILED, 13) \
+  STATUS(CUBLAS_STATUS_NOT_SUPPORTED, 15)
+#define EMULATED_STATUS(name, value) constexpr cublasStatus_t name = value;
+EMULATED_CUBLAS_STATUSES(EMULATED_STATUS)
+#undef EMULATED_STATUS
+
+enum DataType : int { kFloat = 0, kDouble = 1, kHalf = 2, kBfloat = 14 };
+enum ComputeType : int {
+  k32F = 68,
+  k32FPedantic = 69,
+  k64F = 70,
+  k64FPedantic = 71,
+  k32FFast16F = 74,
+  k32FFast16BF = 75,
+  k32FFastTF32 = 77,
+};
+enum Epilogue : unsigned { kDefault = 1, kRelu = 2, kBias = 4, kGelu = 32 };
+constexpr int kNoTranspose = 0, kTranspose = 1, kConjugate = 2;
+
+struct MatmulDesc {
+  int compute_type = k32F, scale_type = kFloat, pointer_mode = 0;
+  int transpose_a = 0, transpose_b = 0, transpose_c = 0, fill_mode = 2;
+  unsigned epilogue = kDefault;
+  const void* bias = nullptr;
+  int64_t bias_batch_stride = 0;
+  int bias_type = -1;  // as the result's
+};
+
+struct Layout {
+  unsigned type = kFloat;
+  int order = 0;  // by columns
+  uint64_t rows = 0, columns = 0;
+  int64_t leading = 0;
+  int batch_count = 1;
+  int64_t batch_stride = 0;
+};
+
+struct Preference {
+  unsigned search_mode = 0, reduction_mask = 0xFFFFFFFF;
+  uint64_t workspace = 0;
+  unsigned alignment[4] = {256, 256, 256, 256};
+};
+
+struct Algorithm {  // cublasLtMatmulAlgo_t
+  uint64_t workspace;
+  unsigned alignment[4];
+  uint64_t rest[5];
+};
+static_assert(sizeof(Algorithm) == 64);
+
+struct HeuristicResult {  // cublasLtMatmulHeuristicResult_t
+  Algorithm algorithm;
+  size_t workspace;
+  cublasStatus_t state;
+  float waves;
+  int reserved[4];
+};
+
+// An attribute: where it is and how many bytes it has.
+struct Field {
+  void* place = nullptr;
+  size_t bytes = 0;
+};
+template <typename T>
+Field field(T* member) {
+  return {const_cast<std::remove_const_t<T>*>(member), sizeof(T)};
+}
+
+Field find_field(MatmulDesc* desc, int attribute) {
+  switch (attribute) {  // CUBLASLT_MATMUL_DESC_*
+    case 0:
+      return field(&desc->compute_type);
+    case 1:
+      return field(&desc->scale_type);
+    case 2:
+      return field(&desc->pointer_mode);
+    case 3:
+      return field(&desc->transpose_a);
+    case 4:
+      return field(&desc->transpose_b);
+    case 5:
+      return field(&desc->transpose_c);
+    case 6:
+      return field(&desc->fill_mode);
+    case 7:
+      return field(&desc->epilogue);
+    case 8:
+      return field(&desc->bias);
+    case 10:
+      return field(&desc->bias_batch_stride);
+    case 26:
+      return field(&desc->bias_type);
+  }
+  return {};
+}
+
+Field find_field(Layout* layout, int attribute) {
+  switch (attribute) {  // CUBLASLT_MATRIX_LAYOUT_*
+    case 0:
+      return field(&layout->type);
+    case 1:
+      return field(&layout->order);
+    case 2:
+      return field(&layout->rows);
+    case 3:
+      return field(&layout->columns);
+    case 4:
+      return field(&layout->leading);
+    case 5:
+      return field(&layout->batch_count);
+    case 6:
+      return field(&layout->batch_stride);
+  }
+  return {};
+}
+
+Field find_field(Preference* preference, int attribute) {
+  switch (attribute) {  // CUBLASLT_MATMUL_PREF_*
+    case 0:
+      return field(&preference->search_mode);
+    case 1:
+      return field(&preference->workspace);
+    case 3:
+      return field(&preference->reduction_mask);
+    case 5:
+      return field(&preference->alignment[0]);
+    case 6:
+      return field(&preference->alignment[1]);
+    case 7:
+      return field(&preference->alignment[2]);
+    case 8:
+      return field(&preference->alignment[3]);
+  }
+  return {};
+}
+
+template <typename T>
+cublasStatus_t set_attribute(T* object, int attribute, const void* from, size_t bytes) {
+  if (object == nullptr || from == nullptr) return CUBLAS_STATUS_INVALID_VALUE;
+  Field found = find_field(object, attribute);
+  if (found.place == nullptr || bytes != found.bytes) return CUBLAS_STATUS_INVALID_VALUE;
+  std::memcpy(found.place, from, bytes);
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+template <typename T>
+cublasStatus_t get_attribute(T* object, int attribute, void* to, size_t bytes, size_t* written) {
+  if (object == nullptr) return CUBLAS_STATUS_INVALID_VALUE;
+  Field found = find_field(object, attribute);
+  if (found.place == nullptr) return CUBLAS_STATUS_INVALID_VALUE;
+  if (written != nullptr) *written = found.bytes;
+  if (bytes == 0 && written != nullptr) return CUBLAS_STATUS_SUCCESS;
+  if (to == nullptr || bytes != found.bytes) return CUBLAS_STATUS_INVALID_VALUE;
+  std::memcpy(to, found.place, bytes);
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+size_t element_bytes(unsigned type) { return type == kDouble ? 8 : type == kFloat ? 4 : 2; }
+
+// Everything that a product needs when it is executed.
+struct Product {
+  MatmulDesc desc;
+  Layout a, b, c, d;
+  double alpha = 1, beta = 0;
+  const void *pa = nullptr, *pb = nullptr, *pc = nullptr;
+  void *pd = nullptr, *workspace = nullptr;
+  size_t workspace_bytes = 0;
+
+  uint64_t m() const { return d.rows; }
+  uint64_t n() const { return d.columns; }
+  uint64_t k() const { return desc.transpose_a != kNoTranspose ? a.rows : a.columns; }
+  unsigned bias_type() const {
+    return desc.bias_type < 0 ? d.type : static_cast<unsigned>(desc.bias_type);
+  }
+};
+
+cublasStatus_t check_types(const MatmulDesc& desc, const Product& product) {
+  unsigned a = product.a.type, c = product.c.type;
+  if (a != product.b.type || c != product.d.type) return CUBLAS_STATUS_NOT_SUPPORTED;
+  bool good = false;
+  switch (desc.compute_type) {
+    case k64F:
+    case k64FPedantic:
+      good = desc.scale_type == kDouble && a == kDouble && c == kDouble;
+      break;
+    case k32F:
+    case k32FPedantic:
+      good =
+          desc.scale_type == kFloat && ((a == kFloat && c == kFloat) ||
+                                        ((a == kHalf || a == kBfloat) && (c == a || c == kFloat)));
+      break;
+    case k32FFast16F:
+    case k32FFast16BF:
+    case k32FFastTF32:
+      good = desc.scale_type == kFloat && a == kFloat && c == kFloat;
+      break;
+  }
+  return good ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
+}
+
+cublasStatus_t check_epilogue(const Product& product) {
+  constexpr unsigned kKnown = kRelu | kBias | kGelu;
+  unsigned epilogue = product.desc.epilogue;
+  bool both = (epilogue & kRelu) != 0 && (epilogue & kGelu) != 0;
+  if (epilogue != kDefault && ((epilogue & ~kKnown) != 0 || epilogue == 0 || both)) {
+    return CUBLAS_STATUS_NOT_SUPPORTED;
+  }
+  if ((epilogue & kBias) == 0) return CUBLAS_STATUS_SUCCESS;
+  return product.bias_type() == product.d.type ? CUBLAS_STATUS_SUCCESS
+                                               : CUBLAS_STATUS_NOT_SUPPORTED;
+}
+
+cublasStatus_t check_shapes(const Product& product) {
+  const MatmulDesc& desc = product.desc;
+  bool ta = desc.transpose_a != kNoTranspose, tb = desc.transpose_b != kNoTranspose;
+  uint64_t inner_b = tb ? product.b.columns : product.b.rows;
+  bool good = product.m() > 0 && product.n() > 0 && product.k() > 0 &&
+              (ta ? product.a.columns : product.a.rows) == product.m() &&
+              (tb ? product.b.rows : product.b.columns) == product.n() && inner_b == product.k() &&
+              product.c.rows == product.m() && product.c.columns == product.n();
+  for (const Layout* layout : {&product.a, &product.b, &product.c, &product.d}) {
+    if (layout->order != 0) return CUBLAS_STATUS_NOT_SUPPORTED;
+    good = good && layout->leading >= static_cast<int64_t>(layout->rows) &&
+           layout->batch_count >= 1 && layout->batch_count == product.d.batch_count;
+  }
+  for (int transpose : {desc.transpose_a, desc.transpose_b}) {
+    good = good && transpose >= kNoTranspose && transpose <= kConjugate;
+  }
+  return good ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
+}
+
+cublasStatus_t check(const Product& product) {
+  constexpr int kFull = 2;
+  if (cublasStatus_t status = check_shapes(product)) return status;
+  if (cublasStatus_t status = check_types(product.desc, product)) return status;
+  if (product.desc.pointer_mode != 0 || product.desc.transpose_c != kNoTranspose ||
+      product.desc.fill_mode != kFull) {
+    return CUBLAS_STATUS_NOT_SUPPORTED;
+  }
+  return check_epilogue(product);
+}
+
+// From the first element to the last of all batches; strides may be negative or zero.
+bool check_matrix(const char* what, const void* pointer, const Layout& layout) {
+  int64_t matrix = (static_cast<int64_t>(layout.columns) - 1) * layout.leading +
+                   static_cast<int64_t>(layout.rows);
+  int64_t last = (layout.batch_count - 1) * layout.batch_stride;
+  int64_t begin = std::min<int64_t>(0, last), end = std::max<int64_t>(0, last) + matrix;
+  auto bytes = static_cast<int64_t>(element_bytes(layout.type));
+  return emulated_cuda_check_range(what, static_cast<const char*>(pointer) + begin * bytes,
+                                   static_cast<size_t>((end - begin) * bytes)) != 0;
+}
+
+bool check_memory(const Product& product) {
+  bool good = check_matrix("cublasLtMatmul: A", product.pa, product.a) &&
+              check_matrix("cublasLtMatmul: B", product.pb, product.b) &&
+              check_matrix("cublasLtMatmul: D", product.pd, product.d);
+  if (product.beta != 0) {
+    good = good && check_matrix("cublasLtMatmul: C", product.pc, product.c);
+  }
+  if (product.desc.epilogue & kBias) {
+    Layout bias{product.bias_type(),
+                0,
+                product.m(),
+                1,
+                static_cast<int64_t>(product.m()),
+                product.d.batch_count,
+                product.desc.bias_batch_stride};
+    good = good && check_matrix("cublasLtMatmul: bias", product.desc.bias, bias);
+  }
+  return good && emulated_cuda_check_range("cublasLtMatmul: workspace", product.workspace,
+                                           product.workspace_bytes) != 0;
+}
+
+double load(unsigned type, const void* base, int64_t index) {
+  switch (type) {
+    case kDouble:
+      return static_cast<const double*>(base)[index];
+    case kFloat:
+      return static_cast<const float*>(base)[index];
+    case kHalf:
+      return emulated_half_to_float(static_cast<const uint16_t*>(base)[index]);
+    default:
+      return emulated_bfloat_to_float(static_cast<const uint16_t*>(base)[index]);
+  }
+}
+
+void store(unsigned type, void* base, int64_t index, double value) {
+  auto single = static_cast<float>(value);
+  switch (type) {
+    case kDouble:
+      static_cast<double*>(base)[index] = value;
+      return;
+    case kFloat:
+      static_cast<float*>(base)[index] = single;
+      return;
+    case kHalf:
+      static_cast<uint16_t*>(base)[index] = emulated_float_to_half(single);
+      return;
+    default:
+      static_cast<uint16_t*>(base)[index] = emulated_float_to_bfloat(single);
+  }
+}
+
+// What the tensor cores see of a float in the fast modes.
+float rounded(int compute_type, float value) {
+  switch (compute_type) {
+    case k32FFast16F:
+      return emulated_half_to_float(emulated_float_to_half(value));
+    case k32FFast16BF:
+      return emulated_bfloat_to_float(emulated_float_to_bfloat(value));
+    case k32FFastTF32: {  // ten bits of mantissa
+      if (!std::isfinite(value)) return value;
+      unsigned bits = emulated_bits_of(value);
+      return emulated_float_of((bits + 0xFFF + (bits >> 13 & 1)) & ~0x1FFFu);
+    }
+  }
+  return value;
+}
+
+// op(matrix) of one batch by columns, in the type that is computed in.
+template <typename T>
+std::vector<T> unpack(const Product& product, const void* base, const Layout& layout, int batch,
+                      bool transpose) {
+  uint64_t rows = transpose ? layout.columns : layout.rows;
+  uint64_t columns = transpose ? layout.rows : layout.columns;
+  int64_t row_step = transpose ? layout.leading : 1;
+  int64_t column_step = transpose ? 1 : layout.leading;
+  std::vector<T> values(rows * columns);
+  for (uint64_t j = 0; j < columns; ++j) {
+    for (uint64_t i = 0; i < rows; ++i) {
+      int64_t index = batch * layout.batch_stride + static_cast<int64_t>(i) * row_step +
+                      static_cast<int64_t>(j) * column_step;
+      auto value = static_cast<T>(load(layout.type, base, index));
+      if constexpr (std::is_same_v<T, float>) value = rounded(product.desc.compute_type, value);
+      values[i + j * rows] = value;
+    }
+  }
+  return values;
+}
+
+template <typename T>
+T activation(unsigned epilogue, T x) {
+  if (epilogue & kRelu) return x > 0 || x != x ? x : T(0);
+  if (epilogue & kGelu) {  // by tanh, as the library's
+    T inner = T(0.79788456080286535588) * (x + T(0.044715) * x * x * x);
+    return T(0.5) * x * (T(1) + std::tanh(inner));
+  }
+  return x;
+}
+
+template <typename T>
+void multiply(const Product& product, int batch) {
+  uint64_t m = product.m(), n = product.n(), k = product.k();
+  std::vector<T> a =
+      unpack<T>(product, product.pa, product.a, batch, product.desc.transpose_a != kNoTranspose);
+  std::vector<T> b =
+      unpack<T>(product, product.pb, product.b, batch, product.desc.transpose_b != kNoTranspose);
+  auto alpha = static_cast<T>(product.alpha), beta = static_cast<T>(product.beta);
+  std::vector<T> column(m);
+  for (uint64_t j = 0; j < n; ++j) {
+    std::fill(column.begin(), column.end(), T(0));
+    for (uint64_t p = 0; p < k; ++p) {
+      T factor = b[p + j * k];
+      const T* from = &a[p * m];
+      for (uint64_t i = 0; i < m; ++i) column[i] += factor * from[i];
+    }
+    for (uint64_t i = 0; i < m; ++i) {
+      auto row = static_cast<int64_t>(i), at = static_cast<int64_t>(j);
+      T value = alpha * column[i];
+      if (product.beta != 0) {
+        int64_t index = batch * product.c.batch_stride + row + at * product.c.leading;
+        value += beta * static_cast<T>(load(product.c.type, product.pc, index));
+      }
+      if (product.desc.epilogue & kBias) {
+        int64_t index = batch * product.desc.bias_batch_stride + row;
+        value += static_cast<T>(load(product.bias_type(), product.desc.bias, index));
+      }
+      int64_t index = batch * product.d.batch_stride + row + at * product.d.leading;
+      store(product.d.type, product.pd, index, activation(product.desc.epilogue, value));
+    }
+  }
+}
+
+int run_product(void* data) {
+  const Product& product = *static_cast<Product*>(data);
+  if (!check_memory(product)) return emulated::CUDA_ERROR_ILLEGAL_ADDRESS;
+  // Whoever keeps values in the workspace is found out.
+  if (product.workspace_bytes != 0) {
+    std::memset(product.workspace, 0xFF, product.workspace_bytes);
+  }
+  for (int batch = 0; batch < product.d.batch_count; ++batch) {
+    if (product.desc.scale_type == kDouble) {
+      multiply<double>(product, batch);
+    } else {
+      multiply<float>(product, batch);
+    }
+  }
+  return emulated::CUDA_SUCCESS;
+}
+
+uint64_t preferred_workspace(uint64_t most) {
+  constexpr uint64_t kWanted = 64 << 10;
+  return std::min(most, kWanted);
+}
+
+bool aligned(const void* pointer, uint64_t bytes) {
+  return bytes == 0 || reinterpret_cast<uintptr_t>(pointer) % bytes == 0;
+}
+
+int initialized_byte;  // its address is every handle
+
+}  // namespace
+
+#define CUBLAS_API EMULATED_API cublasStatus_t
+
+EMULATED_API size_t cublasLtGetVersion() { return 130000; }
+
+EMULATED_API const char* cublasLtGetStatusName(cublasStatus_t status) {
+  switch (status) {
+#define EMULATED_CASE(name, value) \
+  case value:                      \
+    return #name;
+    EMULATED_CUBLAS_STATUSES(EMULATED_CASE)
+#undef EMULATED_CASE
+  }
+  return "unknown";
+}
+
+EMULATED_API const char* cublasLtGetStatusString(cublasStatus_t status) {
+  return cublasLtGetStatusName(status);
+}
+
+CUBLAS_API cublasLtCreate(void** handle) {
+  CUcontext context = nullptr;
+  if (handle == nullptr) return CUBLAS_STATUS_INVALID_VALUE;
+  if (cuCtxGetCurrent(&context) != 0 || context == nullptr) return CUBLAS_STATUS_NOT_INITIALIZED;
+  *handle = &initialized_byte;
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+CUBLAS_API cublasLtDestroy(void* handle) {
+  return handle == &initialized_byte ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_INITIALIZED;
+}
+
+CUBLAS_API cublasLtMatmulDescCreate(MatmulDesc** desc, int compute_type, int scale_type) {
+  if (desc == nullptr) return CUBLAS_STATUS_INVALID_VALUE;
+  *desc = new MatmulDesc;
+  (*desc)->compute_type = compute_type;
+  (*desc)->scale_type = scale_type;
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+CUBLAS_API cublasLtMatmulDescDestroy(MatmulDesc* desc) {
+  delete desc;
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+CUBLAS_API cublasLtMatmulDescSetAttribute(MatmulDesc* desc, int attribute, const void* from,
+                                          size_t bytes) {
+  return set_attribute(desc, attribute, from, bytes);
+}
+
+CUBLAS_API cublasLtMatmulDescGetAttribute(MatmulDesc* desc, int attribute, void* to, size_t bytes,
+                                          size_t* written) {
+  return get_attribute(desc, attribute, to, bytes, written);
+}
+
+CUBLAS_API cublasLtMatrixLayoutCreate(Layout** layout, unsigned type, uint64_t rows,
+                                      uint64_t columns, int64_t leading) {
+  if (layout == nullptr) return CUBLAS_STATUS_INVALID_VALUE;
+  *layout = new Layout{type, 0, rows, columns, leading};
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+CUBLAS_API cublasLtMatrixLayoutDestroy(Layout* layout) {
+  delete layout;
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+CUBLAS_API cublasLtMatrixLayoutSetAttribute(Layout* layout, int attribute, const void* from,
+                                            size_t bytes) {
+  return set_attribute(layout, attribute, from, bytes);
+}
+
+CUBLAS_API cublasLtMatrixLayoutGetAttribute(Layout* layout, int attribute, void* to, size_t bytes,
+                                            size_t* written) {
+  return get_attribute(layout, attribute, to, bytes, written);
+}
+
+CUBLAS_API cublasLtMatmulPreferenceCreate(Preference** preference) {
+  if (preference == nullptr) return CUBLAS_STATUS_INVALID_VALUE;
+  *preference = new Preference;
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+CUBLAS_API cublasLtMatmulPreferenceDestroy(Preference* preference) {
+  delete preference;
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+CUBLAS_API cublasLtMatmulPreferenceSetAttribute(Preference* preference, int attribute,
+                                                const void* from, size_t bytes) {
+  return set_attribute(preference, attribute, from, bytes);
+}
+
+CUBLAS_API cublasLtMatmulAlgoGetHeuristic(void* handle, MatmulDesc* desc, Layout* a, Layout* b,
+                                          Layout* c, Layout* d, Preference* preference,
+                                          int requested, HeuristicResult* results, int* returned) {
+  if (handle != &initialized_byte) return CUBLAS_STATUS_NOT_INITIALIZED;
+  if (!desc || !a || !b || !c || !d || !preference || requested < 1 || !results || !returned) {
+    return CUBLAS_STATUS_INVALID_VALUE;
+  }
+  *returned = 0;
+  Product product{*desc, *a, *b, *c, *d};
+  if (cublasStatus_t status = check(product)) return status;
+  HeuristicResult result{};
+  result.workspace = preferred_workspace(preference->workspace);
+  result.waves = 1;
+  result.algorithm.workspace = result.workspace;
+  std::copy_n(preference->alignment, 4, result.algorithm.alignment);
+  results[0] = result;
+  *returned = 1;
+  return CUBLAS_STATUS_SUCCESS;
+}
+
+CUBLAS_API cublasLtMatmul(void* handle, MatmulDesc* desc, const void* alpha, const void* a,
+                          Layout* a_layout, const void* b, Layout* b_layout, const void* beta,
+                          const void* c, Layout* c_layout, void* d, Layout* d_layout,
+                          const Algorithm* algorithm, void* workspace, size_t workspace_bytes,
+                          CUstream stream) {
+  if (handle != &initialized_byte) return CUBLAS_STATUS_NOT_INITIALIZED;
+  if (!desc || !alpha || !a || !a_layout || !b || !b_layout || !beta || !c_layout || !d ||
+      !d_layout) {
+    return CUBLAS_STATUS_INVALID_VALUE;
+  }
+  auto product =
+      std::make_unique<Product>(Product{*desc, *a_layout, *b_layout, *c_layout, *d_layout});
+  if (cublasStatus_t status = check(*product)) return status;
+  bool is_double = desc->scale_type == kDouble;
+  auto scalar = [&](const void* value) -> double {
+    return load(is_double ? kDouble : kFloat, value, 0);
+  };
+  product->alpha = scalar(alpha);
+  product->beta = scalar(beta);
+  bool bad_c =
+      (product->beta != 0 && c == nullptr) || (c == d && c_layout->leading != d_layout->leading);
+  bool bad_bias = (desc->epilogue & kBias) && desc->bias == nullptr;
+  bool bad_workspace = workspace_bytes != 0 && !aligned(workspace, 256);
+  if (bad_c || bad_bias || bad_workspace) return CUBLAS_STATUS_INVALID_VALUE;
+  product->pa = a, product->pb = b, product->pc = c, product->pd = d;
+  if (algorithm != nullptr) {
+    if (workspace_bytes < algorithm->workspace) return CUBLAS_STATUS_INVALID_VALUE;
+    const void* pointers[] = {a, b, c, d};
+    for (int index = 0; index < 4; ++index) {
+      if (!aligned(pointers[index], algorithm->alignment[index])) {
+        return CUBLAS_STATUS_INVALID_VALUE;
+      }
+    }
+    product->workspace = workspace;
+    product->workspace_bytes = algorithm->workspace;
+  }
+  if (!check_memory(*product)) return CUBLAS_STATUS_INVALID_VALUE;
+  auto release = [](void* data) { delete static_cast<Product*>(data); };
+  CUresult error = emulated_cuda_enqueue(stream, &run_product, product.release(), release);
+  return error == emulated::CUDA_SUCCESS ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_EXECUTION_FAILED;
+}

@@ -1,0 +1,173 @@
+"""Products of the emulated cuBLASLt beside NumPy's."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from ctypes import byref, c_double, c_float, c_int, c_int64, c_size_t, c_uint64, c_void_p
+from pathlib import Path
+
+import numpy as np
+import pytest
+from emulated_cuda.build import build
+from emulated_cuda.client import Gpu, check
+
+FLOAT, DOUBLE, HALF = (0, "f4", 68, c_float), (1, "f8", 70, c_double), (2, "f2", 68, c_float)
+RELU, BIAS, GELU = 2, 4, 32
+
+
+class Matmul:
+    """D = epilogue(alpha op(A) op(B) + beta C), one after another as a program would call it."""
+
+    def __init__(self, gpu: Gpu, libraries: Path, kind: tuple) -> None:
+        self.gpu, self.kind = gpu, kind
+        self.blas = ctypes.CDLL(str(libraries / "libcublasLt.so.13"))
+        self.handle, self.desc, self.preference = c_void_p(), c_void_p(), c_void_p()
+        check(self.blas.cublasLtCreate(byref(self.handle)))
+        scale = 1 if kind is DOUBLE else 0
+        check(self.blas.cublasLtMatmulDescCreate(byref(self.desc), kind[2], scale))
+        check(self.blas.cublasLtMatmulPreferenceCreate(byref(self.preference)))
+        self.set("MatmulPreference", self.preference, 1, c_uint64(1 << 20))
+
+    def set(self, kind: str, thing: c_void_p, attribute: int, value) -> None:
+        function = getattr(self.blas, f"cublasLt{kind}SetAttribute")
+        check(function(thing, attribute, byref(value), c_size_t(ctypes.sizeof(value))))
+
+    def layout(self, rows: int, columns: int, leading: int, batch: int = 1) -> c_void_p:
+        layout = c_void_p()
+        check(
+            self.blas.cublasLtMatrixLayoutCreate(
+                byref(layout), self.kind[0], c_uint64(rows), c_uint64(columns), c_int64(leading)
+            )
+        )
+        self.set("MatrixLayout", layout, 5, c_int(batch))
+        self.set("MatrixLayout", layout, 6, c_int64(leading * columns))
+        return layout
+
+    def heuristic(self, layouts) -> tuple[int, ctypes.Array]:
+        result, count = (c_uint64 * 12)(), c_int()
+        function = self.blas.cublasLtMatmulAlgoGetHeuristic
+        status = function(
+            self.handle, self.desc, *layouts, self.preference, 1, result, byref(count)
+        )
+        return status, result
+
+    def run(self, pointers, layouts, alpha, beta, algorithm=None, workspace=None, size=0, **more):
+        scalar = self.kind[3]
+        return self.blas.cublasLtMatmul(
+            *(self.handle, self.desc, byref(scalar(alpha)), pointers[0], layouts[0]),
+            *(pointers[1], layouts[1], byref(scalar(beta)), pointers[2], layouts[2]),
+            *(pointers[3], layouts[3], algorithm, workspace, c_size_t(size), more.get("stream")),
+        )
+
+
+@pytest.fixture(scope="module")
+def libraries() -> Path:
+    return build()
+
+
+@pytest.fixture
+def gpu(libraries: Path) -> Iterator[Gpu]:
+    gpu = Gpu(libraries)
+    yield gpu
+    gpu.close()
+
+
+@pytest.fixture
+def matmul(gpu, libraries):
+    return lambda kind: Matmul(gpu, libraries, kind)
+
+
+def by_columns(array: np.ndarray, leading: int) -> np.ndarray:
+    """The memory of a batch of column-major matrices, with rubbish between the columns."""
+    batch, rows, columns = array.shape
+    memory = np.full((batch, columns, leading), 77, array.dtype)
+    memory[:, :, :rows] = array.transpose(0, 2, 1)
+    return memory
+
+
+@pytest.mark.parametrize("kind", [FLOAT, DOUBLE, HALF], ids=["float", "double", "half"])
+@pytest.mark.parametrize("transposed", [(0, 0), (1, 0), (0, 1), (1, 1)])
+def test_products(gpu, matmul, kind, transposed):
+    rng, (m, n, k, batch) = np.random.default_rng(2), (5, 4, 3, 2)
+    a, b, c = (
+        rng.integers(-4, 5, (batch, *shape)).astype(kind[1])
+        for shape in [
+            (k, m) if transposed[0] else (m, k),
+            (n, k) if transposed[1] else (k, n),
+            (m, n),
+        ]
+    )
+    memory = [by_columns(x, x.shape[1] + 2) for x in (a, b, c, c)]
+    pointers = [gpu.upload(x) for x in memory]
+    call = matmul(kind)
+    layouts = [call.layout(x.shape[1], x.shape[2], x.shape[1] + 2, batch) for x in (a, b, c, c)]
+    for attribute, value in zip((3, 4), transposed):
+        call.set("MatmulDesc", call.desc, attribute, c_int(value))
+    status, algorithm = call.heuristic(layouts)
+    check(status)
+    workspace, size = gpu.alloc(1 << 20), algorithm[8]
+    assert 0 < size <= 1 << 20
+    run = lambda size: call.run(pointers, layouts, 2, 3, algorithm, workspace, size)  # noqa: E731
+    assert run(size - 1) == 7
+    check(run(size))
+    out = gpu.download(pointers[3], memory[3].size, kind[1]).reshape(memory[3].shape)
+    left, right = (x.transpose(0, 2, 1) if t else x for x, t in zip((a, b), transposed))
+    np.testing.assert_array_equal(out, by_columns(2 * left @ right + 3 * c, m + 2))
+
+
+@pytest.mark.parametrize("epilogue", [1, BIAS, RELU, RELU | BIAS, GELU, GELU | BIAS])
+def test_epilogues(gpu, matmul, epilogue):
+    rng, call = np.random.default_rng(3), matmul(FLOAT)
+    a, b, bias = rng.normal(size=(1, 6, 5)), rng.normal(size=(1, 5, 4)), rng.normal(size=6)
+    call.set("MatmulDesc", call.desc, 7, ctypes.c_uint(epilogue))
+    if epilogue & BIAS:
+        call.set("MatmulDesc", call.desc, 8, gpu.upload(bias.astype("f4")))
+    memory = [by_columns(x.astype("f4"), x.shape[1]) for x in (a, b)]
+    out = gpu.alloc(4 * 24)
+    pointers = [*map(gpu.upload, memory), None, out]
+    layouts = [
+        call.layout(6, 5, 6),
+        call.layout(5, 4, 5),
+        call.layout(6, 4, 6),
+        call.layout(6, 4, 6),
+    ]
+    check(call.run(pointers, layouts, 1, 0))
+    value = a[0] @ b[0] + (bias[:, None] if epilogue & BIAS else 0)
+    if epilogue & RELU:
+        value = np.maximum(value, 0)
+    if epilogue & GELU:
+        value = value / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (value + 0.044715 * value**3)))
+    assert np.allclose(gpu.download(out, 24, "f4").reshape(4, 6).T, value, atol=1e-5)
+
+
+def test_what_products_refuse(gpu, matmul, capfd):
+    call, pointer = matmul(FLOAT), gpu.alloc(4 * 64)
+    square, narrow = call.layout(8, 8, 8), call.layout(8, 8, 7)
+    assert call.heuristic([square, narrow, square, square])[0] == 7
+    assert call.heuristic([square, call.layout(7, 8, 7), square, square])[0] == 7
+    call.set("MatrixLayout", narrow, 0, ctypes.c_uint(1))  # double
+    call.set("MatrixLayout", narrow, 4, c_int64(8))
+    assert call.heuristic([square, narrow, square, square])[0] == 15
+    wide = call.layout(8, 8, 9)
+    assert call.run([pointer] * 4, [wide, square, square, square], 1, 0) == 7
+    assert "cublasLtMatmul: A" in capfd.readouterr().err
+    _, algorithm = call.heuristic([square] * 4)
+    shifted = c_uint64(gpu.alloc(4 * 65).value + 4)
+    arguments = [square] * 4, 1, 0
+    assert call.run([pointer, shifted, None, pointer], *arguments, algorithm, pointer, 1 << 20) == 7
+
+
+def test_product_is_deferred_and_captured(gpu, matmul):
+    call, stream = matmul(FLOAT), gpu.stream()
+    one, total = gpu.upload(np.ones(1, "f4")), gpu.upload(np.zeros(1, "f4"))
+    layouts = [call.layout(1, 1, 1)] * 4
+    check(gpu.cuda.cuCtxSynchronize())
+    gpu.begin_capture(stream)
+    check(call.run([one, one, total, total], layouts, 2, 1, stream=stream))
+    executable = gpu.end_capture(stream)
+    for _ in range(3):
+        check(gpu.cuda.cuGraphLaunch(executable, stream))
+    assert gpu.download(total, 1, "f4")[0] == 0
+    check(gpu.cuda.cuStreamSynchronize(stream))
+    assert gpu.download(total, 1, "f4")[0] == 6
