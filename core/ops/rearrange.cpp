@@ -216,11 +216,7 @@ void trace_gradient(Gradient& gradient) {
   gradient.set(0, put(blank, places, expand(gradient.g(), {length}), false));
 }
 
-const Primitive kTrace{.name = "trace",
-                       .infer = infer_trace,
-                       .run = run_trace,
-                       .gradient = trace_gradient,
-                       .run_cuda = run_trace};
+const Primitive kTrace = everywhere({"trace", infer_trace, run_trace, trace_gradient});
 
 void check_flip(const Call& call) {
   need_inputs(call, 1, 1);
