@@ -241,6 +241,10 @@ void Driver<T>::choose_tasks() {
       break;
     }
   }
+  // As much for every thread, if one block of columns is all there is.
+  if (row_blocks_ > 1 && column_blocks_ == 1 && row_blocks_ % threads != 0) {
+    row_blocks_ = std::min(divide_up(row_blocks_, threads) * threads, row_panels_);
+  }
 }
 
 template <class T>
