@@ -136,6 +136,8 @@ class Lowering:
 def label(node: Node) -> str:
     """What a report calls the step."""
     parts = ", ".join(dict.fromkeys(node.parts))
+    if node.epilogue is not None:
+        return f"{node.operator} then {parts}"
     return f"{node.operator} ({parts})" if parts else node.operator
 
 

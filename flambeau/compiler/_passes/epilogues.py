@@ -97,7 +97,7 @@ def _merged(product: Node, follower: Node, alone: bool) -> Node | None:
         [*kept, *matrices],
         dtype=follower.dtype,
         call=product.call,
-        parts=[product.operator, *(follower.parts or [follower.operator])],
+        parts=follower.parts or [follower.operator],
         backward=product.backward,
         place=product.place,
         epilogue=Epilogue(
