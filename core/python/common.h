@@ -181,6 +181,7 @@ void bind_shared_memory(nanobind::module_& module);
 void bind_program(nanobind::module_& module);
 void bind_trace(nanobind::module_& module);
 void bind_portable(nanobind::module_& module);
+void bind_family(nanobind::module_& module);
 void bind_control(nanobind::module_& module);
 
 // Lets the garbage collector see a tensor object (it has attributes or hooks now).

@@ -1,7 +1,7 @@
 // Numbers, dtypes, devices, shapes: between Python and C++.
 #include <nanobind/stl/string.h>
 
-#include "python/common.h"
+#include "python/tracked_size.h"
 
 namespace nb = nanobind;
 
@@ -135,6 +135,12 @@ bool as_int(PyObject* object, int64_t& result) {
     }
     return true;
   }
+  if (is_tracked(object)) {
+    Scalar number;
+    if (!tracked_scalar(object, number, SizeOp::Length) || number.is_float()) return false;
+    result = number.integer;
+    return true;
+  }
   if (!PyIndex_Check(object) || PyFloat_Check(object)) return false;
   if (is_tensor(object)) {
     Tensor& tensor = *reinterpret_cast<TensorObject*>(object)->tensor;
@@ -163,6 +169,7 @@ bool as_scalar(PyObject* object, Scalar& result) {
     result = Scalar(number);
     return true;
   }
+  if (is_tracked(object)) return tracked_scalar(object, result, SizeOp::Number);
   if (is_tensor(object) || !is_array(object)) return false;
   // NumPy's scalars and 0-d arrays.
   Owned converted(PyObject_CallMethod(object, "item", nullptr));
@@ -197,19 +204,22 @@ bool as_dims(PyObject* object, Dims& result) {
   return true;
 }
 
-static PyObject* fill_tuple(PyObject* tuple, const Dims& dims) {
-  if (!tuple) throw PythonError();
+static PyObject* fill_tuple(PyObject* tuple, const Dims& dims, PyObject* (*wrap_one)(int64_t)) {
+  Owned made = Owned::check(tuple);
   for (int64_t i = 0; i < dims.size(); ++i) {
-    PyTuple_SET_ITEM(tuple, i, PyLong_FromLongLong(dims[i]));
+    PyTuple_SET_ITEM(tuple, i, Owned::check(wrap_one(dims[i])).release());
   }
-  return tuple;
+  return made.release();
 }
 
-PyObject* wrap_ints(const Dims& dims) { return fill_tuple(PyTuple_New(dims.size()), dims); }
+PyObject* wrap_ints(const Dims& dims) {
+  auto wrap_one = [](int64_t number) { return PyLong_FromLongLong(number); };
+  return fill_tuple(PyTuple_New(dims.size()), dims, wrap_one);
+}
 
 PyObject* wrap_shape(const Dims& dims) {
   auto* type = reinterpret_cast<PyTypeObject*>(size_type);
-  return fill_tuple(type->tp_alloc(type, dims.size()), dims);
+  return fill_tuple(type->tp_alloc(type, dims.size()), dims, wrap_length);
 }
 
 PyObject* item(const Tensor& tensor) {

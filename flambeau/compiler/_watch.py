@@ -85,6 +85,11 @@ class Watch:
         """Whether there is nothing that could change."""
         return not (self._modules or self._variables or self._cells or self._copies or self._arrays)
 
+    @property
+    def tells_types(self) -> bool:
+        """Whether the code may ask for exact types, which tracked sizes do not have."""
+        return "type" in self._names
+
     def changed(self) -> str | None:
         """The name of a variable that is not what it was, or None."""
         if self._modules and version() != self._version:
