@@ -146,8 +146,9 @@ PyObject* wrap_as(PyTypeObject* type, TensorRef tensor);
 void note_visible(Tensor* tensor);
 
 // Values. The as_* functions return false when the object is of another kind.
-bool as_scalar(PyObject* object, Scalar& result);
-bool as_int(PyObject* object, int64_t& result);
+// A tracked size is fixed by it, unless it becomes something else (Note [Tracked sizes]).
+bool as_scalar(PyObject* object, Scalar& result, SizeOp becomes = SizeOp::Fixed);
+bool as_int(PyObject* object, int64_t& result, SizeOp becomes = SizeOp::Fixed);
 bool as_dtype(PyObject* object, DType& result);
 bool as_device(PyObject* object, Device& result);
 bool as_dims(PyObject* object, Dims& result);

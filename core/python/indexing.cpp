@@ -47,7 +47,7 @@ Owned untracked_slice(PyObject* object) {
   Owned plain[3];
   for (int i = 0; i < 3; ++i) {
     int64_t number = 0;
-    bool whole = is_tracked(parts[i]) && as_int(parts[i], number);
+    bool whole = is_tracked(parts[i]) && as_int(parts[i], number, SizeOp::Length);
     plain[i] = whole ? Owned::check(PyLong_FromLongLong(number)) : Owned::share(parts[i]);
   }
   return Owned::check(PySlice_New(plain[0].get(), plain[1].get(), plain[2].get()));
@@ -121,7 +121,7 @@ TensorRef apply_basic(TensorRef x, PyObject* const* items, Py_ssize_t count, Ten
       dim += width;
     } else {
       int64_t at;
-      if (!as_int(object, at)) {
+      if (!as_int(object, at, SizeOp::Length)) {
         if (!is_array(object)) fail_kind(object);
         put(dim++, index_tensor(object));
         continue;

@@ -110,7 +110,7 @@ PyObject* hot_binary(PyObject* a, PyObject* b) {
     }
     Scalar number;
     PyObject* other = left ? b : a;
-    if (as_scalar(other, number)) {
+    if (as_scalar(other, number, SizeOp::Number)) {
       return wrap(left ? binary(op, unwrap(a), number) : binary(op, number, unwrap(b)));
     }
     if (!is_array(other)) return Py_NewRef(Py_NotImplemented);
@@ -126,7 +126,7 @@ PyObject* hot_in_place(PyObject* self, PyObject* other) {
     Operand operands[2] = {unwrap(self), Scalar()};
     if (is_tensor(other)) {
       operands[1].tensor = unwrap(other);
-    } else if (!as_scalar(other, operands[1].scalar)) {
+    } else if (!as_scalar(other, operands[1].scalar, SizeOp::Number)) {
       if (!is_array(other)) return Py_NewRef(Py_NotImplemented);
       operands[1].tensor = tensor_from_buffer(other, false);
     }

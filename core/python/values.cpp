@@ -126,7 +126,7 @@ bool as_device(PyObject* object, Device& result) {
 
 PyObject* wrap_device(Device device) { return nb::cast(device).release().ptr(); }
 
-bool as_int(PyObject* object, int64_t& result) {
+bool as_int(PyObject* object, int64_t& result, SizeOp becomes) {
   if (PyLong_Check(object)) {
     int overflow = 0;
     result = PyLong_AsLongLongAndOverflow(object, &overflow);
@@ -137,7 +137,7 @@ bool as_int(PyObject* object, int64_t& result) {
   }
   if (is_tracked(object)) {
     Scalar number;
-    if (!tracked_scalar(object, number, SizeOp::Length) || number.is_float()) return false;
+    if (!tracked_scalar(object, number, becomes) || number.is_float()) return false;
     result = number.integer;
     return true;
   }
@@ -154,7 +154,7 @@ bool as_int(PyObject* object, int64_t& result) {
   return as_int(number.get(), result);
 }
 
-bool as_scalar(PyObject* object, Scalar& result) {
+bool as_scalar(PyObject* object, Scalar& result, SizeOp becomes) {
   if (PyFloat_Check(object)) {
     result = Scalar(PyFloat_AS_DOUBLE(object));
     return true;
@@ -169,7 +169,7 @@ bool as_scalar(PyObject* object, Scalar& result) {
     result = Scalar(number);
     return true;
   }
-  if (is_tracked(object)) return tracked_scalar(object, result, SizeOp::Number);
+  if (is_tracked(object)) return tracked_scalar(object, result, becomes);
   if (is_tensor(object) || !is_array(object)) return false;
   // NumPy's scalars and 0-d arrays.
   Owned converted(PyObject_CallMethod(object, "item", nullptr));
@@ -198,7 +198,7 @@ bool as_dims(PyObject* object, Dims& result) {
   Py_ssize_t count = PySequence_Fast_GET_SIZE(object);
   for (Py_ssize_t i = 0; i < count; ++i) {
     int64_t number;
-    if (!as_int(PySequence_Fast_GET_ITEM(object, i), number)) return false;
+    if (!as_int(PySequence_Fast_GET_ITEM(object, i), number, SizeOp::Length)) return false;
     result.push_back(number);
   }
   return true;

@@ -23,7 +23,8 @@ int64_t end_of(const Tensor& x) {
   return x.numel() ? last + 1 : x.offset();
 }
 
-// Which neighbouring dimensions can be merged, and whether elements share memory.
+// Which neighbouring dimensions can be merged, how strides compare, and whether elements share
+// memory.
 std::vector<bool> merges(const RecordedValue& value) {
   std::vector<bool> found{elements_meet(value.shape, value.strides)};
   int64_t inner = 1;  // the stride that can be merged
@@ -31,6 +32,7 @@ std::vector<bool> merges(const RecordedValue& value) {
     if (value.shape[d] == 1) continue;
     found.push_back(value.strides[d] == inner);
     inner = value.shape[d] * value.strides[d];
+    for (int64_t e = 0; e < d; ++e) found.push_back(value.strides[e] > value.strides[d]);
   }
   return found;
 }
@@ -51,6 +53,22 @@ std::pair<int64_t, int64_t> batches_of(const Recording& first, const Recording& 
   }
   require(before >= 2 && after >= 2 && before != after, "there are not two batch sizes above one");
   return {before, after};
+}
+
+std::string_view contents_of(const RecordedBuffer& constant) {
+  const Storage& storage = *(constant.written ? constant.tensor->storage() : constant.storage);
+  return {storage.data(), storage.bytes()};
+}
+
+// Fills memory with the element of `size` bytes that both consist of, if they do.
+bool repeat(std::string_view a, std::string_view b, size_t size, Storage& made) {
+  for (std::string_view all : {a, b}) {
+    bool repeats = all.size() >= 2 * size && all.size() % size == 0 &&
+                   all.substr(size) == all.substr(0, all.size() - size);
+    if (!repeats) return false;
+  }
+  for (size_t at = 0; at < made.bytes(); at += size) std::memcpy(made.data() + at, b.data(), size);
+  return a.substr(0, size) == b.substr(0, size);
 }
 
 // Makes the recording of one batch size (Note [Families]).
@@ -136,28 +154,16 @@ class Member {
     bytes_.push_back(bytes);
   }
 
-  // A constant is the same, or all its elements are.
+  // A constant is the same for all batch sizes, or all its elements are.
   int64_t add_contents(const RecordedBuffer& a, const RecordedBuffer& b, RecordedBuffer& buffer) {
-    auto contents = [](const RecordedBuffer& each) {
-      const Storage& storage = *(each.written ? each.tensor->storage() : each.storage);
-      return std::string_view(storage.data(), storage.bytes());
-    };
-    std::string_view from = contents(a), to = contents(b);
+    std::string_view from = contents_of(a), to = contents_of(b);
     if (from == to) return b.bytes;
     DType dtype = b.tensor->dtype();
-    size_t size = b.written ? sizeof(double) : item_size(dtype);
     int64_t bytes = line_.at(from.size(), to.size());
-    auto repeats = [&](std::string_view all) {
-      return all.size() >= 2 * size && all.size() % size == 0 &&
-             all.substr(size) == all.substr(0, all.size() - size);
-    };
-    require(repeats(from) && repeats(to) && from.substr(0, size) == to.substr(0, size) &&
-                bytes >= 0 && bytes % size == 0,
-            "it uses a constant that depends on the batch size");
     auto storage = Storage::create(bytes);
-    for (size_t at = 0; at < static_cast<size_t>(bytes); at += size) {
-      std::memcpy(storage->data() + at, to.data(), size);
-    }
+    size_t size = b.written ? sizeof(double) : item_size(dtype);
+    require(bytes > 0 && bytes % size == 0 && repeat(from, to, size, *storage),
+            "it uses a constant that depends on the batch size");
     buffer.bytes = bytes;
     buffer.tensor = Tensor::view(storage, {bytes / item_size(dtype)}, {1}, 0, dtype);
     buffer.storage = std::move(storage);
@@ -210,8 +216,7 @@ class Member {
   // A value that must be known, or be the same for all batch sizes.
   RecordedValue read(const RecordedValue& a, const RecordedValue& b) const {
     RecordedValue made = value(a, b);
-    require(a == b || known_.count(key_of(a, b)), "it uses a view that was made out of sight: ",
-            b.buffer < 0 ? "" : name_of(second_.buffers[b.buffer].kind), " ", b.shape, b.strides);
+    require(a == b || known_.count(key_of(a, b)), "it uses a view that was made out of sight");
     return made;
   }
 
