@@ -97,8 +97,8 @@ class CompiledFunction:
         self._name = getattr(function, "__qualname__", repr(function))
         self._entries: list[Entry] = []  # most recently used first
         self._families: list[Family] = []  # most recently used first
-        self.recordings = 0
-        self.instantiations = 0
+        self.recordings = 0  # how often the function ran to be recorded
+        self.instantiations = 0  # executables that were made of recordings
         self._attempts: dict[Hashable, tuple[Hashable, int]] = {}
         self._reasons: dict[Hashable, str] = {}  # of calls that stay eager
         self._plain_stays_eager = False  # calls with positional tensors alone
@@ -284,8 +284,15 @@ class CompiledFunction:
         return self._last().compiled.recorded
 
     def report(self) -> Any:
-        """The steps of the executable that ran last, with time, bytes and bound of each."""
-        return self._last().compiled.report()
+        """The steps of the executable that ran last, with time, bytes and bound of each.
+
+        It says as well how often the function was recorded, and how many executables were made
+        of recordings for other batch sizes.
+        """
+        report = self._last().compiled.report()
+        report.recordings = self.recordings
+        report.instantiations = self.instantiations
+        return report
 
     def _last(self) -> Entry:
         if not self._entries:

@@ -21,7 +21,6 @@ class SizeNumber:
     """
 
     __slots__ = ("serial", "step", "value")
-    __array_ufunc__ = None  # NumPy leaves the arithmetic to this class
 
     def __init__(self, value: Number, serial: int, step: int) -> None:
         self.value = value

@@ -24,12 +24,13 @@ from types import (
 from typing import TYPE_CHECKING, Any
 
 from flambeau import Tensor
+from flambeau.compiler._sizes import SizeNumber
 from flambeau.nn._members import version
 
 if TYPE_CHECKING:
     from flambeau.nn import Module
 
-_SCALARS = frozenset((bool, int, float, complex, str, bytes, type(None)))
+_SCALARS = frozenset((bool, int, float, complex, str, bytes, type(None), SizeNumber))
 _ABSENT = object()
 _LONGEST = 10_000  # elements of a watched list
 _LARGEST = 1 << 14  # bytes of a watched array
