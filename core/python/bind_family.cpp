@@ -40,6 +40,14 @@ int note(uint64_t serial, SizeOp op, int a, int b, Scalar value) {
   return owner ? owner->note_size(op, a, b, value) : -1;
 }
 
+// A number that a step of the recording has as result.
+PyObject* wrap_step(int64_t number, int step) {
+  Owned arguments = Owned::check(Py_BuildValue(
+      "(LKi)", static_cast<long long>(number),
+      static_cast<unsigned long long>(Recording::current()->serial), step));
+  return PyObject_CallObject(reinterpret_cast<PyObject*>(tracked_size_type), arguments.get());
+}
+
 }  // namespace
 
 bool tracked_scalar(PyObject* object, Scalar& result, SizeOp becomes) {
@@ -52,11 +60,19 @@ bool tracked_scalar(PyObject* object, Scalar& result, SizeOp becomes) {
 
 PyObject* wrap_length(int64_t length) {
   if (!is_tracking()) return PyLong_FromLongLong(length);
-  int step = size_step(length);
-  Owned arguments = Owned::check(Py_BuildValue(
-      "(LKi)", static_cast<long long>(length),
-      static_cast<unsigned long long>(Recording::current()->serial), step));
-  return PyObject_CallObject(reinterpret_cast<PyObject*>(tracked_size_type), arguments.get());
+  return wrap_step(length, size_step(length));
+}
+
+PyObject* wrap_numel(const Tensor& x) {
+  if (!is_tracking()) return PyLong_FromLongLong(x.numel());
+  // Length by length: the product of two that depend on the batch size is on no line.
+  int64_t product = 1;
+  int step = note_size(SizeOp::Constant, -1, -1, Scalar(product));
+  for (int64_t length : x.shape()) {
+    product *= length;
+    step = note_size(SizeOp::Multiply, step, size_step(length), Scalar(product));
+  }
+  return wrap_step(product, step);
 }
 
 int64_t untracked(int64_t length) {

@@ -155,7 +155,7 @@ PyObject* method_stride(PyObject* self, PyObject* const* arguments, Py_ssize_t c
 METHOD(method_detach, wrap(detach(x)))
 METHOD(method_item, item(x))
 METHOD(method_dim, PyLong_FromLongLong(x.dim()))
-METHOD(method_numel, wrap_length(x.numel()))
+METHOD(method_numel, wrap_numel(x))
 METHOD(method_element_size, PyLong_FromLong(item_size(x.dtype())))
 METHOD(method_offset, PyLong_FromLongLong(untracked(x.offset())))
 METHOD(method_data_ptr, (mode.tracing ? recorder.untraceable("data_ptr()") : void(),

@@ -17,6 +17,7 @@ inline bool is_tracked(PyObject* object) { return Py_TYPE(object) == tracked_siz
 bool tracked_scalar(PyObject* object, Scalar& result, SizeOp becomes);
 // A length as Python sees it: tracked, or an int.
 PyObject* wrap_length(int64_t length);
+PyObject* wrap_numel(const Tensor& x);
 // Python gets an int, and nobody will see what it does with it.
 int64_t untracked(int64_t length);
 

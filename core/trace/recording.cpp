@@ -388,8 +388,16 @@ void Recording::expect_known(const char* op, const Tensor& result) {
 
 int Recording::note_size(SizeOp op, int a, int b, Scalar value) {
   if (!on_ || !tracks_sizes) return -1;
+  const int count = static_cast<int>(sizes.size());
+  const bool reads_a = op != SizeOp::Size && op != SizeOp::Constant;
+  const bool reads_b = (op >= SizeOp::Add && op <= SizeOp::Divide) || op == SizeOp::Sign;
+  if (a >= count || b >= count || (reads_a && a < 0) || (reads_b && b < 0)) {
+    // Of a number that was not seen.
+    tracks_sizes = false;
+    return -1;
+  }
   sizes.push_back({op, a, b, value});
-  return static_cast<int>(sizes.size()) - 1;
+  return count;
 }
 
 Recording* Recording::on_with_serial(uint64_t serial) {

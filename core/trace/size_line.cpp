@@ -67,6 +67,10 @@ Scalar whole_result(SizeOp op, int64_t a, int64_t b) {
   return result;
 }
 
+bool same(Scalar a, Scalar b) {
+  return a.is_float() == b.is_float() && a.to_double() == b.to_double();
+}
+
 }  // namespace
 
 bool identical(Scalar a, Scalar b) { return a.kind == b.kind && a.integer == b.integer; }
@@ -84,6 +88,9 @@ SizeLine::SizeLine(const Recording& first, const Recording& second, int64_t firs
     require(a.op == b.op && a.a == b.a && a.b == b.b, "sizes take other steps");
     if (has_result(b.op)) {
       now_.push_back(value_of(i));
+      bool as_recorded = (batch != first_batch || same(now_[i], a.value)) &&
+                         (batch != second_batch || same(now_[i], b.value));
+      require(as_recorded, "a step of sizes is not repeated as it was");
     } else {
       check(i);
       now_.push_back(Scalar());

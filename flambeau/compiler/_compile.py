@@ -263,6 +263,7 @@ class CompiledFunction:
         """Forget executables, recordings, and why calls stay eager."""
         self._entries.clear()
         self._families.clear()
+        self.recordings = self.instantiations = 0
         self._attempts.clear()
         self._reasons.clear()
         self._plain_stays_eager = False

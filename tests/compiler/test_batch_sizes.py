@@ -310,10 +310,10 @@ def test_random_functions(start: int) -> None:
         f = random_function(seed)
         choose = random.Random(seed)
         compiled = torch.compile(f)
-        w = torch.linspace(-1, 1, 4).requires_grad_()
+        w = torch.linspace(-1, 1, 4, dtype=torch.float64).requires_grad_()
         sizes = [choose.randint(1, 24) for _ in range(8)]
         for i, size in enumerate((*sizes[:1] * 2, *sizes)):
-            x = x_of(seed + i, size, 4)
+            x = x_of(seed + i, size, 4).double()
             expected = outcome(f, x, w)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", CompileWarning)

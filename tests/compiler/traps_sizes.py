@@ -76,6 +76,11 @@ def branch_on_numel(x):
 
 
 @size_trap
+def branch_on_a_square(x):
+    return x + (1 if torch.zeros(x.shape[0], x.shape[0]).numel() > 400 else 2)
+
+
+@size_trap
 def branch_on_parity(x):
     return x.exp() if x.size(0) % 2 else -x
 
