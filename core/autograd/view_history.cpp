@@ -49,8 +49,7 @@ class AsStridedNode final : public Node {
   std::string name() const override { return "AsStridedBackward0"; }
   void run(std::span<TensorRef> gradients, std::span<TensorRef> results) override {
     // Elements of the view may share memory (expand, unfold): their gradients add up.
-    TensorRef buffer =
-        strided_sum(gradients[0], joint_end(base, view), view.strides, view.offset);
+    TensorRef buffer = strided_sum(gradients[0], joint_end(base, view), view.strides, view.offset);
     results[0] = as_strided(buffer, base.shape, base.strides, base.offset);
   }
 

@@ -121,9 +121,9 @@ struct Primitive {
 
 // How a number comes about that depends on sizes (Note [Sizes in recordings]).
 enum class SizeOp : uint8_t {
-  Size,         // a size, or a sum of sizes and constants: on a line through two batch sizes
-  Constant,     // the same for all batch sizes
-  Add,          // Python's arithmetic on earlier numbers a and b
+  Size,      // a size, or a sum of sizes and constants: on a line through two batch sizes
+  Constant,  // the same for all batch sizes
+  Add,       // Python's arithmetic on earlier numbers a and b
   Subtract,
   Multiply,
   FloorDivide,

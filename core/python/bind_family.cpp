@@ -1,10 +1,9 @@
 // Tracked sizes, and recordings of other batch sizes.
-#include "trace/family.h"
-
 #include <nanobind/stl/string.h>
 
 #include "python/trace_objects.h"
 #include "python/tracked_size.h"
+#include "trace/family.h"
 
 namespace nb = nanobind;
 
@@ -19,8 +18,9 @@ struct FamilyObject {
 };
 
 // As Python's module operator calls them.
-constexpr const char* kSizeOps[] = {"size", "constant", "add",  "sub",   "mul",    "floordiv", "mod",
-                                    "truediv", "neg",   "sign", "fixed", "length", "number"};
+constexpr const char* kSizeOps[] = {"size",     "constant", "add",     "sub", "mul",
+                                    "floordiv", "mod",      "truediv", "neg", "sign",
+                                    "fixed",    "length",   "number"};
 
 SizeOp size_op_named(const std::string& name) {
   for (size_t i = 0; i < std::size(kSizeOps); ++i) {
@@ -42,9 +42,9 @@ int note(uint64_t serial, SizeOp op, int a, int b, Scalar value) {
 
 // A number that a step of the recording has as result.
 PyObject* wrap_step(int64_t number, int step) {
-  Owned arguments = Owned::check(Py_BuildValue(
-      "(LKi)", static_cast<long long>(number),
-      static_cast<unsigned long long>(Recording::current()->serial), step));
+  Owned arguments = Owned::check(
+      Py_BuildValue("(LKi)", static_cast<long long>(number),
+                    static_cast<unsigned long long>(Recording::current()->serial), step));
   return PyObject_CallObject(reinterpret_cast<PyObject*>(tracked_size_type), arguments.get());
 }
 

@@ -143,8 +143,8 @@ PyObject* named_call(const char* name, PyObject* a, PyObject* b) {
 }
 
 bool is_operand(PyObject* object) {
-  return is_tensor(object) || PyFloat_Check(object) || PyLong_Check(object) ||
-         is_tracked(object) || is_array(object);
+  return is_tensor(object) || PyFloat_Check(object) || PyLong_Check(object) || is_tracked(object) ||
+         is_array(object);
 }
 
 // NumPy arrays become tensors; anything else that is no number is somebody else's operand.

@@ -136,8 +136,8 @@ class Member {
         break;
       }
       case BufferKind::Captured:
-        require(a.storage == b.storage && b.storage == b.tensor->storage() &&
-                    a.bytes == b.bytes && b.storage->bytes() == b.bytes,
+        require(a.storage == b.storage && b.storage == b.tensor->storage() && a.bytes == b.bytes &&
+                    b.storage->bytes() == b.bytes,
                 "a tensor that it uses has been replaced");
         break;
       case BufferKind::Gradient:
@@ -335,8 +335,8 @@ class Member {
 
   static void check_update(const RecordedCall& call) {
     for (const RecordedInput& input : call.inputs) {
-      bool fits = input.kind != RecordedInput::Kind::Value ||
-                  input.value.shape == call.outputs[0].shape;
+      bool fits =
+          input.kind != RecordedInput::Kind::Value || input.value.shape == call.outputs[0].shape;
       require(fits, "update: its tensors have different shapes");
     }
   }

@@ -54,7 +54,8 @@ class SizeNumber:
         return self
 
     def __abs__(self) -> Any:
-        return self if self >= 0 else -self
+        self._sign(0)
+        return self if self.value >= 0 else -self
 
     def __bool__(self) -> bool:
         self._sign(0)
@@ -141,7 +142,7 @@ for _name in ("pow", "lshift", "rshift", "and_", "or_", "xor"):
     _compute = getattr(operator, _name)
     setattr(SizeNumber, f"__{_name.rstrip('_')}__", _plainly(_compute))
     setattr(SizeNumber, f"__r{_name.rstrip('_')}__", _plainly(_reversed(_compute)))
-for _name, _compute in {
+_PLAINLY: dict[str, Callable[..., Any]] = {
     "index": operator.index,
     "int": int,
     "float": float,
@@ -155,7 +156,8 @@ for _name, _compute in {
     "floor": lambda value: value.__floor__(),
     "ceil": lambda value: value.__ceil__(),
     "invert": operator.invert,
-}.items():
+}
+for _name, _compute in _PLAINLY.items():
     setattr(SizeNumber, f"__{_name}__", _plainly(_compute))
 
 
@@ -180,7 +182,13 @@ def without_sizes(value: Any) -> Any:
             value[:] = items
             return value
         kind = type(value)
-        return Size(items) if kind is Size else kind(*items) if hasattr(kind, "_fields") else kind(items)
+        return (
+            Size(items)
+            if kind is Size
+            else kind(*items)
+            if hasattr(kind, "_fields")
+            else kind(items)
+        )
     if type(value) is dict:
         for key, item in value.items():
             value[key] = without_sizes(item)

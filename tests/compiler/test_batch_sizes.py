@@ -131,7 +131,9 @@ FUNCTIONS = {
     "a dividend of the size": lambda x: x.sum(0) * (x.numel() / (x.size(0) + 3)),
     "slices from both ends": lambda x: x[1:] - x[:-1],
     "halves of the features": lambda x: [p.exp() for p in x.chunk(2, 1)],
-    "a shape of sizes": lambda x: x.view(x.size(0), 2, -1).transpose(1, 2).reshape(len(x.shape), -1),
+    "a shape of sizes": lambda x: (
+        x.view(x.size(0), 2, -1).transpose(1, 2).reshape(len(x.shape), -1)
+    ),
     "new tensors": lambda x: torch.cat([x, torch.zeros(x.shape), x.new_ones(x.size(0), 2)], 1),
     "twice the size": lambda x: torch.cat([x, -x]).tanh().view(2 * x.shape[0], 3, 2),
     "rows against rows": lambda x: (x[:, None] - LINE.view(2, 3).repeat(1, 2)).square().sum(-1),
