@@ -166,8 +166,7 @@ def set_per_process_memory_fraction(fraction: float, device: Device = None) -> N
     """
     if not isinstance(fraction, (int, float)):
         raise TypeError(
-            "Invalid type for fraction argument, must be `float`, got "
-            f"{type(fraction).__name__}"
+            f"Invalid type for fraction argument, must be `float`, got {type(fraction).__name__}"
         )
     if not 0 <= fraction <= 1:
         raise ValueError(f"Invalid fraction value: {fraction}. Allowed range: 0~1")

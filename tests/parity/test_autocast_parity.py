@@ -15,7 +15,8 @@ F.conv_transpose1d(x[None], x[:, :, None]) | F.scaled_dot_product_attention(x, y
 F.bilinear(x, y, t.ones(2, 4, 4)) | F.prelu(x, v[:1])
 t.exp(h) | t.log(h.abs()) | h**2 | h.pow(3) | t.softmax(h, 1) | t.log_softmax(h, 1) | h.sum()
 h.mean() | h.prod() | h.cumsum(0) | h.norm() | t.logsumexp(h, 0) | h.trace() | h.quantile(0.5)
-h + x | h * h | h + 1.5 | t.cat([x, h]) | t.stack([h, x]) | t.cat([h, h]) | x.index_copy(0, i, h[:2])
+h + x | h * h | h + 1.5
+t.cat([x, h]) | t.stack([h, x]) | t.cat([h, h]) | x.index_copy(0, i, h[:2])
 F.layer_norm(h, (4,)) | F.group_norm(h, 2) | F.gelu(h) | F.softplus(h) | F.cosine_similarity(h, x)
 F.mse_loss(h, x) | F.l1_loss(h, h) | F.smooth_l1_loss(h, x) | F.huber_loss(h, x)
 F.cross_entropy(h, i4) | F.nll_loss(t.log_softmax(h, 1), i4) | F.kl_div(h, x, reduction='sum')
