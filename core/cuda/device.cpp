@@ -37,8 +37,9 @@ struct Current {
   std::array<Ref<Stream>, kMostDevices> streams;
 };
 Current& current() {
-  static thread_local Current state;
-  return state;
+  // On the heap: see Note [Thread-local memory] in base/cpu.h.
+  static thread_local const std::unique_ptr<Current> state = std::make_unique<Current>();
+  return *state;
 }
 
 // From the driver's list of device attributes.
