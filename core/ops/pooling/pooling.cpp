@@ -9,6 +9,7 @@
 #include <algorithm>
 
 #include "base/thread_pool.h"
+#include "ops/pooling/pooling_cuda.h"
 #include "ops/pooling/pooling_kernels.h"
 #include "ops/portable.h"
 #include "ops/views.h"
@@ -194,6 +195,39 @@ void run_spread(Call& call) {
     });
   });
 }
+
+// --- on GPUs
+
+void run_max_cuda(Call& call) {
+  if (call.output().numel() == 0) return;
+  TensorRef x = dense(call.input(0), call.input(0).dtype());
+  max_pool_on_gpu(geometry_of(call, x->shape(), call.output().shape()), *x, call.output(),
+                  call.output(1));
+}
+void run_average_cuda(Call& call) {
+  if (call.output().numel() == 0) return;
+  TensorRef x = dense(call.input(0), call.input(0).dtype());
+  average_pool_on_gpu(geometry_of(call, x->shape(), call.output().shape()), *x, call.output());
+}
+void run_spread_cuda(Call& call) {
+  if (call.output().numel() == 0) return;
+  TensorRef g = dense(call.input(0), call.input(0).dtype());
+  spread_on_gpu(geometry_of(call, call.output().shape(), g->shape()), *g, call.output());
+}
+template <bool scatter>
+void run_moved_cuda(Call& call) {
+  if (call.output().numel() == 0) return;
+  int axes = axes_of(call);
+  TensorRef values = dense(call.input(0), call.input(0).dtype());
+  TensorRef indices = dense(call.input(1), DType::Int64);
+  int64_t from = plane_size(values->shape(), axes), to = plane_size(call.output().shape(), axes);
+  if (scatter) {
+    pool_scatter_on_gpu(*values, *indices, to, from, call.output());
+  } else {
+    pool_gather_on_gpu(*values, *indices, from, to, call.output());
+  }
+}
+
 void set_adjoint(Gradient& gradient, const Primitive& adjoint) {
   Attributes attributes = gradient.attributes();
   int axes = static_cast<int>(attributes.more_ints.size());
@@ -209,18 +243,30 @@ constexpr Primitive max_primitive(const char* name, const char* grad_name) {
           .run = run_max,
           .gradient = max_rule,
           .saved_outputs = 2,
-          .grad_name = grad_name};
+          .grad_name = grad_name,
+          .run_cuda = run_max_cuda};
 }
-constexpr Primitive moved_primitive(const char* name, void (*run)(Call&), void (*rule)(Gradient&)) {
-  return {.name = name, .infer = infer_moved, .run = run, .gradient = rule, .saved_inputs = 2};
+constexpr Primitive moved_primitive(const char* name, void (*run)(Call&), void (*rule)(Gradient&),
+                                    void (*run_cuda)(Call&)) {
+  return {.name = name,
+          .infer = infer_moved,
+          .run = run,
+          .gradient = rule,
+          .saved_inputs = 2,
+          .run_cuda = run_cuda};
 }
 constexpr Primitive average_primitive(const char* name, void (*run)(Call&), void (*rule)(Gradient&),
-                                      const char* grad_name = nullptr) {
-  return {.name = name, .infer = infer_moved, .run = run, .gradient = rule, .grad_name = grad_name};
+                                      void (*run_cuda)(Call&), const char* grad_name = nullptr) {
+  return {.name = name,
+          .infer = infer_moved,
+          .run = run,
+          .gradient = rule,
+          .grad_name = grad_name,
+          .run_cuda = run_cuda};
 }
 
-const Primitive kScatter = moved_primitive("pool_scatter", run_scatter, moved_rule<kGather>);
-const Primitive kGather = moved_primitive("pool_gather", run_gather, moved_rule<kScatter>);
+const Primitive kScatter = moved_primitive("pool_scatter", run_scatter, moved_rule<kGather>, run_moved_cuda<true>);
+const Primitive kGather = moved_primitive("pool_gather", run_gather, moved_rule<kScatter>, run_moved_cuda<false>);
 
 const Primitive kMax[2][2] = {
     {max_primitive("max_pool2d", "MaxPool2DWithIndicesBackward0"),
@@ -229,14 +275,14 @@ const Primitive kMax[2][2] = {
      max_primitive("adaptive_max_pool3d", "AdaptiveMaxPool3DBackward0")},
 };
 const Primitive kAverage[2][2] = {
-    {average_primitive("avg_pool2d", run_average, average_rule, "AvgPool2DBackward0"),
-     average_primitive("avg_pool3d", run_average, average_rule, "AvgPool3DBackward0")},
-    {average_primitive("adaptive_avg_pool2d", run_average, average_rule,
+    {average_primitive("avg_pool2d", run_average, average_rule, run_average_cuda, "AvgPool2DBackward0"),
+     average_primitive("avg_pool3d", run_average, average_rule, run_average_cuda, "AvgPool3DBackward0")},
+    {average_primitive("adaptive_avg_pool2d", run_average, average_rule, run_average_cuda,
                        "AdaptiveAvgPool2DBackward0"),
-     average_primitive("adaptive_avg_pool3d", run_average, average_rule,
+     average_primitive("adaptive_avg_pool3d", run_average, average_rule, run_average_cuda,
                        "AdaptiveAvgPool3DBackward0")},
 };
-const Primitive kSpread = average_primitive("pool_spread", run_spread, spread_rule);
+const Primitive kSpread = average_primitive("pool_spread", run_spread, spread_rule, run_spread_cuda);
 
 // --- Note [Calls out of files]
 
