@@ -86,7 +86,7 @@ def test_layouts(name: str) -> None:
     dims = [0, 2, 3] if name == "argmax" else [0, 3, (0, 2), (1, 3), (0, 1, 2)]
     for view in views:
         for dim in dims:
-            check(lambda v: function(v, dim=dim, keepdim=True), x, view, tolerance=3e-6)
+            check(lambda v, d=dim: function(v, dim=d, keepdim=True), x, view, tolerance=3e-6)
         check(lambda v: function(v), x, view, tolerance=3e-6)
 
 
@@ -95,14 +95,14 @@ def test_dtypes(dtype: Any) -> None:
     x = (normal(33, 40) * 20).to(dtype)
     tolerance = fl.finfo(dtype).eps * 2 if x.is_floating_point() else 0
     for dim in (0, 1):
-        check(lambda v: v.sum(dim=dim), x, tolerance=tolerance)
-        check(lambda v: v.any(dim=dim), x)
-        check(lambda v: v.all(dim=dim), x)
-        check(lambda v: v.count_nonzero(dim=dim), x)
+        check(lambda v, d=dim: v.sum(dim=d), x, tolerance=tolerance)
+        check(lambda v, d=dim: v.any(dim=d), x)
+        check(lambda v, d=dim: v.all(dim=d), x)
+        check(lambda v, d=dim: v.count_nonzero(dim=d), x)
         if dtype != fl.bool:
-            check(lambda v: v.amax(dim=dim), x)
-            check(lambda v: v.min(dim=dim), x)
-            check(lambda v: v.argmax(dim=dim), x)
+            check(lambda v, d=dim: v.amax(dim=d), x)
+            check(lambda v, d=dim: v.min(dim=d), x)
+            check(lambda v, d=dim: v.argmax(dim=d), x)
     check(lambda v: v.prod(dim=1), (normal(9, 5) * 2).to(dtype), tolerance=tolerance * 8)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from programs import scalar, softmax, trace
+from programs import fields, scalar, softmax, trace
 
 import flambeau as fl
 from flambeau import _core
@@ -27,16 +27,16 @@ KERNELS: dict[str, tuple[Any, str, dict[str, Any]]] = {
     "swish_packs": (
         lambda x, y, n: x * scalar.sigmoid(y) * n + 0.5,
         "eeu",
-        dict(
-            **dict(kind="elements", precision=FLOAT, width=4, outputs=[("unit", FLOAT)]),
+        fields(
+            **fields(kind="elements", precision=FLOAT, width=4, outputs=[("unit", FLOAT)]),
             inputs=[("unit", FLOAT), ("unit", HALF), ("number", FLOAT)],
         ),
     ),
     "swish_strided": (
         lambda x, y, n: x * scalar.sigmoid(y) * n + 0.5,
         "eeu",
-        dict(
-            **dict(kind="elements", precision=FLOAT, dims=3, wide=1),
+        fields(
+            **fields(kind="elements", precision=FLOAT, dims=3, wide=1),
             inputs=[("stepped", FLOAT), ("single", HALF), ("number", FLOAT)],
             outputs=[("stepped", FLOAT)],
         ),
@@ -44,24 +44,24 @@ KERNELS: dict[str, tuple[Any, str, dict[str, Any]]] = {
     "softmax_warp": (
         softmax,
         "e",
-        dict(
-            **dict(kind="rows", precision=FLOAT, dims=1, width=4, threads=32, items=2),
-            **dict(inputs=[("unit", FLOAT)], outputs=[("unit", FLOAT)]),
+        fields(
+            **fields(kind="rows", precision=FLOAT, dims=1, width=4, threads=32, items=2),
+            **fields(inputs=[("unit", FLOAT)], outputs=[("unit", FLOAT)]),
         ),
     ),
     "softmax_block": (
         softmax,
         "e",
-        dict(
-            **dict(kind="rows", precision=FLOAT, dims=1, threads=1024),
-            **dict(inputs=[("stepped", HALF)], outputs=[("stepped", HALF)]),
+        fields(
+            **fields(kind="rows", precision=FLOAT, dims=1, threads=1024),
+            **fields(inputs=[("stepped", HALF)], outputs=[("stepped", HALF)]),
         ),
     ),
     "momentum_lists": (
         step,
         "eeeuu",
-        dict(
-            **dict(kind="lists", precision=FLOAT, width=4, outputs=[("unit", FLOAT)] * 2),
+        fields(
+            **fields(kind="lists", precision=FLOAT, width=4, outputs=[("unit", FLOAT)] * 2),
             inputs=[("unit", FLOAT)] * 3 + [("number", FLOAT)] * 2,
         ),
     ),
