@@ -151,7 +151,8 @@ void norm_gradient(Gradient& gradient) {
   }
 }
 
-const Primitive kNorm = everywhere({"linalg_vector_norm", infer_norm, run_norm, norm_gradient, 1, 1});
+const Primitive kNorm =
+    everywhere({"linalg_vector_norm", infer_norm, run_norm, norm_gradient, 1, 1});
 
 PORTABLE(kVar, check_floating_reduction);
 PORTABLE(kStd, check_floating_reduction);
