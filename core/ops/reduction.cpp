@@ -83,7 +83,7 @@ void picked_gradient(Gradient& gradient) {
   bool keepdim = gradient.attributes().flag || gradient.input_shape(0).empty();
   const TensorRef& g = gradient.g(0);
   TensorRef at = gradient.output(1);
-  TensorRef blank = zeros(gradient.input_shape(0), g->dtype());
+  TensorRef blank = zeros(gradient.input_shape(0), g->dtype(), g->device());
   gradient.set(0, keepdim ? scatter(blank, dim, at, g)
                           : scatter(blank, dim, unsqueeze(at, dim), unsqueeze(g, dim)));
 }

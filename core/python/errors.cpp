@@ -7,9 +7,9 @@
 namespace flambeau::python {
 
 PyObject* out_of_memory_error() {
-  static PyObject* const type = PyErr_NewExceptionWithDoc(
-      "flambeau.OutOfMemoryError", "Memory for a tensor could not be had.", PyExc_RuntimeError,
-      nullptr);
+  static PyObject* const type = PyErr_NewExceptionWithDoc("flambeau.OutOfMemoryError",
+                                                          "Memory for a tensor could not be had.",
+                                                          PyExc_RuntimeError, nullptr);
   return type;
 }
 

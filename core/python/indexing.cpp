@@ -163,9 +163,11 @@ struct Items {
   Py_ssize_t count;
 };
 
-TensorRef value_tensor(PyObject* value, DType dtype) {
+TensorRef value_tensor(PyObject* value, const Tensor& target) {
   if (is_tensor(value)) return unwrap(value);
-  return tensor_from_data(value, is_array(value) ? std::nullopt : std::optional(dtype));
+  const std::optional<DType> dtype =
+      is_array(value) ? std::nullopt : std::optional(target.dtype());
+  return placed(tensor_from_data(value, dtype), target.device());
 }
 
 }  // namespace
@@ -206,7 +208,7 @@ int set_item(PyObject* self, PyObject* index_object, PyObject* value) {
         fill_(target, number);
         return 0;
       }
-      TensorRef source = value_tensor(value, x->dtype());
+      TensorRef source = value_tensor(value, *x);
       while (source->dim() > target->dim() && source->size(0) == 1) source = select(source, 0, 0);
       copy_(target, source);
       return 0;
@@ -219,7 +221,7 @@ int set_item(PyObject* self, PyObject* index_object, PyObject* value) {
           Owned::check(PyObject_CallMethod(view.get(), "masked_fill_", "OO", mask.get(), value));
       return 0;
     }
-    TensorRef source = is_number ? full({}, number, x->dtype()) : value_tensor(value, x->dtype());
+    TensorRef source = is_number ? full({}, number, x->dtype(), x->device()) : value_tensor(value, *x);
     require(
         source->dtype() == x->dtype() || !is_tensor(value) || source->dim() == 0 || is_array(value),
         "index_put_: Index put requires the source and destination dtypes match, got torch.",
