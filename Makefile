@@ -3,7 +3,7 @@
 #
 #   make demo     train the digits network and draw the pictures
 #   make test     formatting, lint, types, build, all tests
-#   make bench    our times beside PyTorch's, NumPy's and JAX's
+#   make bench    our times beside PyTorch's, NumPy's and JAX's; make bench-cuda the same on a GPU
 #   make parity   our values beside PyTorch's
 #   make wheel    dist/flambeau-*.whl
 #   make build, make lint, make format, make stubs, make clean
@@ -12,6 +12,7 @@ PYTHON ?= python3
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 VENV := $(CURDIR)/.venv
 PEER := $(CURDIR)/.venv-peer
+PEER_CUDA := $(CURDIR)/.venv-peer-cuda
 BIN := $(VENV)/bin
 # Only PyTorch's own index has the build without CUDA.
 TORCH_INDEX := https://download.pytorch.org/whl/cpu
@@ -19,7 +20,7 @@ TORCH_INDEX := https://download.pytorch.org/whl/cpu
 PROGRAM_TESTS := $(addprefix tests/test_,program.py elementwise.py layers.py reductions.py \
   optim_optimizers.py nn_losses.py)
 
-.PHONY: demo test lint format stubs bench parity wheel build clean
+.PHONY: demo test lint format stubs bench bench-cuda parity wheel build clean
 .DELETE_ON_ERROR:
 
 demo: build $(VENV)/.has-demo
@@ -50,6 +51,10 @@ stubs: build $(VENV)/.has-lint
 bench: build $(PEER)/.has-bench
 	$(PEER)/bin/python -m benchmarks
 
+# Needs an NVIDIA GPU; downloads PyTorch with CUDA (3 GB) the first time.
+bench-cuda: build $(PEER_CUDA)/.has-bench-cuda
+	$(PEER_CUDA)/bin/python -m benchmarks --suite cuda --output bench-output/cuda
+
 parity: build $(PEER)/.has-parity
 	$(PEER)/bin/python -m pytest tests/parity
 
@@ -63,13 +68,13 @@ build/build.ninja: CMakeLists.txt $(VENV)/.has-build $(VENV)/.linked
 	PATH="$(BIN):$$PATH" $(BIN)/cmake -S . -B build -G Ninja \
 	  -DPython_EXECUTABLE=$(BIN)/python
 
-$(VENV)/bin/python $(PEER)/bin/python:
+$(VENV)/bin/python $(PEER)/bin/python $(PEER_CUDA)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
 	  { echo "Python >= 3.10 is needed: make PYTHON=/path/to/python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(@D)/..
 
 # The package is imported from this folder, so nothing is reinstalled after a change.
-$(VENV)/.linked $(PEER)/.linked: %/.linked: tools/link.py | %/bin/python
+$(VENV)/.linked $(PEER)/.linked $(PEER_CUDA)/.linked: %/.linked: tools/link.py | %/bin/python
 	$*/bin/python tools/link.py
 	touch $@
 
@@ -83,5 +88,10 @@ $(PEER)/.has-%: pyproject.toml tools/requirements.py $(PEER)/.linked | $(PEER)/b
 	  xargs -d '\n' $(PEER)/bin/pip install --quiet --extra-index-url $(TORCH_INDEX)
 	touch $@
 
+$(PEER_CUDA)/.has-%: pyproject.toml tools/requirements.py $(PEER_CUDA)/.linked | $(PEER_CUDA)/bin/python
+	$(PEER_CUDA)/bin/python tools/requirements.py runtime $* | \
+	  xargs -d '\n' $(PEER_CUDA)/bin/pip install --quiet
+	touch $@
+
 clean:
-	rm -rf build dist demo-output $(VENV) $(PEER) flambeau/_core*.so
+	rm -rf build dist demo-output $(VENV) $(PEER) $(PEER_CUDA) flambeau/_core*.so

@@ -1,6 +1,7 @@
 """Measures every case in every installed library and prints times and ratios.
 
-Usage: python -m benchmarks [--only TEXT] [--rounds N] [--output FOLDER] [--publish]
+Usage: python -m benchmarks [--suite cpu|cuda] [--only TEXT] [--rounds N] [--output FOLDER]
+       [--publish]
 
 Libraries take turns, case by case and round by round, on the same two cores; the figures are
 minima over all rounds, and a ratio is PyTorch's minimum over ours.
@@ -17,14 +18,13 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks import compiled, operations, training  # noqa: F401  (they fill CASES)
+from benchmarks import suites
 from benchmarks.case import CASES, Case
 
 ROOT = Path(__file__).resolve().parent.parent
-# A second word is a way of using the library; bodies of cases have these names.
-LIBRARIES = ("flambeau", "torch", "numpy", "jax", "flambeau eager", "torch compiled")
 CORES = 2
 PAUSE_SECONDS = 0.05  # in which the pool of the library just measured goes to sleep
 
@@ -32,10 +32,10 @@ PAUSE_SECONDS = 0.05  # in which the pool of the library just measured goes to s
 class Worker:
     """One library in a process of its own."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, suite: str, name: str) -> None:
         self.name = name
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", name],
+            [sys.executable, "-m", "benchmarks.worker", suite, name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -61,6 +61,7 @@ Times = dict[str, list[float]]
 
 
 def measure_all(numbers: list[int], workers: list[Worker], rounds: int) -> dict[int, Times]:
+    names = [worker.name for worker in workers]
     times: dict[int, Times] = {number: {} for number in numbers}
     for turn in range(rounds):
         for number in numbers:
@@ -73,7 +74,7 @@ def measure_all(numbers: list[int], workers: list[Worker], rounds: int) -> dict[
                 else:
                     print(f"{worker.name}: {CASES[number].name}: {answer}", file=sys.stderr)
             if turn == rounds - 1:
-                print(console_line(CASES[number], times[number]), flush=True)
+                print(console_line(CASES[number], times[number], names), flush=True)
     return times
 
 
@@ -84,10 +85,10 @@ def readable(seconds: float) -> str:
     return f"{seconds * 1e9:.3g} ns"
 
 
-def row(case: Case, times: Times) -> list[str]:
-    """Name, the time in each library, ratio, target, verdict."""
+def row(case: Case, times: Times, libraries: Sequence[str]) -> list[str]:
+    """Name, the time in each library, our rate if it has one, ratio, target, verdict."""
     best = {name: min(values) for name, values in times.items()}
-    cells = [readable(best[name]) if name in best else "" for name in LIBRARIES]
+    cells = [readable(best[name]) if name in best else "" for name in libraries]
     ratio = None
     if case.rival in best and "flambeau" in best:
         ratio = best[case.rival] / best["flambeau"]
@@ -97,16 +98,17 @@ def row(case: Case, times: Times) -> list[str]:
     target = f"{case.target:g}x" if case.target else ""
     if case.rival != "torch":
         target += f" of {case.rival}"
-    return [case.name, *cells, f"{ratio:.2f}x" if ratio else "", target, verdict]
+    rate = case.rate(best["flambeau"]) if "flambeau" in best else ""
+    return [case.name, *cells, rate, f"{ratio:.2f}x" if ratio else "", target, verdict]
 
 
-def console_line(case: Case, times: Times) -> str:
-    name, *cells = row(case, times)
+def console_line(case: Case, times: Times, libraries: Sequence[str]) -> str:
+    name, *cells = row(case, times, libraries)
     return f"{case.group + ': ' + name:64}" + "".join(f"{cell:>10}" for cell in cells)
 
 
-def markdown(times: dict[int, Times], machine: str) -> str:
-    head = ["case", *LIBRARIES, "ratio", "target", ""]
+def markdown(times: dict[int, Times], machine: str, libraries: Sequence[str]) -> str:
+    head = ["case", *libraries, "rate", "ratio", "target", ""]
     lines = [
         "# Benchmarks",
         "",
@@ -120,19 +122,19 @@ def markdown(times: dict[int, Times], machine: str) -> str:
             group = CASES[number].group
             lines += ["", f"## {group.capitalize()}", "", f"| {' | '.join(head)} |"]
             lines.append("| --- |" + " ---: |" * (len(head) - 1))
-        lines.append(f"| {' | '.join(row(CASES[number], found))} |")
+        lines.append(f"| {' | '.join(row(CASES[number], found, libraries))} |")
     return "\n".join(lines) + "\n"
 
 
-def publish(times: dict[int, Times], machine: str) -> None:
+def publish(times: dict[int, Times], machine: str, libraries: Sequence[str]) -> None:
     """Writes the whole table to docs/benchmarks.md and the headlines into README.md."""
-    (ROOT / "docs" / "benchmarks.md").write_text(markdown(times, machine))
+    (ROOT / "docs" / "benchmarks.md").write_text(markdown(times, machine, libraries))
     lines = [f"Least time per step over many repetitions, on {machine}; all cases are in", ""]
     lines[0] += " [docs/benchmarks.md](docs/benchmarks.md)."
     lines += ["| | Flambeau | PyTorch | ratio |", "| --- | ---: | ---: | ---: |"]
     for number, found in times.items():
         if CASES[number].headline:
-            name, ours, theirs, *_ = row(CASES[number], found)
+            name, ours, theirs, *_ = row(CASES[number], found, libraries)
             ratio = f"{min(found['torch']) / min(found['flambeau']):.2f}x"
             lines.append(f"| {CASES[number].group}: {name} | {ours} | {theirs} | {ratio} |")
     readme = ROOT / "README.md"
@@ -150,17 +152,24 @@ def processor() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument("--suite", choices=tuple(suites.LIBRARIES), default="cpu")
     parser.add_argument("--only", default="", help="cases whose group or name contains this")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--output", type=Path, default=Path("bench-output"))
     parser.add_argument("--publish", action="store_true", help="also write README and docs")
     options = parser.parse_args()
 
+    suites.load(options.suite)
+    libraries = suites.LIBRARIES[options.suite]
     cores = sorted(os.sched_getaffinity(0))[:CORES]
     os.sched_setaffinity(0, cores)
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = str(len(cores))
-    workers = [Worker(name) for name in LIBRARIES if importlib.util.find_spec(name.split()[0])]
+    workers = [
+        Worker(options.suite, name)
+        for name in libraries
+        if importlib.util.find_spec(name.split()[0])
+    ]
     versions = ", ".join(f"{worker.name} {worker.version}" for worker in workers)
     machine = f"{len(cores)} cores of {processor()}, Python {platform.python_version()}, {versions}"
     print(machine)
@@ -168,7 +177,7 @@ def main() -> None:
     numbers = [i for i, case in enumerate(CASES) if options.only in f"{case.group}: {case.name}"]
     times = measure_all(numbers, workers, options.rounds)
     options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "benchmarks.md").write_text(markdown(times, machine))
+    (options.output / "benchmarks.md").write_text(markdown(times, machine, libraries))
     table = [
         {
             "group": CASES[i].group,
@@ -183,7 +192,7 @@ def main() -> None:
     (options.output / "benchmarks.json").write_text(json.dumps(document, indent=1))
     print(f"written: {options.output}/benchmarks.md, {options.output}/benchmarks.json")
     if options.publish:
-        publish(times, machine)
+        publish(times, machine, libraries)
 
 
 if __name__ == "__main__":

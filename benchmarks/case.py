@@ -42,6 +42,7 @@ class Case:
     `steps` is how many steps one run of the statement makes; times are given per step. `target`
     is the least ratio of the rival's time to ours that is asked for, or None. The README shows the
     cases with `headline`. `bodies` holds one function for each library that can do the work.
+    `bytes` and `flops` are what a step moves and computes, where a rate says more than a time.
     """
 
     group: str
@@ -51,6 +52,14 @@ class Case:
     headline: bool
     rival: str  # whose time `target` is about
     bodies: dict[str, Body]
+    bytes: float = 0
+    flops: float = 0
+
+    def rate(self, seconds: float) -> str:
+        """What was achieved, as text; empty without bytes and flops."""
+        if self.bytes:
+            return f"{self.bytes / seconds / 1e9:.0f} GB/s"
+        return f"{self.flops / seconds / 1e12:.3g} TFLOP/s" if self.flops else ""
 
     def on(self, library: str) -> Callable[[Body], Body]:
         """Decorator: the same work in a library with another API."""
@@ -72,12 +81,14 @@ def case(
     steps: int = 1,
     headline: bool = False,
     rival: str = "torch",
+    bytes: float = 0,
+    flops: float = 0,
 ) -> Callable[[Body], Case]:
     """Decorator that makes a case of a function."""
 
     def register(body: Body) -> Case:
         bodies = {"flambeau": body, "torch": body}
-        CASES.append(Case(group, name, target, steps, headline, rival, bodies))
+        CASES.append(Case(group, name, target, steps, headline, rival, bodies, bytes, flops))
         return CASES[-1]
 
     return register

@@ -1,5 +1,7 @@
 """A process that measures cases in one library: reads case numbers, answers seconds per step.
 
+Usage: python -m benchmarks.worker SUITE LIBRARY
+
 Each library has its own process, because thread pools that spin while idle would slow down the
 neighbour. A case is set up anew for each measurement and dropped afterwards.
 """
@@ -12,7 +14,7 @@ import os
 import sys
 import timeit
 
-from benchmarks import compiled, operations, training  # noqa: F401  (they fill CASES)
+from benchmarks import suites
 from benchmarks.case import CASES, Case, Library
 
 REPETITION_SECONDS = 0.01  # long against the clock and a context switch
@@ -42,11 +44,13 @@ def measure(case: Case, name: str, library: Library) -> float:
 
 
 def main() -> None:
-    name = sys.argv[1]
+    suite, name = sys.argv[1:]
+    suites.load(suite)
     answers = os.fdopen(os.dup(1), "w")  # cases may print
     os.dup2(2, 1)
     library = load(name)
-    print(json.dumps(library.__version__), file=answers, flush=True)
+    where = f" on {library.cuda.get_device_name()}" if suite == "cuda" else ""
+    print(json.dumps(library.__version__ + where), file=answers, flush=True)
     for line in sys.stdin:
         try:
             answer: float | str = measure(CASES[int(line)], name, library)

@@ -10,7 +10,8 @@ usage: flambeau [--help] [--version] command ...
 Flambeau is a deep-learning framework with PyTorch's API.
 
 commands:
-  run    run a program that imports torch: flambeau run script.py [argument ...]"""
+  run      run a program that imports torch: flambeau run script.py [argument ...]
+  doctor   show what Flambeau has found on this machine, and what is missing"""
 
 
 def main() -> None:
@@ -27,6 +28,10 @@ def main() -> None:
         from flambeau._run import run
 
         run(arguments[1:])
+    elif arguments[0] == "doctor":
+        from flambeau._doctor import examine
+
+        raise SystemExit(examine())
     else:
         print(f"flambeau: no command {arguments[0]!r}\n\n{HELP}", file=sys.stderr)
         raise SystemExit(2)

@@ -19,9 +19,9 @@ void Graph::begin(const Stream& stream) {
           "torch.cuda.stream(torch.cuda.Stream())");
   require(!executable_ && !stream_, "cuda graph: it was captured already; make another one");
   use(device_);
-  // Other threads go on as they like; what this thread must not do is an error.
-  constexpr int kThreadLocal = 1;
-  check(driver().begin_capture(stream.handle(), kThreadLocal), "cuStreamBeginCapture");
+  // Memory may be asked for meanwhile; waiting for the captured stream is an error all the same.
+  constexpr int kRelaxed = 2;
+  check(driver().begin_capture(stream.handle(), kRelaxed), "cuStreamBeginCapture");
   stream_ = stream.handle();
   memory_.begin();
   ++captures;

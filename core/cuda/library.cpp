@@ -141,13 +141,11 @@ class Search {
       files += (files.empty() ? "" : " or ") + std::string(candidate.file);
     }
     for (const std::string& directory : looked_in_) places += directory + ", ";
-    std::string mend = "install an NVIDIA driver (nvidia-smi shows whether there is one)";
-    if (name_ != LibraryName::Driver) {
-      bool older = newest_ && newest_ < 13;
-      mend = text("run: pip install \"flambeau[", older ? "cuda12" : "cuda", "]\"");
-    }
-    return text(sought(name_).what, " was not found: ", files, " in ", places, "the loader's path",
-                problems_, "; ", mend);
+    std::string looked = text("looked for ", files, " in ", places, "the loader's path", problems_);
+    if (name_ == LibraryName::Driver) return looked;
+    bool older = newest_ && newest_ < 13;
+    return text(sought(name_).what, " was not found: ", looked, "; run: pip install \"flambeau[",
+                older ? "cuda12" : "cuda", "]\"");
   }
 
   LibraryName name_;

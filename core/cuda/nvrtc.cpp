@@ -35,8 +35,8 @@ struct Nvrtc {
 const Nvrtc& nvrtc() {
   static const Nvrtc loaded = [] {
     const Library& found = library(LibraryName::Nvrtc);
-    require(found.handle, "cuda: NVRTC, which compiles kernels, was not found (", found.problem,
-            "); pip install \"flambeau[cuda]\". `flambeau doctor` shows what is there");
+    require(found.handle, "cuda: kernels cannot be compiled. ", found.problem,
+            ". `flambeau doctor` shows what is there");
     Nvrtc functions;
 #define FLAMBEAU_NVRTC_FUNCTION(member, name, parameters)                     \
   functions.member = reinterpret_cast<int(*) parameters>(found.symbol(name)); \

@@ -69,7 +69,6 @@ DEVICE To bits_as(From value) {
   union Both {
     From from;
     To to;
-    __device__ Both() {}
   } both;
   both.from = value;
   return both.to;
@@ -214,7 +213,6 @@ template <class T>
 union Words {
   T value;
   int words[sizeof(T) / 4];
-  __device__ Words() {}
 };
 template <class T>
 DEVICE T shuffle_xor(T value, int mask) {
@@ -335,7 +333,6 @@ DEVICE void atomic_update(T* address, Update update) {
     union Part {
       T value;
       unsigned bits;
-      __device__ Part() {}
     } part;
     const unsigned mask = (sizeof(T) == 4 ? ~0u : (1u << 8 * (sizeof(T) % 4)) - 1) << shift;
     unsigned seen = *word, before;

@@ -9,6 +9,7 @@ namespace flambeau::cuda_ops {
 
 Layout::Layout(Dims shape, std::vector<Dims> strides, bool merge) {
   for (int64_t length : shape) count_ *= length;
+  if (count_ == 0) return;
   if (merge) merge_dimensions(shape, strides);
   if (shape.empty()) {
     shape = {1};

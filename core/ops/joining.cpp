@@ -1,6 +1,7 @@
 // Joining and splitting: cat, stack, split, chunk, unbind.
 #include "base/thread_pool.h"
 #include "ops/creation.h"
+#include "ops/cuda_runs.h"
 #include "ops/parts.h"
 #include "ops/portable.h"
 #include "ops/views.h"
@@ -62,7 +63,11 @@ void cat_rule(Gradient& gradient) {
   }
 }
 
-const Primitive kCat{"cat", infer_cat, run_cat, cat_rule};
+const Primitive kCat{.name = "cat",
+                     .infer = infer_cat,
+                     .run = run_cat,
+                     .gradient = cat_rule,
+                     .run_cuda = run_cat_cuda};
 
 void check_cat(const Call& call) {
   int count = static_cast<int>(call.inputs.size());

@@ -2,6 +2,7 @@
 #include "base/thread_pool.h"
 #include "ops/arithmetic.h"
 #include "ops/creation.h"
+#include "ops/cuda_runs.h"
 #include "ops/gather.h"
 #include "ops/portable.h"
 #include "ops/reduction.h"
@@ -59,7 +60,8 @@ void run_nonzero(Call& call) {
   call.outputs[0] = out;
 }
 
-const Primitive kNonzero{"nonzero", infer_nonzero, run_nonzero};
+const Primitive kNonzero{
+    .name = "nonzero", .infer = infer_nonzero, .run = run_nonzero, .run_cuda = run_nonzero_cuda};
 
 // --- masked_select: inputs of one shape
 
@@ -81,12 +83,16 @@ void run_masked_select(Call& call) {
 }
 
 void masked_select_gradient(Gradient& gradient) {
-  TensorRef blank = zeros(gradient.input_shape(0), gradient.g()->dtype());
+  TensorRef blank = zeros(gradient.input_shape(0), gradient.g()->dtype(), gradient.device());
   gradient.set(0, masked_scatter(blank, gradient.input(1), gradient.g()));
 }
 
-const Primitive kMaskedSelect{"masked_select", infer_masked_select, run_masked_select,
-                              masked_select_gradient, 2};
+const Primitive kMaskedSelect{.name = "masked_select",
+                              .infer = infer_masked_select,
+                              .run = run_masked_select,
+                              .gradient = masked_select_gradient,
+                              .saved_inputs = 2,
+                              .run_cuda = run_masked_select_cuda};
 
 // --- masked_scatter: inputs x, mask of its shape, source
 
@@ -122,7 +128,7 @@ void masked_scatter_gradient(Gradient& gradient) {
   TensorRef used = masked_select(g, mask);
   const Dims& shape = gradient.input_shape(2);
   int64_t rest = count_elements(shape) - used->numel();
-  if (rest > 0) used = cat({used, zeros({rest}, used->dtype())}, 0);
+  if (rest > 0) used = cat({used, zeros({rest}, used->dtype(), used->device())}, 0);
   gradient.set(2, reshape(used, shape));
 }
 
@@ -131,7 +137,8 @@ const Primitive kMaskedScatter{.name = "masked_scatter",
                                .run = run_masked_scatter,
                                .gradient = masked_scatter_gradient,
                                .saved_inputs = 2,
-                               .updates_input = true};
+                               .updates_input = true,
+                               .run_cuda = run_masked_scatter_cuda};
 
 void check_masked_scatter(const Call& call) {
   need_inputs(call, 3, 3);

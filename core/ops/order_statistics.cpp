@@ -1,11 +1,13 @@
 // Medians, modes and quantiles.
 #include "ops/arithmetic.h"
 #include "ops/creation.h"
+#include "ops/cuda_runs.h"
 #include "ops/gather.h"
 #include "ops/portable.h"
 #include "ops/reduction.h"
 #include "ops/sort.h"
 #include "ops/views.h"
+#include "tensor/copy.h"
 
 namespace flambeau {
 namespace {
@@ -62,13 +64,15 @@ const Primitive kMedianAlong{.name = "median",
                              .run = run_median<false>,
                              .gradient = picked_gradient,
                              .saved_outputs = 2,
-                             .grad_name = "MedianBackward1"};
+                             .grad_name = "MedianBackward1",
+                             .run_cuda = run_median_cuda};
 const Primitive kNanmedianAlong{.name = "nanmedian",
                                 .infer = infer_picked,
                                 .run = run_median<true>,
                                 .gradient = picked_gradient,
                                 .saved_outputs = 2,
-                                .grad_name = "NanmedianBackward1"};
+                                .grad_name = "NanmedianBackward1",
+                                .run_cuda = run_nanmedian_cuda};
 
 // --- median of all elements; attributes of a reduction
 
@@ -91,16 +95,18 @@ void run_median_all(Call& call) {
   });
 }
 
-constexpr Primitive median_of_all(const char* name, void (*run)(Call&)) {
+constexpr Primitive median_of_all(const char* name, void (*run)(Call&), void (*run_cuda)(Call&)) {
   return {.name = name,
           .infer = infer_all,
           .run = run,
           .gradient = shared_gradient,
           .saved_inputs = 1,
-          .saved_outputs = 1};
+          .saved_outputs = 1,
+          .run_cuda = run_cuda};
 }
-const Primitive kMedian = median_of_all("median", run_median_all<false>);
-const Primitive kNanmedian = median_of_all("nanmedian", run_median_all<true>);
+const Primitive kMedian = median_of_all("median", run_median_all<false>, run_median_all_cuda);
+const Primitive kNanmedian =
+    median_of_all("nanmedian", run_median_all<true>, run_nanmedian_all_cuda);
 
 // --- mode: the most frequent element, the smallest of several; its last position
 
@@ -185,7 +191,7 @@ void check_quantile(const char* op, const TensorRef& x, const TensorRef& q,
   require(known, op, "() interpolation must be one of linear, lower, higher, midpoint or nearest, ",
           "but got ", interpolation);
   Unrecorded scope;
-  TensorRef flat = contiguous(to_dtype(q, DType::Float64));
+  TensorRef flat = on_host(*to_dtype(q, DType::Float64));
   for (int64_t i = 0; i < flat->numel(); ++i) {
     double value = flat->data<double>()[i];
     require(value >= 0 && value <= 1, op, "() q must be in the range [0, 1] but got ", value);
@@ -237,7 +243,7 @@ TensorRef quantile_of(const char* op, const TensorRef& input, const TensorRef& q
   return reshape(result, kept);
 }
 
-TensorRef number_like(const TensorRef& x, double q) { return full({}, q, x->dtype()); }
+TensorRef number_like(const TensorRef& x, double q) { return full({}, q, x->dtype(), x->device()); }
 
 }  // namespace
 

@@ -127,6 +127,12 @@ struct Primitive {
   enum class Devices : uint8_t { One, CpuNumbers, Any } devices = Devices::One;
 };
 
+// A primitive whose run is made of parts that serve any device.
+constexpr Primitive everywhere(Primitive primitive) {
+  primitive.run_cuda = primitive.run;
+  return primitive;
+}
+
 // Autograd and trace, seen from below: set once when the module is loaded.
 struct Recorder {
   // After a run: inputs, attributes and outputs are final. `in_place`: output 0 is input 0 itself.

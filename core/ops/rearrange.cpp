@@ -2,6 +2,7 @@
 #include "base/thread_pool.h"
 #include "ops/arithmetic.h"
 #include "ops/creation.h"
+#include "ops/cuda_runs.h"
 #include "ops/gather.h"
 #include "ops/portable.h"
 #include "ops/reduction.h"
@@ -54,7 +55,11 @@ void flip_gradient(Gradient& gradient) {
   gradient.set(0, flip(gradient.g(), gradient.attributes().ints));
 }
 
-const Primitive kFlip{"flip", infer_same, run_flip, flip_gradient};
+const Primitive kFlip{.name = "flip",
+                      .infer = infer_same,
+                      .run = run_flip,
+                      .gradient = flip_gradient,
+                      .run_cuda = run_flip_cuda};
 
 // --- roll: ints are shifts, more_ints the dimensions
 
@@ -89,7 +94,11 @@ void roll_gradient(Gradient& gradient) {
   gradient.set(0, roll(gradient.g(), back, gradient.attributes().more_ints));
 }
 
-const Primitive kRoll{"roll", infer_same, run_roll, roll_gradient};
+const Primitive kRoll{.name = "roll",
+                      .infer = infer_same,
+                      .run = run_roll,
+                      .gradient = roll_gradient,
+                      .run_cuda = run_roll_cuda};
 
 // --- tril, triu: ints[0] is the diagonal
 
@@ -141,8 +150,16 @@ void triu_gradient(Gradient& gradient) {
   gradient.set(0, triu(gradient.g(), gradient.attributes().ints[0]));
 }
 
-const Primitive kTril{"tril", infer_triangle, run_triangle<true>, tril_gradient};
-const Primitive kTriu{"triu", infer_triangle, run_triangle<false>, triu_gradient};
+const Primitive kTril{.name = "tril",
+                      .infer = infer_triangle,
+                      .run = run_triangle<true>,
+                      .gradient = tril_gradient,
+                      .run_cuda = run_tril_cuda};
+const Primitive kTriu{.name = "triu",
+                      .infer = infer_triangle,
+                      .run = run_triangle<false>,
+                      .gradient = triu_gradient,
+                      .run_cuda = run_triu_cuda};
 
 // --- diag_embed: ints = {offset, dim1, dim2}
 
@@ -170,7 +187,11 @@ void diag_embed_gradient(Gradient& gradient) {
   gradient.set(0, diagonal(gradient.g(), ints[0], ints[1], ints[2]));
 }
 
-const Primitive kDiagEmbed{"diag_embed", infer_diag_embed, run_diag_embed, diag_embed_gradient};
+const Primitive kDiagEmbed{.name = "diag_embed",
+                           .infer = infer_diag_embed,
+                           .run = run_diag_embed,
+                           .gradient = diag_embed_gradient,
+                           .run_cuda = run_diag_embed};
 
 // --- trace
 
@@ -194,7 +215,7 @@ void trace_gradient(Gradient& gradient) {
   gradient.set(0, put(blank, places, expand(gradient.g(), {length}), false));
 }
 
-const Primitive kTrace{"trace", infer_trace, run_trace, trace_gradient};
+const Primitive kTrace = everywhere({"trace", infer_trace, run_trace, trace_gradient});
 
 void check_flip(const Call& call) {
   need_inputs(call, 1, 1);

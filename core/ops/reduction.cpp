@@ -116,12 +116,12 @@ void sum_gradient(Gradient& gradient) {
                spread(gradient.g(), mask_of(attributes), attributes.flag, gradient.input_shape(0)));
 }
 
-const Primitive kSum{"sum", infer_sum, run_fold<Fold::Sum>, sum_gradient};
-const Primitive kSumDims{.name = "sum",
+const Primitive kSum = everywhere({"sum", infer_sum, run_fold<Fold::Sum>, sum_gradient});
+const Primitive kSumDims = everywhere({.name = "sum",
                          .infer = infer_sum,
                          .run = run_fold<Fold::Sum>,
                          .gradient = sum_gradient,
-                         .grad_name = "SumBackward1"};
+                         .grad_name = "SumBackward1"});
 
 // --- mean
 
@@ -141,12 +141,12 @@ void mean_gradient(Gradient& gradient) {
   gradient.set(0, spread(g, mask_of(attributes), attributes.flag, shape));
 }
 
-const Primitive kMean{"mean", infer_same, run_mean, mean_gradient};
-const Primitive kMeanDims{.name = "mean",
+const Primitive kMean = everywhere({"mean", infer_same, run_mean, mean_gradient});
+const Primitive kMeanDims = everywhere({.name = "mean",
                           .infer = infer_same,
                           .run = run_mean,
                           .gradient = mean_gradient,
-                          .grad_name = "MeanBackward1"};
+                          .grad_name = "MeanBackward1"});
 
 // --- prod
 
@@ -166,13 +166,13 @@ void prod_gradient(Gradient& gradient) {
   gradient.set(0, mul(with_kept(gradient.g(), mask, attributes.flag), others));
 }
 
-const Primitive kProd{"prod", infer_sum, run_fold<Fold::Product>, prod_gradient, 1};
-const Primitive kProdDim{.name = "prod",
+const Primitive kProd = everywhere({"prod", infer_sum, run_fold<Fold::Product>, prod_gradient, 1});
+const Primitive kProdDim = everywhere({.name = "prod",
                          .infer = infer_sum,
                          .run = run_fold<Fold::Product>,
                          .gradient = prod_gradient,
                          .saved_inputs = 1,
-                         .grad_name = "ProdBackward1"};
+                         .grad_name = "ProdBackward1"});
 
 // --- NaN-blind sums, counts, truth
 
@@ -183,8 +183,8 @@ void nansum_gradient(Gradient& gradient) {
   gradient.set(0, masked_fill(g, isnan(x), 0));
 }
 
-const Primitive kNansum{"nansum", infer_sum, run_fold<Fold::SumNotNan>, nansum_gradient, 1};
-const Primitive kCountNotNan{"count_not_nan", infer_same, run_fold<Fold::CountNotNan>};
+const Primitive kNansum = everywhere({"nansum", infer_sum, run_fold<Fold::SumNotNan>, nansum_gradient, 1});
+const Primitive kCountNotNan = everywhere({"count_not_nan", infer_same, run_fold<Fold::CountNotNan>});
 
 void infer_count(Call& call) {
   infer_same(call);
@@ -201,9 +201,9 @@ void run_truth(Call& call) {
   reduce(call.input(0), mask_of(call.attributes), reduction, &call.output());
 }
 
-const Primitive kCountNonzero{"count_nonzero", infer_count, run_truth<Fold::Sum>};
-const Primitive kAny{"any", infer_truth, run_truth<Fold::Max>};
-const Primitive kAll{"all", infer_truth, run_truth<Fold::Min>};
+const Primitive kCountNonzero = everywhere({"count_nonzero", infer_count, run_truth<Fold::Sum>});
+const Primitive kAny = everywhere({"any", infer_truth, run_truth<Fold::Max>});
+const Primitive kAll = everywhere({"all", infer_truth, run_truth<Fold::Min>});
 
 // --- sum_to
 
@@ -230,11 +230,11 @@ void sum_to_gradient(Gradient& gradient) {
   gradient.set(0, expand(gradient.g(), gradient.input_shape(0)));
 }
 
-const Primitive kSumTo{.name = "sum_to",
+const Primitive kSumTo = everywhere({.name = "sum_to",
                        .infer = infer_sum_to,
                        .run = run_sum_to,
                        .gradient = sum_to_gradient,
-                       .grad_name = "SumBackward1"};
+                       .grad_name = "SumBackward1"});
 
 // --- logsumexp
 

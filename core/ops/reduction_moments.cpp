@@ -64,7 +64,8 @@ constexpr Primitive moments(const char* name) {
           .run = run_moments<finish, outputs>,
           .gradient = moments_gradient<finish, outputs>,
           .saved_inputs = 1,
-          .saved_outputs = finish == Finish::Deviation};
+          .saved_outputs = finish == Finish::Deviation,
+          .run_cuda = run_moments<finish, outputs>};
 }
 const Primitive kVar = moments<Finish::Variance, 1>("var");
 const Primitive kStd = moments<Finish::Deviation, 1>("std");
@@ -133,7 +134,7 @@ void norm_gradient(Gradient& gradient) {
   }
 }
 
-const Primitive kNorm{"linalg_vector_norm", infer_norm, run_norm, norm_gradient, 1, 1};
+const Primitive kNorm = everywhere({"linalg_vector_norm", infer_norm, run_norm, norm_gradient, 1, 1});
 
 PORTABLE(kVar, check_floating_reduction);
 PORTABLE(kStd, check_floating_reduction);

@@ -40,7 +40,8 @@ constexpr Primitive extreme(const char* name, const char* grad_name = nullptr) {
           .gradient = shared_gradient,
           .saved_inputs = 1,
           .saved_outputs = 1,
-          .grad_name = grad_name};
+          .grad_name = grad_name,
+          .run_cuda = run_extreme<fold>};
 }
 const Primitive kMax = extreme<Fold::Max>("max", "MaxBackward1");
 const Primitive kMin = extreme<Fold::Min>("min", "MinBackward1");
@@ -63,8 +64,8 @@ void run_along(Call& call) {
   reduce(call.input(0), mask, {fold}, &call.output(), &call.output(1));
 }
 
-const Primitive kMaxAlong{"max", infer_along, run_along<Fold::ArgMax>, picked_gradient, 0, 2};
-const Primitive kMinAlong{"min", infer_along, run_along<Fold::ArgMin>, picked_gradient, 0, 2};
+const Primitive kMaxAlong = everywhere({"max", infer_along, run_along<Fold::ArgMax>, picked_gradient, 0, 2});
+const Primitive kMinAlong = everywhere({"min", infer_along, run_along<Fold::ArgMin>, picked_gradient, 0, 2});
 
 // Positions alone; over all elements they count in the order of the dense tensor.
 void infer_position(Call& call) {
@@ -83,8 +84,8 @@ void run_position(Call& call) {
   reduce(*dense, mask, {fold}, nullptr, &call.output());
 }
 
-const Primitive kArgmax{"argmax", infer_position, run_position<Fold::ArgMax>};
-const Primitive kArgmin{"argmin", infer_position, run_position<Fold::ArgMin>};
+const Primitive kArgmax = everywhere({"argmax", infer_position, run_position<Fold::ArgMax>});
+const Primitive kArgmin = everywhere({"argmin", infer_position, run_position<Fold::ArgMin>});
 
 void check_position(const Call& call) {
   check_choice(call);

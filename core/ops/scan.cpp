@@ -4,6 +4,7 @@
 #include "base/thread_pool.h"
 #include "ops/arithmetic.h"
 #include "ops/creation.h"
+#include "ops/cuda_runs.h"
 #include "ops/gather.h"
 #include "ops/portable.h"
 #include "ops/reduction.h"
@@ -144,10 +145,24 @@ void logcumsumexp_gradient(Gradient& gradient) {
   gradient.set(0, sub(part(g), part(neg(g))));
 }
 
-const Primitive kCumsum{"cumsum", infer_scan, run_cumsum, cumsum_gradient};
-const Primitive kCumprod{"cumprod", infer_scan, run_cumprod, cumprod_gradient, 1};
-const Primitive kLogcumsumexp{"logcumsumexp",        infer_scan, run_logcumsumexp,
-                              logcumsumexp_gradient, 1,          1};
+const Primitive kCumsum{.name = "cumsum",
+                        .infer = infer_scan,
+                        .run = run_cumsum,
+                        .gradient = cumsum_gradient,
+                        .run_cuda = run_cumsum_cuda};
+const Primitive kCumprod{.name = "cumprod",
+                         .infer = infer_scan,
+                         .run = run_cumprod,
+                         .gradient = cumprod_gradient,
+                         .saved_inputs = 1,
+                         .run_cuda = run_cumprod_cuda};
+const Primitive kLogcumsumexp{.name = "logcumsumexp",
+                              .infer = infer_scan,
+                              .run = run_logcumsumexp,
+                              .gradient = logcumsumexp_gradient,
+                              .saved_inputs = 1,
+                              .saved_outputs = 1,
+                              .run_cuda = run_logcumsumexp_cuda};
 
 // --- cummax, cummin: the last of equal extremes; a NaN stays.
 
@@ -189,13 +204,23 @@ void run_cummin(Call& call) {
 
 void extreme_scan_gradient(Gradient& gradient) {
   if (!gradient.g(0)) return;
-  TensorRef blank = zeros(gradient.input_shape(0), gradient.g(0)->dtype());
+  TensorRef blank = zeros(gradient.input_shape(0), gradient.g(0)->dtype(), gradient.device());
   gradient.set(
       0, scatter_add(blank, gradient.attributes().ints[0], gradient.output(1), gradient.g(0)));
 }
 
-const Primitive kCummax{"cummax", infer_extreme_scan, run_cummax, extreme_scan_gradient, 0, 2};
-const Primitive kCummin{"cummin", infer_extreme_scan, run_cummin, extreme_scan_gradient, 0, 2};
+const Primitive kCummax{.name = "cummax",
+                        .infer = infer_extreme_scan,
+                        .run = run_cummax,
+                        .gradient = extreme_scan_gradient,
+                        .saved_outputs = 2,
+                        .run_cuda = run_cummax_cuda};
+const Primitive kCummin{.name = "cummin",
+                        .infer = infer_extreme_scan,
+                        .run = run_cummin,
+                        .gradient = extreme_scan_gradient,
+                        .saved_outputs = 2,
+                        .run_cuda = run_cummin_cuda};
 
 PORTABLE(kCumsum, check_dimension);
 PORTABLE(kCumprod, check_dimension);

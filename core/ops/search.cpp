@@ -3,6 +3,7 @@
 
 #include "base/thread_pool.h"
 #include "ops/creation.h"
+#include "ops/cuda_runs.h"
 #include "ops/pointwise.h"
 #include "ops/reduction.h"
 #include "ops/views.h"
@@ -67,7 +68,8 @@ void run_search(Call& call) {
   }
 }
 
-const Primitive kSearch{"searchsorted", infer_search, run_search};
+const Primitive kSearch{
+    .name = "searchsorted", .infer = infer_search, .run = run_search, .run_cuda = run_search_cuda};
 
 void check_sorter(const Tensor& sequence, const Tensor& sorter) {
   require(sorter.shape() == sequence.shape(),

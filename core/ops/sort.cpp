@@ -1,6 +1,7 @@
 // sort, argsort, topk, kthvalue: Note [Sort keys].
 #include "ops/sort.h"
 
+#include "ops/cuda_runs.h"
 #include "ops/portable.h"
 #include "ops/reduction.h"
 #include "ops/views.h"
@@ -113,13 +114,19 @@ void run_sort(Call& call) {
   picked.store(call, dim);
 }
 
-const Primitive kSort{"sort", infer_sort, run_sort, picked_gradient, 0, 2};
+const Primitive kSort{.name = "sort",
+                      .infer = infer_sort,
+                      .run = run_sort,
+                      .gradient = picked_gradient,
+                      .saved_outputs = 2,
+                      .run_cuda = run_sort_cuda};
 const Primitive kStableSort{.name = "sort",
                             .infer = infer_sort,
                             .run = run_sort,
                             .gradient = picked_gradient,
                             .saved_outputs = 2,
-                            .grad_name = "SortBackward1"};
+                            .grad_name = "SortBackward1",
+                            .run_cuda = run_sort_cuda};
 
 // ints = {dim, largest, k}
 void infer_topk(Call& call) {
@@ -145,7 +152,12 @@ void run_topk(Call& call) {
   picked.store(call, dim);
 }
 
-const Primitive kTopk{"topk", infer_topk, run_topk, picked_gradient, 0, 2};
+const Primitive kTopk{.name = "topk",
+                      .infer = infer_topk,
+                      .run = run_topk,
+                      .gradient = picked_gradient,
+                      .saved_outputs = 2,
+                      .run_cuda = run_topk_cuda};
 
 // ints = {dim, k}, flag: keepdim
 void infer_kthvalue(Call& call) {
@@ -173,7 +185,12 @@ void run_kthvalue(Call& call) {
   });
 }
 
-const Primitive kKthvalue{"kthvalue", infer_kthvalue, run_kthvalue, picked_gradient, 0, 2};
+const Primitive kKthvalue{.name = "kthvalue",
+                          .infer = infer_kthvalue,
+                          .run = run_kthvalue,
+                          .gradient = picked_gradient,
+                          .saved_outputs = 2,
+                          .run_cuda = run_kthvalue_cuda};
 
 int64_t line_length(const Call& call) {
   const Tensor& x = call.input(0);

@@ -2,6 +2,7 @@
 #include "ops/views.h"
 
 #include "ops/creation.h"
+#include "ops/cuda_runs.h"
 #include "ops/portable.h"
 #include "tensor/copy.h"
 
@@ -233,7 +234,11 @@ void strided_sum_rule(Gradient& gradient) {
   gradient.set(0,
                as_strided(g, view_shape, attributes.more_ints, attributes.ints[1] + g->offset()));
 }
-const Primitive kStridedSum{"strided_sum", infer_strided_sum, run_strided_sum, strided_sum_rule};
+const Primitive kStridedSum{.name = "strided_sum",
+                            .infer = infer_strided_sum,
+                            .run = run_strided_sum,
+                            .gradient = strided_sum_rule,
+                            .run_cuda = run_strided_sum_cuda};
 
 void check_strided_sum(const Call& call) {
   need_inputs(call, 1, 1);

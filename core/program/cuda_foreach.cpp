@@ -13,6 +13,7 @@ namespace flambeau {
 namespace {
 
 bool is_number(const ForeachInput& input) { return input.tensors.empty(); }
+bool is_known(const ForeachInput& input) { return is_number(input) && !input.place; }
 
 class Lists {
  public:
@@ -32,7 +33,13 @@ class Lists {
   const Precision precision_;
   const std::span<const ForeachInput> inputs_;
   const std::span<const std::span<Tensor* const>> outputs_;
-  SmallVector<std::span<Tensor* const>, 12> lists_;  // in the order of the kernel's operands
+  // In the order of the kernel's operands: lists, and numbers in memory.
+  struct Operand {
+    std::span<Tensor* const> list;
+    const Tensor* place = nullptr;
+  };
+  SmallVector<Operand, 12> operands_;
+  SmallVector<std::span<Tensor* const>, 12> lists_;
 };
 
 Lists::Lists(const Program& program, Precision precision, std::span<const ForeachInput> inputs,
@@ -44,9 +51,12 @@ Lists::Lists(const Program& program, Precision precision, std::span<const Foreac
       outputs_(outputs) {
   for (int32_t v : plan_.inputs) {
     const ForeachInput& input = inputs[program.values[v].index];
-    if (!is_number(input)) lists_.push_back(input.tensors);
+    if (!is_known(input)) operands_.push_back({input.tensors, input.place});
   }
-  for (const auto& output : outputs) lists_.push_back(output);
+  for (const auto& output : outputs) operands_.push_back({output});
+  for (const Operand& operand : operands_) {
+    if (!operand.place) lists_.push_back(operand.list);
+  }
 }
 
 // Whether the k-th tensors are contiguous, of one shape, and of the types of the first ones.
@@ -69,7 +79,7 @@ void Lists::run_alone(size_t k) const {
   std::vector<ProgramInput> inputs;
   std::vector<Tensor*> outputs;
   for (const ForeachInput& input : inputs_) {
-    inputs.push_back({is_number(input) ? nullptr : input.tensors[k], input.number});
+    inputs.push_back({is_number(input) ? input.place : input.tensors[k], input.number});
   }
   for (const auto& output : outputs_) outputs.push_back(output[k]);
   run_program(program_, precision_, inputs, outputs);
@@ -82,8 +92,12 @@ void Lists::launch(const CudaKernel& kernel, std::span<const size_t> members, si
   auto pad = [&](auto value) {
     for (size_t i = members.size(); i < room; ++i) writer.put(value);
   };
-  for (const auto& list : lists_) {
-    for (size_t k : members) writer.put(list[k]->data());
+  for (const Operand& operand : operands_) {
+    if (operand.place) {
+      writer.put(operand.place->data());
+      continue;
+    }
+    for (size_t k : members) writer.put(operand.list[k]->data());
     pad(static_cast<void*>(nullptr));
   }
   SmallVector<uint64_t, 16> numbers(kernel.number_count());
@@ -114,15 +128,19 @@ void Lists::run_together(std::span<const size_t> members, int width) {
   form.width = static_cast<uint8_t>(width);
   for (int32_t v : plan_.inputs) {
     const ForeachInput& input = inputs_[program_.values[v].index];
-    form.inputs.push_back(is_number(input)
-                              ? CudaOperand{}
-                              : CudaOperand{CudaAccess::Unit, input.tensors[0]->dtype()});
+    CudaOperand operand;
+    if (input.place) {
+      operand = {CudaAccess::Single, input.place->dtype()};
+    } else if (!is_number(input)) {
+      operand = {CudaAccess::Unit, input.tensors[0]->dtype()};
+    }
+    form.inputs.push_back(operand);
   }
   for (const auto& output : outputs_) {
     form.outputs.push_back({CudaAccess::Unit, output[0]->dtype()});
   }
   const CudaKernel& kernel = CudaKernel::of(program_, form);
-  const int64_t room = cuda_list_tensors(lists_.size(), kernel.number_count());
+  const int64_t room = cuda_list_tensors(operands_.size(), kernel.number_count());
   if (room < 1) {
     for (size_t k : members) run_alone(k);
     return;

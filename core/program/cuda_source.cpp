@@ -112,7 +112,8 @@ void Writer::parameters(std::initializer_list<std::string> last) {
   }
   text_.open("struct Parameters");
   for (int32_t v : inputs_) {
-    if (is_tensor(v)) text_.line("const ", input_type(v), "* in", operand_of_[v], many, ";");
+    if (!is_tensor(v)) continue;
+    text_.line("const ", input_type(v), "* in", operand_of_[v], is_single(v) ? "" : many, ";");
   }
   for (size_t j = 0; j < program_.outputs.size(); ++j) {
     text_.line(output_type(j), "* out", j, many, ";");
@@ -263,6 +264,7 @@ std::string Writer::lists() {
   compute_function();
   text_.open("extern \"C\" __global__ void __launch_bounds__(", kCudaBlock,
              ") program(const Parameters p)");
+  load_singles();
   text_.line("const int tensors = static_cast<int>(p.tensors);");
   text_.open("for (unsigned chunk = blockIdx.x; chunk < p.starts[tensors]; chunk += gridDim.x)");
   text_.line("const int tensor = tensor_of_chunk(p.starts, tensors, chunk);");
@@ -272,7 +274,7 @@ std::string Writer::lists() {
   text_.line("const int count = static_cast<int>(left < ", kListChunk, " ? left : ", kListChunk,
              ");");
   for (int32_t v : inputs_) {
-    if (!is_tensor(v)) continue;
+    if (!is_tensor(v) || is_single(v)) continue;
     text_.line("const ", input_type(v), "* const in", operand_of_[v], " = ", in(v),
                "[tensor] + first;");
   }

@@ -13,7 +13,7 @@
 // the program, those of outputs, then the numbers of cuda_numbers(), then
 //   Elements  count of elements (dims = 0) or packs; Geometry over merged dimensions
 //   Rows      rows, length; Geometry of the rows' dimensions; the step along a row, by operand
-//   Lists     count of tensors; addresses [operand][kListTensors] in place of single ones; lengths
+//   Lists     count of tensors; addresses [operand][kListTensors] but for Single operands; lengths
 //             [kListTensors]; where each starts, in chunks [kListTensors + 1], 32 bits each
 #pragma once
 

@@ -14,6 +14,7 @@ void run_blocks(const Program& program, Precision precision, std::span<const Pro
 struct ForeachInput {
   std::span<Tensor* const> tensors;  // empty: the number
   Scalar number;
+  const Tensor* place = nullptr;  // on a GPU, where the number is: one element
 };
 void run_foreach(const Program& program, Precision precision, std::span<const ForeachInput> inputs,
                  std::span<const std::span<Tensor* const>> outputs);

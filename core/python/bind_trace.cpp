@@ -466,6 +466,8 @@ void bind_executable(nb::module_& module) {
       .def("profile", &profile, nb::arg("arguments"), nb::arg("numbers") = nb::list())
       .def("__len__", [](ExecutableObject& self) { return self.executable->step_count(); })
       .def_prop_ro("captured", [](ExecutableObject& self) { return self.executable->captured(); })
+      .def_prop_ro("not_capturable",
+                   [](ExecutableObject& self) { return self.executable->not_capturable(); })
       .def(
           "mismatch",
           [](ExecutableObject& self, nb::handle arguments) -> nb::object {

@@ -1,4 +1,6 @@
 // The extension module flambeau._core.
+#include "base/cpu.h"
+#include "base/system.h"
 #include "base/thread_pool.h"
 #include "python/common.h"
 
@@ -17,6 +19,12 @@ NB_MODULE(_core, module) {
   bind_shared_memory(module);
   module.def("thread_count", &flambeau::thread_count);
   module.def("set_thread_count", &flambeau::set_thread_count);
+  module.def("instruction_set", [] {
+    static const char* const kNames[] = {"baseline", "x86-64-v2", "x86-64-v3", "x86-64-v4"};
+    return kNames[static_cast<int>(flambeau::instruction_set())];
+  });
+  module.def("usable_processors", &flambeau::usable_processors);
+  module.def("usable_memory", &flambeau::usable_memory);
   bind_program(module);
   bind_trace(module);
   bind_portable(module);

@@ -123,6 +123,8 @@ class Executable : public Object {
 
   // Whether the forward part runs as a CUDA graph.
   bool captured() const { return captured_[0].graph && captured_[0].graph->ready(); }
+  // The labels of steps that keep a part from becoming one.
+  std::vector<std::string> not_capturable() const;
   size_t step_count() const { return steps_.size(); }
   // Whether a run takes long enough to let other Python threads run meanwhile.
   bool is_long() const { return work_ >= kLongWork; }

@@ -35,6 +35,14 @@ bool Executable::can_be_captured(bool backward) const {
   return true;
 }
 
+std::vector<std::string> Executable::not_capturable() const {
+  std::vector<std::string> labels;
+  for (const auto& step : steps_) {
+    if (!step->can_be_captured()) labels.push_back(step->label);
+  }
+  return labels;
+}
+
 // What the graph reads and writes where.
 void Executable::choose_memory(CapturedPart& part, bool backward) {
   part.in.clear();

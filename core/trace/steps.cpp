@@ -172,22 +172,14 @@ class UpdateStep final : public Step {
       run_foreach(*program_, precision_, inputs_, targets_);
     }
   }
-  // Tensor by tensor: a list takes no numbers from memory.
   void capture(const TensorRef& numbers) override {
-    for (size_t k = 0; k < targets_[0].size(); ++k) {
-      std::vector<TensorRef> views;
-      std::vector<ProgramInput> inputs;
-      std::vector<Tensor*> outputs;
-      for (const ForeachInput& input : inputs_) {
-        inputs.push_back({input.tensors.empty() ? nullptr : input.tensors[k], input.number});
-      }
-      for (auto [input, slot] : slots_) {
-        views.push_back(number_at(numbers, slot));
-        inputs[input].tensor = views.back().get();
-      }
-      for (const auto& targets : targets_) outputs.push_back(targets[k]);
-      run_program(*program_, precision_, inputs, outputs);
+    std::vector<TensorRef> views;
+    for (auto [input, slot] : slots_) {
+      views.push_back(number_at(numbers, slot));
+      inputs_[input].place = views.back().get();
     }
+    run_foreach(*program_, precision_, inputs_, targets_);
+    for (auto [input, slot] : slots_) inputs_[input].place = nullptr;
   }
 
  private:

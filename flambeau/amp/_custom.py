@@ -63,9 +63,7 @@ def custom_fwd(
     return forward
 
 
-def custom_bwd(
-    bwd: Callable[..., Any] | None = None, *, device_type: str
-) -> Callable[..., Any]:
+def custom_bwd(bwd: Callable[..., Any] | None = None, *, device_type: str) -> Callable[..., Any]:
     """Decorates `backward`: it runs with the setting that autocast had in `forward`.
 
     Args:

@@ -174,9 +174,7 @@ class GradScaler:
         if not self._enabled:
             return optimizer.step(*args, **kwargs)
         if "closure" in kwargs:
-            raise RuntimeError(
-                "Closure use is not currently supported if GradScaler is enabled."
-            )
+            raise RuntimeError("Closure use is not currently supported if GradScaler is enabled.")
         self._require_scale("step")
         progress = self._per_optimizer_states[id(optimizer)]
         if progress.stage is OptState.STEPPED:

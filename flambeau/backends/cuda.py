@@ -19,7 +19,7 @@ class _Matmul:
 
     @property
     def fp32_precision(self) -> str:
-        """"tf32" or "ieee"."""
+        """ "tf32" or "ieee"."""
         return "tf32" if self.allow_tf32 else "ieee"
 
     @fp32_precision.setter
@@ -53,4 +53,3 @@ enable_mem_efficient_sdp = enable_math_sdp = enable_cudnn_sdp = enable_flash_sdp
 def preferred_linalg_library(backend: Any = None) -> str:
     """Returns "default"; accepted as PyTorch does."""
     return "default"
-

@@ -26,8 +26,7 @@ def index_of(device: Device, function: str = "cuda") -> int:
         device = fl.device(device)
     if not isinstance(device, fl.device):
         raise TypeError(
-            f"{function}: a device, its name or its number is required, got "
-            f"{type(device).__name__}"
+            f"{function}: a device, its name or its number is required, got {type(device).__name__}"
         )
     if device.type != "cuda":
         raise ValueError(f"{function}: Expected a cuda device, but got: {device}")

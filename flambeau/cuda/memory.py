@@ -6,7 +6,7 @@ from collections import OrderedDict
 from typing import Any
 
 from flambeau import _core
-from flambeau.cuda._device import Device, index_of, is_available
+from flambeau.cuda._device import Device, get_device_name, index_of, is_available
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -95,7 +95,7 @@ def memory_summary(device: Device = None, abbreviated: bool = False) -> str:
         return "CUDA memory: no GPU can be used"
     free, total = mem_get_info(device)
     lines = [
-        f"CUDA memory of GPU {max(index_of(device), 0) if device is not None else 'in use'}",
+        f"CUDA memory of {get_device_name(device)}",
         f"{'':24}{'now':>12}{'at most':>12}",
         f"{'in tensors':24}{_size(now['allocated']):>12}{_size(now['peak_allocated']):>12}",
         f"{'held by the cache':24}{_size(now['reserved']):>12}{_size(now['peak_reserved']):>12}",
@@ -166,8 +166,7 @@ def set_per_process_memory_fraction(fraction: float, device: Device = None) -> N
     """
     if not isinstance(fraction, (int, float)):
         raise TypeError(
-            "Invalid type for fraction argument, must be `float`, got "
-            f"{type(fraction).__name__}"
+            f"Invalid type for fraction argument, must be `float`, got {type(fraction).__name__}"
         )
     if not 0 <= fraction <= 1:
         raise ValueError(f"Invalid fraction value: {fraction}. Allowed range: 0~1")
