@@ -26,6 +26,7 @@ constexpr int kSpins = 3000;
 constexpr int kMaxThreads = 1024;
 // Ranges per thread: a late or slow thread leaves its share to the others.
 constexpr int kRangesPerThread = 4;
+static_assert(kMaxThreads * kRangesPerThread < 1 << 16);  // see Open
 
 thread_local bool inside_loop = false;
 
@@ -44,10 +45,22 @@ void futex_wake(std::atomic<uint32_t>& word, int count) {
   syscall(SYS_futex, &word, FUTEX_WAKE_PRIVATE, count, nullptr, nullptr, 0);
 }
 
-// One loop at a time. `open_` holds the number of parts nobody has claimed yet (low half) and how
-// many workers may help (high half): a worker that claims a part by decrementing it knows that the
-// loop's other fields stay valid until it reports the part as done. Workers that come late find
-// nothing to claim, so the caller never waits for a thread that has not started.
+// The parts of a loop that nobody has claimed yet, [first, last), and how many workers may help.
+// The caller claims from the front and workers from the back: in loops over the same memory, each
+// finds what it had the last time in its own cache.
+struct Open {
+  uint32_t first, last, helpers;
+
+  static Open of(uint64_t word) {
+    return {static_cast<uint32_t>(word & 0xffff), static_cast<uint32_t>(word >> 16 & 0xffff),
+            static_cast<uint32_t>(word >> 32)};
+  }
+  uint64_t word() const { return uint64_t{helpers} << 32 | uint64_t{last} << 16 | first; }
+};
+
+// One loop at a time. A worker that claims a part by changing `open_` knows that the loop's other
+// fields stay valid until it reports the part as done. Workers that come late find nothing to
+// claim, so the caller never waits for a thread that has not started.
 // Never freed: workers look at it until the process ends.
 class Pool {
  public:
@@ -60,8 +73,8 @@ class Pool {
   void work(int index);
 
  private:
-  static bool may_claim(uint64_t open, int index) {
-    return static_cast<uint32_t>(open) != 0 && index <= static_cast<int>(open >> 32);
+  static bool may_claim(Open open, int index) {
+    return open.first < open.last && index <= static_cast<int>(open.helpers);
   }
   bool claim_and_run(int index);
   void run_part(uint32_t part);
@@ -99,12 +112,16 @@ void Pool::run_part(uint32_t part) {
 
 // Index 0 is the caller, workers count from 1.
 bool Pool::claim_and_run(int index) {
-  uint64_t open = open_.load(std::memory_order_relaxed);
+  uint64_t word = open_.load(std::memory_order_relaxed);
+  uint32_t part;
+  Open rest;
   do {
-    if (!may_claim(open, index)) return false;
-  } while (!open_.compare_exchange_weak(open, open - 1, std::memory_order_acquire,
+    rest = Open::of(word);
+    if (!may_claim(rest, index)) return false;
+    part = index == 0 ? rest.first++ : --rest.last;
+  } while (!open_.compare_exchange_weak(word, rest.word(), std::memory_order_acquire,
                                         std::memory_order_relaxed));
-  run_part(parts_ - static_cast<uint32_t>(open));
+  run_part(part);
   return true;
 }
 
@@ -124,7 +141,7 @@ void Pool::run(int parts, int helpers, FunctionRef<void(int64_t)> body) {
   parts_ = parts;
   done_.store(0, std::memory_order_relaxed);
   failed_.store(false, std::memory_order_relaxed);
-  open_.store(static_cast<uint64_t>(helpers) << 32 | static_cast<uint32_t>(parts));
+  open_.store(Open{0, parts_, static_cast<uint32_t>(helpers)}.word());
   epoch_.fetch_add(1);
   // Workers that may not help wake up for nothing now and then; that is rare (a lowered count).
   if (parked_.load() > 0) futex_wake(epoch_, helpers < workers_ ? INT_MAX : parts - 1);
@@ -148,7 +165,7 @@ void Pool::work(int index) {
     } else {
       uint32_t epoch = epoch_.load();
       parked_.fetch_add(1);
-      if (!may_claim(open_.load(), index)) futex_wait(epoch_, epoch);
+      if (!may_claim(Open::of(open_.load()), index)) futex_wait(epoch_, epoch);
       parked_.fetch_sub(1);
       idle = 0;
     }

@@ -57,7 +57,7 @@ constexpr int64_t kPackGrain = 16384;
 constexpr int64_t kPage = 4096;
 constexpr int64_t kResultBytes = 1 << 18;  // of a task that adds to its result several times
 // Multiply-adds below which a task is not worth handing to another thread.
-constexpr int64_t kTaskWork = 1 << 19;
+constexpr int64_t kTaskWork = 1 << 18;
 // Elements of a result handed to the epilogue at once: they are still in the cache.
 constexpr int64_t kEpilogueElements = 16384;
 // Distance of the rows of a copied left panel: not a multiple of a page.
@@ -226,7 +226,9 @@ void Driver<T>::choose_tasks() {
     row_blocks_ = std::min(row_blocks_, row_panels_);
   }
   int64_t threads = thread_count();
-  int64_t wanted = threads == 1 ? 1 : rows_ * chunk_columns_ * chunk_depth_ / kTaskWork;
+  // Packing has handed work over already, and the packed lines are the other thread's as often.
+  int64_t least = pack_right_ ? 2 * kTaskWork : kTaskWork;
+  int64_t wanted = threads == 1 ? 1 : rows_ * chunk_columns_ * chunk_depth_ / least;
   // Rows of a transposed result are cut at columns of C, which share cache lines: as seldom as
   // possible.
   wanted = std::min(wanted, (swapped_ ? 1 : 2) * threads);
@@ -240,6 +242,10 @@ void Driver<T>::choose_tasks() {
     } else {
       break;
     }
+  }
+  // As much for every thread, if one block of columns is all there is.
+  if (row_blocks_ > 1 && column_blocks_ == 1 && row_blocks_ % threads != 0) {
+    row_blocks_ = std::min(divide_up(row_blocks_, threads) * threads, row_panels_);
   }
 }
 
@@ -466,7 +472,10 @@ void multiply_packed(const Product<T>& p) {
   int64_t swapped = estimate<T>(p.n, p.m, p.k, !p.transpose_a, p.lda, true);
   if (!p.transpose_a && p.transpose_b && estimate_dots(p) < std::min(plain, swapped)) {
     multiply_dots(p);
-    if (p.epilogue) p.epilogue->run(p.epilogue->context, 0, p.m, 0, p.n);
+    if (!p.epilogue) return;
+    parallel_for(p.m, kEpilogueElements / p.n + 1, [&](int64_t begin, int64_t end) {
+      p.epilogue->run(p.epilogue->context, begin, end, 0, p.n);
+    });
   } else {
     Driver<T>(p, swapped < plain).run();
   }

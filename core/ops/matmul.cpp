@@ -69,16 +69,18 @@ Saved saves_factors(const Call&, uint32_t needs) {
 
 void infer_mm(Call& call) { infer_product(call, 0); }
 
-void run_mm(Call& call) {
+void multiply(Call& call, const Epilogue* epilogue) {
   Matrices a(call.inputs[0]), b(call.inputs[1]);
   Tensor& out = call.output();
   int64_t m = out.size(0), n = out.size(1), k = a.tensor->size(1);
   visit_products("mm", out.dtype(), [&]<class T>() {
     gemm<T>(a.layout.transposed, b.layout.transposed, m, n, k, 1, a.tensor->data<T>(),
             a.layout.leading, b.tensor->data<T>(), b.layout.leading, 0, out.data<T>(),
-            std::max<int64_t>(n, 1));
+            std::max<int64_t>(n, 1), epilogue);
   });
 }
+
+void run_mm(Call& call) { multiply(call, nullptr); }
 
 // The gradients of the factors `first` and `first + 1` of a product. A factor that lay transposed
 // (attribute flag) gets a gradient that lies transposed: turned back, it is contiguous, as the
@@ -131,7 +133,7 @@ void infer_addmm(Call& call) {
 
 bool is_one(Scalar value) { return value.to_double() == 1; }
 
-void run_addmm(Call& call) {
+void multiply_and_add(Call& call, const Epilogue* epilogue) {
   const Tensor& x = call.input(0);
   Matrices a(call.inputs[1]), b(call.inputs[2]);
   Tensor& out = call.output();
@@ -145,14 +147,16 @@ void run_addmm(Call& call) {
     const T *first = a.tensor->data<T>(), *second = b.tensor->data<T>();
     if (bias) {
       gemm_bias<T>(a.layout.transposed, b.layout.transposed, m, n, k, first, a.layout.leading,
-                   second, b.layout.leading, x.data<T>(), out.data<T>(), leading);
+                   second, b.layout.leading, x.data<T>(), out.data<T>(), leading, epilogue);
     } else {
       gemm<T>(a.layout.transposed, b.layout.transposed, m, n, k, alpha.to<Compute<T>>(), first,
               a.layout.leading, second, b.layout.leading, beta.to<Compute<T>>(), out.data<T>(),
-              leading);
+              leading, epilogue);
     }
   });
 }
+
+void run_addmm(Call& call) { multiply_and_add(call, nullptr); }
 
 TensorRef scaled(const TensorRef& x, Scalar factor) { return is_one(factor) ? x : mul(x, factor); }
 
@@ -372,6 +376,11 @@ Dims with_last(const Dims& shape, int64_t last) {
 }
 
 }  // namespace
+
+ProductKernel product_kernel(const Primitive& primitive) {
+  if (&primitive == &kMm) return multiply;
+  return &primitive == &kAddmm ? multiply_and_add : nullptr;
+}
 
 TensorRef mm(const TensorRef& a, const TensorRef& b) { return apply(kMm, {a, b}); }
 TensorRef bmm(const TensorRef& a, const TensorRef& b) { return apply(kBmm, {a, b}); }

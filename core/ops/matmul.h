@@ -5,6 +5,13 @@
 
 namespace flambeau {
 
+struct Epilogue;
+
+// The kernel of a product that hands each finished block of its result, a matrix, to an epilogue
+// (nullptr: none). Null for primitives that are no such product.
+using ProductKernel = void (*)(Call& call, const Epilogue* epilogue);
+ProductKernel product_kernel(const Primitive& primitive);
+
 TensorRef mm(const TensorRef& a, const TensorRef& b);
 TensorRef bmm(const TensorRef& a, const TensorRef& b);
 TensorRef mv(const TensorRef& matrix, const TensorRef& vector);

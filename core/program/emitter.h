@@ -10,6 +10,7 @@
 #include <string>
 
 #include "base/cpu.h"
+#include "base/thread_pool.h"
 #include "program/machine.h"
 
 namespace flambeau {
@@ -54,6 +55,15 @@ class ProgramRun {
   // threads may call it at once.
   void run(std::span<void* const> inputs, std::span<const Scalar> numbers,
            std::span<void* const> outputs) const;
+
+  // The same part by part: what the inputs read is made meanwhile. All outputs are matrices.
+  // `body` gets the function to call for each part, from any thread; the function needs machine
+  // code, and operands that lie like matrices.
+  using Part = FunctionRef<void(int64_t row_begin, int64_t row_end, int64_t column_begin,
+                                int64_t column_end)>;
+  bool has_parts() const;
+  void run_in_parts(std::span<void* const> inputs, std::span<const Scalar> numbers,
+                    std::span<void* const> outputs, FunctionRef<void(Part)> body) const;
 
   // Whether there is machine code for it.
   bool emitted() const;

@@ -14,6 +14,7 @@ using emitter::Geometry;
 using emitter::kMostTensors;
 using emitter::MachineCode;
 using emitter::OperandView;
+using emitter::Parts;
 using emitter::read_number;
 
 namespace {
@@ -122,9 +123,15 @@ struct ProgramRun::Prepared {
   InstructionSet instruction_set;
   Emitted emitted;
   bool has_kernel = false;
+  Parts parts;
+  bool has_parts = false;
   std::vector<int32_t> slots;  // by program input: its place among the tensors or the numbers
 
   void find();
+  // Calls body(tensors, numbers) with what a kernel needs.
+  template <class Body>
+  void with_operands(std::span<void* const> inputs, std::span<const Scalar> numbers,
+                     std::span<void* const> outputs, Body&& body) const;
   void run_machine(std::span<void* const> inputs, std::span<const Scalar> numbers,
                    std::span<void* const> outputs) const;
 };
@@ -142,6 +149,9 @@ void ProgramRun::Prepared::find() {
   for (const ProgramOperand& input : inputs) input_views.push_back(view(input));
   for (const ProgramOperand& output : outputs) output_views.push_back(view(output));
   has_kernel = emitted.find(*program, precision, input_views, output_views, instruction_set);
+  const Dims& shape = outputs[0].shape;
+  has_parts = has_kernel && shape.size() == 2 &&
+              parts.find(*emitted.kernel, emitted.geometry, shape[0], shape[1]);
 }
 
 ProgramRun::ProgramRun(ProgramRef program, Precision precision,
@@ -161,6 +171,30 @@ ProgramRun::ProgramRun(ProgramRef program, Precision precision,
 ProgramRun::~ProgramRun() = default;
 ProgramRun::ProgramRun(ProgramRun&&) noexcept = default;
 
+template <class Body>
+void ProgramRun::Prepared::with_operands(std::span<void* const> addresses,
+                                         std::span<const Scalar> numbers,
+                                         std::span<void* const> output_addresses,
+                                         Body&& body) const {
+  void* tensors[kMostTensors];
+  int count = 0;
+  for (size_t i = 0; i < emitted.plan->inputs.size(); ++i) {
+    if (emitted.geometry.key.inputs[i] == AccessKind::Number) continue;
+    tensors[count++] = addresses[slots[program->values[emitted.plan->inputs[i]].index]];
+  }
+  for (void* output : output_addresses) tensors[count++] = output;
+  emitted.with_numbers([&](const uint64_t* table) { body(tensors, table); },
+                       [&](int32_t v, uint64_t* place) {
+                         const int32_t index = program->values[v].index;
+                         const ProgramOperand& input = inputs[index];
+                         if (input.is_tensor) {
+                           read_number(precision, input.dtype, addresses[slots[index]], place);
+                         } else {
+                           *place = number_bits(precision, numbers[slots[index]]);
+                         }
+                       });
+}
+
 void ProgramRun::run(std::span<void* const> inputs, std::span<const Scalar> numbers,
                      std::span<void* const> outputs) const {
   const Prepared& my = *prepared_;
@@ -168,22 +202,22 @@ void ProgramRun::run(std::span<void* const> inputs, std::span<const Scalar> numb
     my.run_machine(inputs, numbers, outputs);
     return;
   }
-  const Emitted& emitted = my.emitted;
-  void* tensors[kMostTensors];
-  int count = 0;
-  for (size_t i = 0; i < emitted.plan->inputs.size(); ++i) {
-    if (emitted.geometry.key.inputs[i] == AccessKind::Number) continue;
-    tensors[count++] = inputs[my.slots[my.program->values[emitted.plan->inputs[i]].index]];
-  }
-  for (void* output : outputs) tensors[count++] = output;
-  emitted.run(tensors, [&](int32_t v, uint64_t* place) {
-    const int32_t index = my.program->values[v].index;
-    const ProgramOperand& input = my.inputs[index];
-    if (input.is_tensor) {
-      read_number(my.precision, input.dtype, inputs[my.slots[index]], place);
-    } else {
-      *place = number_bits(my.precision, numbers[my.slots[index]]);
-    }
+  my.with_operands(inputs, numbers, outputs, [&](void* const* tensors, const uint64_t* table) {
+    run_kernel(*my.emitted.kernel, my.emitted.geometry, tensors, table, *my.emitted.plan);
+  });
+}
+
+bool ProgramRun::has_parts() const { return prepared_->has_parts; }
+
+void ProgramRun::run_in_parts(std::span<void* const> inputs, std::span<const Scalar> numbers,
+                              std::span<void* const> outputs, FunctionRef<void(Part)> body) const {
+  const Prepared& my = *prepared_;
+  my.with_operands(inputs, numbers, outputs, [&](void* const* tensors, const uint64_t* table) {
+    auto part = [&](int64_t row_begin, int64_t row_end, int64_t column_begin, int64_t column_end) {
+      my.parts.run(*my.emitted.kernel, my.emitted.geometry, tensors, table, row_begin, row_end,
+                   column_begin, column_end);
+    };
+    body(part);
   });
 }
 

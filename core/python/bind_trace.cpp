@@ -4,6 +4,7 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include "ops/matmul.h"
 #include "program/builder.h"
 #include "python/common.h"
 #include "python/operator_type.h"
@@ -142,6 +143,11 @@ void bind_call(nb::module_& module) {
       .def_prop_ro("updates_input",
                    [](CallObject& self) {
                      return self.call->primitive && self.call->primitive->updates_input;
+                   })
+      .def_prop_ro("takes_epilogue",
+                   [](CallObject& self) {
+                     const Primitive* primitive = self.call->primitive;
+                     return primitive && product_kernel(*primitive);
                    })
       .def_prop_ro("place", [](CallObject& self) { return places.describe(self.call->place); })
       .def_prop_ro("key", [](CallObject& self) { return bytes_of(self.call->key()); });
@@ -377,6 +383,16 @@ void bind_builder(nb::module_& module) {
              translated([&] {
                building(self).add_program(program.program, dtype_of(dtype), step_inputs(inputs),
                                           outputs, std::move(label));
+             });
+           })
+      .def("product",
+           [](UnfinishedObject& self, const CallObject& call, const std::vector<int>& inputs,
+              int product, const TracedProgram& program, nb::handle dtype, nb::list operands,
+              const std::vector<int>& outputs, std::string label) {
+             translated([&] {
+               building(self).add_product(call.call, inputs, product, program.program,
+                                          dtype_of(dtype), step_inputs(operands), outputs,
+                                          std::move(label));
              });
            })
       .def("update",

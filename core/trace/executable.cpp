@@ -87,6 +87,34 @@ int Executable::add_value(int buffer, const Dims& shape, const Dims& strides, in
   return static_cast<int>(values_.size()) - 1;
 }
 
+std::vector<TensorRef> Executable::read(std::span<const int> values) {
+  std::vector<TensorRef> tensors;
+  for (int value : values) {
+    tensors.push_back(tensor_of(value));
+    note_read(value);
+  }
+  return tensors;
+}
+
+std::vector<TensorRef> Executable::read(std::span<const StepInput> inputs) {
+  std::vector<TensorRef> tensors;
+  for (const StepInput& input : inputs) {
+    const bool is_value = input.kind == StepInput::Kind::Value;
+    tensors.push_back(is_value ? tensor_of(input.value) : nullptr);
+    if (is_value) note_read(input.value);
+  }
+  return tensors;
+}
+
+std::vector<TensorRef> Executable::written(std::span<const int> values) {
+  std::vector<TensorRef> tensors;
+  for (int value : values) {
+    tensors.push_back(tensor_of(value));
+    note_written(value);
+  }
+  return tensors;
+}
+
 void Executable::note_read(int value) {
   if (value >= 0) work_ += values_[value].tensor->numel();
   if (value >= 0 && steps_.size() >= backward_at_) buffers_[values_[value].buffer].needed = true;
@@ -100,15 +128,7 @@ void Executable::note_written(int value) {
 
 void Executable::add_call(const RecordedCallRef& call, std::span<const int> inputs,
                           std::span<const int> outputs, std::string label) {
-  std::vector<TensorRef> from, to;
-  for (int value : inputs) {
-    from.push_back(tensor_of(value));
-    note_read(value);
-  }
-  for (int value : outputs) {
-    to.push_back(tensor_of(value));
-    note_written(value);
-  }
+  std::vector<TensorRef> from = read(inputs), to = written(outputs);
   if (auto* control = dynamic_cast<Control*>(call->attributes.object.get())) {
     work_ += kLongWork;  // a loop may run for long, or for ever
     steps_.push_back(make_control_step(ControlRef::share(control), std::move(from), std::move(to),
@@ -125,18 +145,19 @@ void Executable::add_program(const ProgramRef& program, DType dtype,
               outputs.size() == program->outputs.size(),
           "executable: the program takes ", program->input_count, " inputs and has ",
           program->outputs.size(), " outputs, got ", inputs.size(), " and ", outputs.size());
-  std::vector<TensorRef> from, to;
-  for (const StepInput& input : inputs) {
-    bool is_value = input.kind == StepInput::Kind::Value;
-    from.push_back(is_value ? tensor_of(input.value) : nullptr);
-    if (is_value) note_read(input.value);
-  }
-  for (int value : outputs) {
-    to.push_back(tensor_of(value));
-    note_written(value);
-  }
+  std::vector<TensorRef> from = read(inputs), to = written(outputs);
   steps_.push_back(
       make_program_step(program, dtype, from, inputs, std::move(to), std::move(label)));
+}
+
+void Executable::add_product(const RecordedCallRef& call, std::span<const int> inputs, int product,
+                             const ProgramRef& program, DType dtype,
+                             std::span<const StepInput> operands, std::span<const int> outputs,
+                             std::string label) {
+  std::vector<TensorRef> factors = read(inputs), result = written({&product, 1});
+  std::vector<TensorRef> from = read(operands), to = written(outputs);
+  steps_.push_back(make_product_step(call, std::move(factors), result[0], program, dtype, from,
+                                     operands, std::move(to), std::move(label)));
 }
 
 void Executable::add_update(const ProgramRef& program, DType dtype,

@@ -71,6 +71,10 @@ class Executable : public Object {
   int add_value(int buffer, const Dims& shape, const Dims& strides, int64_t offset, DType dtype);
   void add_call(const RecordedCallRef& call, std::span<const int> inputs,
                 std::span<const int> outputs, std::string label);
+  // A product, and a program that reads its result, which lies at value `product`.
+  void add_product(const RecordedCallRef& call, std::span<const int> inputs, int product,
+                   const ProgramRef& program, DType dtype, std::span<const StepInput> operands,
+                   std::span<const int> outputs, std::string label);
   void add_program(const ProgramRef& program, DType dtype, std::span<const StepInput> inputs,
                    std::span<const int> outputs, std::string label);
   void add_update(const ProgramRef& program, DType dtype, std::span<const std::vector<int>> lists,
@@ -157,6 +161,9 @@ class Executable : public Object {
   };
 
   void move_buffer(Buffer& buffer, const Ref<Storage>& storage, int64_t root);
+  std::vector<TensorRef> read(std::span<const int> values);
+  std::vector<TensorRef> read(std::span<const StepInput> inputs);  // null for numbers
+  std::vector<TensorRef> written(std::span<const int> values);
   void note_read(int value);
   void note_written(int value);
   TensorRef tensor_of(int value) const { return value < 0 ? nullptr : values_[value].tensor; }

@@ -1,6 +1,8 @@
 // The kinds of steps.
 #include "trace/steps.h"
 
+#include "blas/gemm.h"
+#include "ops/matmul.h"
 #include "program/emitter.h"
 #include "program/machine.h"
 #include "tensor/copy.h"
@@ -36,7 +38,7 @@ class CallStep final : public Step {
 };
 
 // A program on fixed tensors and changing numbers.
-class ProgramStep final : public Step {
+class ProgramStep : public Step {
  public:
   ProgramStep(ProgramRef program, DType dtype, std::span<const TensorRef> inputs,
               std::span<const StepInput> sources, std::vector<TensorRef> outputs, std::string label)
@@ -64,10 +66,19 @@ class ProgramStep final : public Step {
   }
   void run(std::span<const double> numbers) override {
     if (!any_) return;
+    bind(numbers);
+    run_->run(from_, numbers_, to_);
+  }
+
+ protected:
+  void bind(std::span<const double> numbers) {
     for (auto [position, slot] : slots_) numbers_[position] = Scalar(numbers[slot]);
     for (size_t i = 0; i < inputs_.size(); ++i) from_[i] = inputs_[i]->data();
     for (size_t i = 0; i < outputs_.size(); ++i) to_[i] = outputs_[i]->data();
-    run_->run(from_, numbers_, to_);
+  }
+  bool has_parts() const { return any_ && run_->has_parts(); }
+  void run_in_parts(FunctionRef<void(ProgramRun::Part)> body) const {
+    run_->run_in_parts(from_, numbers_, to_, body);
   }
 
  private:
@@ -141,6 +152,45 @@ class GpuProgramStep final : public Step {
   std::vector<Tensor*> to_;
   std::vector<std::pair<size_t, int>> slots_;
   bool any_ = false;
+};
+
+// A product and a program that follows it block by block, while the block is in the cache.
+class ProductStep final : public ProgramStep {
+ public:
+  ProductStep(RecordedCallRef recorded, std::vector<TensorRef> factors, TensorRef product,
+              ProgramRef program, DType dtype, std::span<const TensorRef> inputs,
+              std::span<const StepInput> sources, std::vector<TensorRef> outputs, std::string label)
+      : ProgramStep(std::move(program), dtype, inputs, sources, std::move(outputs),
+                    std::move(label)),
+        recorded_(std::move(recorded)),
+        factors_(std::move(factors)),
+        call_(*recorded_->primitive, factors_, Attributes(recorded_->attributes)),
+        kernel_(product_kernel(*recorded_->primitive)) {
+    require(kernel_, "executable: ", recorded_->name(), " has no epilogue");
+    call_.outputs[0] = std::move(product);
+  }
+  void run(std::span<const double> numbers) override {
+    if (!has_parts()) {
+      kernel_(call_, nullptr);
+      return ProgramStep::run(numbers);
+    }
+    bind(numbers);
+    run_in_parts([&](ProgramRun::Part part) {
+      const Epilogue epilogue{[](void* context, int64_t row_begin, int64_t row_end,
+                                 int64_t column_begin, int64_t column_end) {
+                                (*static_cast<ProgramRun::Part*>(context))(
+                                    row_begin, row_end, column_begin, column_end);
+                              },
+                              &part};
+      kernel_(call_, &epilogue);
+    });
+  }
+
+ private:
+  RecordedCallRef recorded_;
+  std::vector<TensorRef> factors_;
+  Call call_;
+  ProductKernel kernel_;
 };
 
 // A program in place over lists of tensors.
@@ -234,6 +284,16 @@ std::unique_ptr<Step> make_program_step(ProgramRef program, DType dtype,
                                             std::move(outputs), std::move(label));
   }
   return std::make_unique<ProgramStep>(std::move(program), dtype, inputs, sources,
+                                       std::move(outputs), std::move(label));
+}
+
+std::unique_ptr<Step> make_product_step(RecordedCallRef recorded, std::vector<TensorRef> factors,
+                                        TensorRef product, ProgramRef program, DType dtype,
+                                        std::span<const TensorRef> inputs,
+                                        std::span<const StepInput> sources,
+                                        std::vector<TensorRef> outputs, std::string label) {
+  return std::make_unique<ProductStep>(std::move(recorded), std::move(factors), std::move(product),
+                                       std::move(program), dtype, inputs, sources,
                                        std::move(outputs), std::move(label));
 }
 

@@ -12,6 +12,12 @@ std::unique_ptr<Step> make_program_step(ProgramRef program, DType dtype,
                                         std::span<const TensorRef> inputs,
                                         std::span<const StepInput> sources,
                                         std::vector<TensorRef> outputs, std::string label);
+// A product into `product`, then a program that reads it; as one where the program has parts.
+std::unique_ptr<Step> make_product_step(RecordedCallRef recorded, std::vector<TensorRef> factors,
+                                        TensorRef product, ProgramRef program, DType dtype,
+                                        std::span<const TensorRef> inputs,
+                                        std::span<const StepInput> sources,
+                                        std::vector<TensorRef> outputs, std::string label);
 std::unique_ptr<Step> make_update_step(ProgramRef program, DType dtype,
                                        std::vector<std::vector<TensorRef>> lists,
                                        std::span<const StepInput> numbers,

@@ -127,6 +127,24 @@ class Number(NamedTuple):
 Input = Value | Number | float | int | bool | None
 
 
+class Epilogue(NamedTuple):
+    """The program that follows a product, block by block.
+
+    Attributes:
+        program: the program.
+        inputs: what it reads, seen as matrices of the product's shape.
+        outputs: what it writes, likewise.
+        factors: what the product reads.
+        result: where the product lies before the program has read it; may be an output.
+    """
+
+    program: Any
+    inputs: list[Input]
+    outputs: list[Value]
+    factors: list[Input]
+    result: Value
+
+
 class Node:
     """One step.
 
@@ -143,6 +161,8 @@ class Node:
             other: how many values each run reads. `inputs` are these values run by run, then the
             numbers; `outputs` are the results run by run.
         parts: of a node that several were merged into: the operators of these.
+        epilogue: of a product that a program follows; what both read and write is in `inputs` and
+            `outputs` as well.
         random: draws from the random generator, so it must keep its place among such nodes.
         backward: belongs to the backward part of a function that is differentiated from outside.
         place: the user's line.
@@ -153,6 +173,7 @@ class Node:
         "call",
         "columns",
         "dtype",
+        "epilogue",
         "inputs",
         "operator",
         "outputs",
@@ -176,6 +197,7 @@ class Node:
         random: bool = False,
         backward: bool = False,
         place: str = "",
+        epilogue: Epilogue | None = None,
     ) -> None:
         self.operator = operator
         self.inputs: list[Input] = list(inputs)
@@ -188,6 +210,7 @@ class Node:
         self.random = random
         self.backward = backward
         self.place = place
+        self.epilogue = epilogue
 
     @property
     def reads(self) -> list[Value]:
@@ -208,6 +231,7 @@ class Node:
             random=self.random,
             backward=self.backward,
             place=self.place,
+            epilogue=self.epilogue,
         )
 
     def __repr__(self) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from flambeau import _core
-from flambeau.compiler._graph import Buffer, Graph, Input, Node, Number, Value
-from flambeau.compiler._passes.memory_plan import MemoryPlan, memory_plan
+from flambeau.compiler._graph import Buffer, Epilogue, Graph, Input, Node, Number, Value
+from flambeau.compiler._passes.epilogues import epilogues
+from flambeau.compiler._passes.memory_plan import memory_plan
 
 if TYPE_CHECKING:
     from flambeau import Tensor
@@ -16,15 +17,21 @@ if TYPE_CHECKING:
 class Lowering:
     """An executable under construction.
 
+    Attributes:
+        graph: the graph as it is executed; what only executables know, such as epilogues, is in.
+
     Example:
         lowering = Lowering(graph)
         lowering.builder.expect_argument(x)  # guards are the caller's
         executable = lowering.finish()
     """
 
-    def __init__(self, graph: Graph, plan: MemoryPlan | None = None) -> None:
+    def __init__(self, graph: Graph) -> None:
+        graph = graph.copy()
+        if graph.device is None:  # products of a GPU take no programs
+            epilogues(graph)
         self.graph = graph
-        self.plan = plan or memory_plan(graph)
+        self.plan = memory_plan(graph)
         self.builder: Any = _core.ExecutableBuilder(graph.device)
         self._buffers: dict[Buffer, int] = {}
         self._values: dict[Value, int] = {}
@@ -85,12 +92,26 @@ class Lowering:
         outputs = [self.value(value) for value in node.outputs]
         if node.columns:
             self._add_update(node)
+        elif node.epilogue is not None:
+            self._add_product(node, node.epilogue)
         elif node.call is not None:
             inputs = [self.value(x) if isinstance(x, Value) else -1 for x in node.inputs]
             self.builder.call(node.call, inputs, outputs, label(node))
         else:
             operands = [self._operand(x) for x in node.inputs]
             self.builder.program(node.program, node.dtype, operands, outputs, label(node))
+
+    def _add_product(self, node: Node, epilogue: Epilogue) -> None:
+        self.builder.product(
+            node.call,
+            [self.value(x) if isinstance(x, Value) else -1 for x in epilogue.factors],
+            self.value(epilogue.result),
+            epilogue.program,
+            node.dtype,
+            [self._operand(x) for x in epilogue.inputs],
+            [self.value(value) for value in epilogue.outputs],
+            label(node),
+        )
 
     def _operand(self, x: Input) -> tuple[str, Any]:
         if isinstance(x, Value):
@@ -116,6 +137,8 @@ class Lowering:
 def label(node: Node) -> str:
     """What a report calls the step."""
     parts = ", ".join(dict.fromkeys(node.parts))
+    if node.epilogue is not None:
+        return f"{node.operator} then {parts}"
     return f"{node.operator} ({parts})" if parts else node.operator
 
 

@@ -18,6 +18,7 @@ class Compiled:
     Attributes:
         recorded: the graph as it was recorded.
         graph: the graph after the passes.
+        executed: the graph as it was lowered: its nodes are the executable's steps.
         seconds: the time of each pass.
     """
 
@@ -33,6 +34,7 @@ class Compiled:
             lowering.builder.expect_argument(tensor)
         for leaf in recording.without_gradient:
             lowering.builder.expect_no_gradient(leaf)
+        self.executed = lowering.graph
         self.arena_bytes = lowering.plan.bytes
         values = [lowering.value(value) for value in self.graph.outputs]
         count = len(values) - len(recorded.leaves)
@@ -82,4 +84,4 @@ class Compiled:
 
     def report(self) -> Report:
         """Time, bytes moved and bound of every step; printing it makes a table."""
-        return report(self.graph, self.times(), self.arena_bytes)
+        return report(self.executed, self.times(), self.arena_bytes)

@@ -110,14 +110,25 @@ def _first_reads(graph: Graph) -> dict[Buffer, Value]:
 
 
 def _line(node: Node, names: Names, made: list[Any]) -> str:
-    operands = ", ".join(names.operand(operand) for operand in node.inputs)
+    followed = node.epilogue
+    operands = ", ".join(map(names.operand, followed.factors if followed else node.inputs))
     outputs = ", ".join(names.typed(value) for value in node.outputs)
     operator = node.operator
     if operator in ("fused", "update"):  # an operator of the library needs no listing
-        key = facts(node.program).key
-        known = next((i for i, program in enumerate(made) if facts(program).key == key), len(made))
-        if known == len(made):
-            made.append(node.program)
-        operator += f" {known}"
+        operator += f" {_number_of(node.program, made)}"
     attributes = getattr(node.call, "attributes_text", "")
-    return f"{outputs} = {operator}({operands})" + (f" {{{attributes}}}" if attributes else "")
+    line = f"{outputs} = {operator}({operands})" + (f" {{{attributes}}}" if attributes else "")
+    if followed:
+        operands = ", ".join(map(names.operand, followed.inputs))
+        number = _number_of(followed.program, made)
+        line += f" in {names.value(followed.result)}, then program {number}({operands})"
+    return line
+
+
+def _number_of(program: Any, made: list[Any]) -> int:
+    """The number under which a program is listed."""
+    key = facts(program).key
+    known = next((i for i, other in enumerate(made) if facts(other).key == key), len(made))
+    if known == len(made):
+        made.append(program)
+    return known

@@ -54,6 +54,7 @@ class Call:
         self.scalars = (0.5, 0.0, 0.0, 0.0)
         self.more_ints: tuple[int, ...] = ()
         self.flag = 0
+        self.takes_epilogue = key == "mm"
 
 
 FORMULAS: dict[str, Any] = {
@@ -161,6 +162,10 @@ class Machine:
         for node in self.graph.nodes:
             if node.columns:
                 self.update(node)
+            elif node.epilogue is not None:
+                factors = [self.view(x) for x in node.epilogue.factors if isinstance(x, Value)]
+                self.view(node.epilogue.result)[...] = factors[0] @ factors[1]
+                self.program(node.epilogue.program, node.epilogue.inputs, node.epilogue.outputs)
             elif node.call is None:
                 self.program(node.program, node.inputs, node.outputs)
             else:

@@ -296,24 +296,60 @@ int64_t item_bytes(AccessKind kind, Precision precision) {
   return kind == AccessKind::StreamBool ? 1 : precision == Precision::Float32 ? 4 : 8;
 }
 
+// By tensor of the kernel: bytes from column to column.
+void find_column_strides(const Geometry& geometry, int64_t* strides) {
+  int t = 0;
+  auto add = [&](AccessKind kind) {
+    if (kind == AccessKind::Number) return;
+    const int64_t step = kind == AccessKind::Strided ? geometry.strides[kMostTensors + t] : 1;
+    strides[t++] = step * item_bytes(kind, geometry.key.precision);
+  };
+  for (AccessKind kind : geometry.key.inputs) add(kind);
+  for (AccessKind kind : geometry.key.outputs) add(kind);
+}
+
 // Columns [begin, end) of the only row of an elementwise program.
 void run_columns(const MachineCode& kernel, const Geometry& geometry, void* const* tensors,
                  const uint64_t* numbers, int64_t begin, int64_t end) {
   void* places[kMostTensors];
-  int t = 0;
-  auto place = [&](AccessKind kind) {
-    if (kind == AccessKind::Number) return;
-    const int64_t step = kind == AccessKind::Strided ? geometry.strides[kMostTensors + t] : 1;
-    places[t] =
-        static_cast<char*>(tensors[t]) + begin * step * item_bytes(kind, geometry.key.precision);
-    ++t;
-  };
-  for (AccessKind kind : geometry.key.inputs) place(kind);
-  for (AccessKind kind : geometry.key.outputs) place(kind);
+  int64_t strides[kMostTensors];
+  find_column_strides(geometry, strides);
+  for (int t = 0; t < geometry.tensor_count; ++t) {
+    places[t] = static_cast<char*>(tensors[t]) + begin * strides[t];
+  }
   kernel.run(places, geometry.strides, numbers, 1, end - begin);
 }
 
 }  // namespace
+
+bool Parts::find(const MachineCode& kernel, const Geometry& geometry, int64_t rows,
+                 int64_t row_length) {
+  if (!geometry.outer.empty() || geometry.whole_rows || kernel.scratch_count() > 0) return false;
+  columns = row_length;
+  joined = geometry.rows == 1 && geometry.columns == rows * columns;
+  if (!joined && (geometry.rows != rows || geometry.columns != columns)) return false;
+  std::copy_n(geometry.strides, 2 * kMostTensors, strides);
+  find_column_strides(geometry, column_strides);
+  for (int t = 0; joined && t < geometry.tensor_count; ++t) {
+    strides[t] = columns * column_strides[t];
+  }
+  return true;
+}
+
+void Parts::run(const MachineCode& kernel, const Geometry& geometry, void* const* tensors,
+                const uint64_t* numbers, int64_t row_begin, int64_t row_end, int64_t column_begin,
+                int64_t column_end) const {
+  if (joined && column_end - column_begin == columns) {
+    run_columns(kernel, geometry, tensors, numbers, row_begin * columns, row_end * columns);
+    return;
+  }
+  void* places[kMostTensors];
+  for (int t = 0; t < geometry.tensor_count; ++t) {
+    places[t] =
+        static_cast<char*>(tensors[t]) + row_begin * strides[t] + column_begin * column_strides[t];
+  }
+  kernel.run(places, strides, numbers, row_end - row_begin, column_end - column_begin);
+}
 
 void run_kernel(const MachineCode& kernel, const Geometry& geometry, void* const* tensors,
                 const uint64_t* numbers, const Plan& plan) {

@@ -48,6 +48,22 @@ bool find_geometry(const Program& program, Precision precision, std::span<const 
 void run_kernel(const MachineCode& kernel, const Geometry& geometry, void* const* tensors,
                 const uint64_t* numbers, const Plan& plan);
 
+// The kernel on parts of the matrix of rows and columns that the operands of an elementwise program
+// are; find_geometry may have joined the rows.
+struct Parts {
+  int64_t columns = 0;
+  bool joined = false;
+  int64_t strides[2 * kMostTensors];     // as Geometry's, from row to row of the matrix
+  int64_t column_strides[kMostTensors];  // bytes
+
+  // False where operands do not lie so.
+  bool find(const MachineCode& kernel, const Geometry& geometry, int64_t rows, int64_t columns);
+  // Rows [row_begin, row_end), columns [column_begin, column_end), in this thread.
+  void run(const MachineCode& kernel, const Geometry& geometry, void* const* tensors,
+           const uint64_t* numbers, int64_t row_begin, int64_t row_end, int64_t column_begin,
+           int64_t column_end) const;
+};
+
 // The elements that one thread takes at least, as in the block machine.
 int64_t element_grain(const Plan& plan);
 
