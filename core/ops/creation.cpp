@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/thread_pool.h"
+#include "ops/sizes.h"
 #include "ops/cuda_runs.h"
 #include "ops/views.h"
 #include "tensor/copy.h"
@@ -188,7 +189,9 @@ TensorRef arange(Scalar start, Scalar end, Scalar step, DType dtype, Device devi
   int64_t count = static_cast<int64_t>(exact);
   if (integers) {
     int64_t span = end.to_int() - start.to_int(), s = step.to_int();
-    count = (span + s + (s > 0 ? -1 : 1)) / s;
+    int64_t reach = span + s + (s > 0 ? -1 : 1);
+    count = reach / s;
+    size_quotient(reach, s, count);
   }
   TensorRef result = Tensor::empty({count}, dtype, device);
   if (!device.is_cpu()) {

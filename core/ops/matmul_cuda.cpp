@@ -160,6 +160,14 @@ void run_addmm_cuda(Call& call) {
   if (row && is_one(product.beta) && is_one(product.alpha)) {
     product.bias = x.data();
     product.beta = 0;
+    if (cuda::cublaslt_multiply(product)) return;
+    if (is_floating(out.dtype()) && cuda::cublaslt_problem().empty()) {
+      // It may have the product without the bias.
+      copy(out, x);
+      product.bias = nullptr;
+      product.beta = 1;
+      product.c = {out.data(), false, product.n, 0};
+    }
   } else if (product.beta.to_double() != 0 && is_matrix_of(x, out.shape())) {
     product.c = {x.data(), false, std::max(x.stride(0), product.n), 0};
   } else if (product.beta.to_double() != 0) {

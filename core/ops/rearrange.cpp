@@ -6,6 +6,7 @@
 #include "ops/gather.h"
 #include "ops/portable.h"
 #include "ops/reduction.h"
+#include "ops/sizes.h"
 #include "ops/views.h"
 #include "tensor/copy.h"
 
@@ -210,6 +211,7 @@ void run_trace(Call& call) {
 void trace_gradient(Gradient& gradient) {
   const Dims& shape = gradient.input_shape(0);
   TensorRef blank = zeros(shape, gradient.g()->dtype(), gradient.device());
+  size_decides(shape[0], shape[1]);
   int64_t length = std::min(shape[0], shape[1]);
   TensorRef places =
       arange(0, length * (shape[1] + 1), shape[1] + 1, DType::Int64, gradient.device());

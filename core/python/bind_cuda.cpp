@@ -8,6 +8,8 @@
 
 #include "cuda/allocator.h"
 #include "cuda/library.h"
+#include "cuda/cublaslt.h"
+#include "cuda/cudnn.h"
 #include "cuda/math_settings.h"
 #include "cuda/pinned.h"
 #include "tensor/copy.h"
@@ -157,6 +159,10 @@ std::atomic<bool>& math_setting(const std::string& name) {
 }
 
 void bind_memory(nb::module_& module) {
+  // Of matrix products and of convolutions.
+  module.def("cuda_plan_counts", [] {
+    return std::make_pair(cuda::matrix_plan_count(), cuda::convolution_plan_count());
+  });
   module.def("cuda_memory_statistics", &statistics);
   module.def("cuda_reset_peaks",
              [](int device) { translated([&] { cuda::reset_peaks(checked_gpu(device)); }); });

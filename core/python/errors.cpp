@@ -2,6 +2,7 @@
 #include <new>
 
 #include "python/common.h"
+#include "trace/recording.h"
 
 namespace flambeau::python {
 
@@ -33,6 +34,8 @@ static PyObject* exception_of(ErrorKind kind) {
 }
 
 void translate_exception() noexcept {
+  // Whoever catches it may do so for the sake of some sizes only.
+  if (Recording* recording = Recording::current()) recording->tracks_sizes = false;
   try {
     throw;
   } catch (const PythonError&) {

@@ -3,7 +3,7 @@
 
 #include "ops/creation.h"
 #include "ops/views.h"
-#include "python/common.h"
+#include "python/tracked_size.h"
 
 namespace flambeau::python {
 
@@ -37,8 +37,26 @@ bool is_integer_tensor(PyObject* object) {
          x.dtype() != DType::UInt8;
 }
 
+// The slice with its tracked sizes as lengths of what is recorded.
+Owned untracked_slice(PyObject* object) {
+  auto* given = reinterpret_cast<PySliceObject*>(object);
+  PyObject* parts[3] = {given->start, given->stop, given->step};
+  if (!is_tracked(parts[0]) && !is_tracked(parts[1]) && !is_tracked(parts[2])) {
+    return Owned::share(object);
+  }
+  Owned plain[3];
+  for (int i = 0; i < 3; ++i) {
+    int64_t number = 0;
+    bool whole = is_tracked(parts[i]) && as_int(parts[i], number, SizeOp::Length);
+    plain[i] = whole ? Owned::check(PyLong_FromLongLong(number)) : Owned::share(parts[i]);
+  }
+  return Owned::check(PySlice_New(plain[0].get(), plain[1].get(), plain[2].get()));
+}
+
 TensorRef apply_slice(const TensorRef& x, int64_t dim, PyObject* object) {
   Py_ssize_t start, stop, step;
+  Owned plain = untracked_slice(object);
+  object = plain.get();
   if (PySlice_Unpack(object, &start, &stop, &step) < 0) throw PythonError();
   if (step <= 0) {
     fail(ErrorKind::Value, "index: step must be greater than zero, got ", step,
@@ -103,7 +121,7 @@ TensorRef apply_basic(TensorRef x, PyObject* const* items, Py_ssize_t count, Ten
       dim += width;
     } else {
       int64_t at;
-      if (!as_int(object, at)) {
+      if (!as_int(object, at, SizeOp::Length)) {
         if (!is_array(object)) fail_kind(object);
         put(dim++, index_tensor(object));
         continue;

@@ -8,20 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from programs import DTYPES, ELEMENTWISE, arity, exists_for, norm, scalar, softmax, trace
 
 import flambeau as fl
 from flambeau import Tensor, _core
 
-scalar: Any = type(
-    "Scalar", (), {k: staticmethod(v) for k, v in _core.program.instructions.items()}
-)
-trace = _core.program.trace
-NAMES = sorted(_core.program.instructions)
-ROWS = {"row_sum", "row_max", "row_min"}
-DTYPES = [
-    *(fl.bool, fl.uint8, fl.int8, fl.int16, fl.int32, fl.int64),
-    *(fl.float16, fl.bfloat16, fl.float32, fl.float64),
-]
 random = np.random.default_rng(0)
 
 
@@ -69,26 +60,6 @@ SPECIAL = [
 WHOLE = [0, 1, -1, 2, -2, 3, 7, -7, 63, 64, 100, -128, 2**31, -(2**31), 2**62, -(2**63), 2**63 - 1]
 
 
-def arity(name: str) -> int:
-    for count in (1, 2, 3):
-        try:
-            trace(_core.program.instructions[name], "e" * count)
-        except (TypeError, RuntimeError):
-            continue
-        return count
-    raise AssertionError(name)
-
-
-def exists_for(name: str, dtype: Any) -> bool:
-    try:
-        trace(_core.program.instructions[name], "e" * arity(name)).run(
-            [fl.ones(1, dtype=dtype)] * arity(name)
-        )
-    except RuntimeError:
-        return False
-    return True
-
-
 def operands_of(count: int, dtype: Any, name: str) -> list[Tensor]:
     values = SPECIAL if dtype.is_floating_point else WHOLE
     if count == 3:
@@ -100,9 +71,6 @@ def operands_of(count: int, dtype: Any, name: str) -> list[Tensor]:
         if not dtype.is_floating_point:
             columns = list(zip(*[row for row in zip(*columns) if row[1] != 0]))
     return [fl.tensor(np.array(c)).to(dtype) for c in columns]
-
-
-ELEMENTWISE = [n for n in NAMES if n not in ROWS and n not in ("row_count", "spread", "stop")]
 
 
 @pytest.mark.parametrize("dtype", [fl.float32, fl.float64, fl.int64], ids=str)
@@ -236,17 +204,6 @@ def test_integer_division_by_zero() -> None:
 # --- rows -----------------------------------------------------------------------------------------
 
 
-def softmax(x: Any) -> Any:
-    e = scalar.exp(x - scalar.row_max(x))
-    return e / scalar.row_sum(e)
-
-
-def norm(x: Any, weight: Any, epsilon: Any) -> Any:
-    centred = x - scalar.row_sum(x) / scalar.row_count(x)
-    variance = scalar.row_sum(centred * centred) / scalar.row_count(x)
-    return centred * scalar.rsqrt(variance + epsilon) * weight, variance
-
-
 LENGTHS = [1, 2, 3, 5, 8, 31, 33, 64, 100, 260, 1000, 1024, 4096, 5003, 20_000]
 
 
@@ -356,3 +313,11 @@ def test_optimizers(optimizer: str) -> None:
         weights.append([p.detach().cpu() for p in model.parameters()])
     for a, b in zip(*weights):
         assert float((a - b).abs().max()) < 1e-5
+
+
+def test_integer_division_by_zero_in_a_tensor() -> None:
+    x, zeros = fl.arange(1, 6).cuda(), fl.tensor([1, 0, 2, 1, 1]).cuda()
+    for divide in (lambda: x // zeros, lambda: x % zeros, lambda: fl.fmod(x, zeros)):
+        with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+            divide().cpu()
+    assert (x // 2).cpu().tolist() == [0, 1, 1, 2, 2]  # nothing is left of it

@@ -1,0 +1,41 @@
+"""NVIDIA's own compiler through ctypes: needs the wheel nvidia-cuda-nvrtc, but no GPU."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+
+@functools.cache
+def library() -> Any:
+    found = importlib.util.find_spec("nvidia.cu13")
+    assert found is not None and found.submodule_search_locations, "pip install nvidia-cuda-nvrtc"
+    folder = Path(next(iter(found.submodule_search_locations))) / "lib"
+    # libnvrtc finds its built-ins only where the loader has them already.
+    ctypes.CDLL(str(next(folder.glob("libnvrtc-builtins.so*"))), mode=ctypes.RTLD_GLOBAL)
+    return ctypes.CDLL(str(folder / "libnvrtc.so.13"))
+
+
+def compile_source(source: str, architecture: str = "sm_80") -> tuple[bytes, str]:
+    """The machine code and the compiler's warnings; AssertionError with its log if it fails."""
+    nvrtc, program = library(), ctypes.c_void_p()
+    size = ctypes.c_size_t()
+    made = nvrtc.nvrtcCreateProgram(
+        ctypes.byref(program), source.encode(), b"kernel.cu", 0, None, None
+    )
+    assert made == 0
+    options = [f"--gpu-architecture={architecture}", "--std=c++17", "-default-device"]
+    names = (ctypes.c_char_p * len(options))(*[o.encode() for o in options])
+    result = nvrtc.nvrtcCompileProgram(program, len(options), names)
+    nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    log = ctypes.create_string_buffer(size.value)
+    nvrtc.nvrtcGetProgramLog(program, log)
+    assert result == 0, log.value.decode()
+    nvrtc.nvrtcGetCUBINSize(program, ctypes.byref(size))
+    code = ctypes.create_string_buffer(size.value)
+    nvrtc.nvrtcGetCUBIN(program, code)
+    nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
+    return code.raw, log.value.decode()
