@@ -48,6 +48,7 @@ FILES: dict[str, list[dict[str, str]]] = {
     "strided_sum.cu": each("T", TYPES, WALK, WIDE),
     "scan.cu": scans(),
     "sort_lines.cu": [{"T": t, "KEY": KEYS.get(t, "unsigned")} for t in TYPES],
+    "mode.cu": each("T", TYPES, {}),
     "radix_sort.cu": each("KEY", ("unsigned", "uint64"), {}),
     "search.cu": each("A", ("double", "long long"), {"OUT": "long long"}, {"OUT": "int"}),
     "creation.cu": [{"T": t, "C": "float" if t == "float" else "double"} for t in TYPES],
