@@ -238,6 +238,14 @@ class Node:
         return f"<node {self.operator}>"
 
 
+class Fork(NamedTuple):
+    """Steps that run beside each other: [begin, middle) and [middle, end)."""
+
+    begin: int
+    middle: int
+    end: int
+
+
 class Graph:
     """The steps of one run, in an order in which they can be executed.
 
@@ -247,6 +255,7 @@ class Graph:
         gradients: (leaf, what its `.grad` is bound to at the end; None for None).
         numbers: how many numbers are supplied at every run.
         differentiable: whether there is a backward part, run later than the forward part.
+        forks: the steps that run beside each other; known once the graph is lowered.
     """
 
     def __init__(
@@ -262,6 +271,7 @@ class Graph:
         self.gradients: list[tuple[Tensor, Value | None]] = list(gradients)
         self.numbers = numbers
         self.differentiable = differentiable
+        self.forks: list[Fork] = []
 
     @property
     def backward_at(self) -> int | None:
