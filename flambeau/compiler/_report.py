@@ -69,7 +69,8 @@ class Report:
     def __str__(self) -> str:
         total = self.seconds or 1.0
         lines = [
-            f"{'us':>9}  {'%':>4}  {'kB':>9}  {'GB/s':>6}  {'Gop/s':>6}  {'bound us':>8}  lane  step"
+            f"{'us':>9}  {'%':>4}  {'kB':>9}  {'GB/s':>6}  {'Gop/s':>6}  {'bound us':>8}  "
+            f"{'lane':4}  step"
         ]
         for step in self.steps:
             seconds = step.seconds or 1e-9

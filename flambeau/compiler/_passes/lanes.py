@@ -3,15 +3,17 @@
 A step of some microseconds is too small to be shared among threads, but two such steps, or two
 chains of them, can run beside each other: the gradients of a weight and of the layer before it, or
 products of one input with several weights. Handing a chain to another thread takes a few
-microseconds, most of them for its operands to reach that core, so this is done where it saves more.
+microseconds, and so does the way of what other steps have made into that core's cache and back;
+this is done where it saves more.
 """
 
 from __future__ import annotations
 
-from flambeau.compiler._graph import Fork, Graph, Node, Value, dependencies
+from flambeau.compiler._graph import Buffer, Fork, Graph, Node, Value, dependencies, writes
 from flambeau.compiler._programs import facts
 
-HANDING_OVER = 2500.0  # nanoseconds
+HANDING_OVER = 4000.0  # nanoseconds
+BYTES = 6  # that reach another core in a nanosecond
 LARGE = 10_000.0  # nanoseconds; such a step uses all threads itself
 LONGEST = 16  # most steps of a fork
 
@@ -25,13 +27,14 @@ def lanes(graph: Graph) -> None:
     nodes = graph.nodes
     costs = [_cost(node) for node in nodes]
     before = dependencies(nodes)
+    users = _users(nodes)
     # The most that can be saved up to a node, and the fork that ends there.
     saved = [0.0] * (len(nodes) + 1)
     chosen: list[tuple[int, list[int], list[int]] | None] = [None] * (len(nodes) + 1)
     for begin, cost in enumerate(costs):
         if saved[begin] > saved[begin + 1]:
             saved[begin + 1], chosen[begin + 1] = saved[begin], None
-        window = _Window(nodes[begin].backward)
+        window = _Window(nodes[begin].backward, nodes, users)
         if cost is None:
             continue
         for number in range(begin, min(begin + LONGEST, len(nodes))):
@@ -71,8 +74,10 @@ def _order(
 class _Window:
     """Neighbouring steps, as groups that do not depend on each other."""
 
-    def __init__(self, backward: bool) -> None:
+    def __init__(self, backward: bool, nodes: list[Node], users: dict[Buffer, set[int]]) -> None:
         self.backward = backward
+        self._nodes = nodes
+        self._users = users
         self.groups: list[tuple[float, list[int]]] = []
 
     def add(self, number: int, cost: float, before: set[int]) -> None:
@@ -88,14 +93,39 @@ class _Window:
         self.groups = [*apart, (cost, sorted(members))]
 
     def split(self) -> tuple[list[int], list[int], float]:
-        """The steps of two chains that take about as long, and the nanoseconds saved."""
+        """The steps of two chains that take about as long, and the nanoseconds saved.
+
+        The second chain is the one that is handed over.
+        """
         lanes: tuple[list[int], list[int]] = [], []
         loads = [0.0, 0.0]
         for cost, members in sorted(self.groups, key=lambda group: -group[0]):
             lane = loads[1] < loads[0]
             lanes[lane].extend(members)
             loads[lane] += cost
-        return sorted(lanes[0]), sorted(lanes[1]), min(loads) - HANDING_OVER
+        if min(loads) <= HANDING_OVER:
+            return [], [], 0.0
+        moved = [self._moved(lane) for lane in lanes]
+        one, other = lanes if moved[1] <= moved[0] else lanes[::-1]
+        gain = min(loads) - HANDING_OVER - min(moved) / BYTES
+        return sorted(one), sorted(other), gain
+
+    def _moved(self, lane: list[int]) -> int:
+        """Bytes that the lane shares with steps outside of it, and one of them writes."""
+        inside = set(lane)
+        nodes = [self._nodes[number] for number in lane]
+        used = {value.buffer for node in nodes for value in (*node.reads, *node.outputs)}
+        return sum(x.bytes for x in used if x in self._users and not self._users[x] <= inside)
+
+
+def _users(nodes: list[Node]) -> dict[Buffer, set[int]]:
+    """The steps that use each buffer that is written."""
+    users: dict[Buffer, set[int]] = {buffer: set() for buffer in writes(nodes)}
+    for number, node in enumerate(nodes):
+        for value in (*node.reads, *node.outputs):
+            if value.buffer in users:
+                users[value.buffer].add(number)
+    return users
 
 
 def _cost(node: Node) -> float | None:
