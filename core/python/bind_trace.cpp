@@ -10,6 +10,7 @@
 #include "python/operator_type.h"
 #include "python/program_object.h"
 #include "python/trace_objects.h"
+#include "trace/control.h"
 
 namespace nb = nanobind;
 
@@ -143,6 +144,10 @@ void bind_call(nb::module_& module) {
       .def_prop_ro("updates_input",
                    [](CallObject& self) {
                      return self.call->primitive && self.call->primitive->updates_input;
+                   })
+      .def_prop_ro("is_control",
+                   [](CallObject& self) {
+                     return dynamic_cast<Control*>(self.call->attributes.object.get()) != nullptr;
                    })
       .def_prop_ro("takes_epilogue",
                    [](CallObject& self) {
@@ -407,6 +412,10 @@ void bind_builder(nb::module_& module) {
                building(self).add_update(program.program, dtype_of(dtype), lists,
                                          step_inputs(numbers), targets, std::move(label));
              });
+           })
+      .def("fork",
+           [](UnfinishedObject& self, size_t begin, size_t middle, size_t end) {
+             translated([&] { building(self).add_fork(begin, middle, end); });
            })
       .def("backward", [](UnfinishedObject& self) { building(self).begin_backward(); })
       .def("expect_argument",
