@@ -280,7 +280,7 @@ def test_different_registers_do_not_mix() -> None:
 
 
 def test_loops_whose_results_are_overwritten_go() -> None:
-    w = torch.ones(4, requires_grad=True)
+    w = fl.ones(4, requires_grad=True)
 
     def step(x):
         w.grad = None
@@ -293,6 +293,6 @@ def test_loops_whose_results_are_overwritten_go() -> None:
         (y.sum(0, keepdim=True) / 3 + y).square().mean().backward()
         return w.grad
 
-    compiled = torch.compile(step)
+    compiled = fl.compile(step)
     for _ in range(4):
-        assert compiled(torch.randn(3, 4)).tolist() == [0.0] * 4
+        assert compiled(fl.randn(3, 4)).tolist() == [0.0] * 4
