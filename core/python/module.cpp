@@ -20,5 +20,6 @@ NB_MODULE(_core, module) {
   bind_trace(module);
   bind_portable(module);
   bind_control(module);
+  bind_identity(module);
   bind_operators(module);
 }
