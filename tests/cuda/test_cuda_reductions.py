@@ -165,3 +165,11 @@ def test_trace_and_broadcast_gradients() -> None:
     x, bias = normal(6, 5).cuda(), normal(5).cuda().requires_grad_()
     (x * bias).sum().backward()
     assert float((bias.grad.cpu() - x.cpu().sum(0)).abs().max()) < 1e-5
+
+
+def test_logsumexp() -> None:
+    x = normal(6, 50)
+    x[2] = -math.inf
+    x[3, 4] = math.inf
+    for dim in (0, 1):
+        check(lambda v, d=dim: v.logsumexp(dim=d), x, tolerance=3e-6)
