@@ -248,6 +248,13 @@ def test_row_layouts() -> None:
     assert float((got.cpu() - expected).abs().max()) < 1e-4
 
 
+def test_many_rows_side_by_side() -> None:
+    for length in (3, 70, 400):
+        x = normal(length, 4200)
+        expected, got = fl.softmax(x, 0), fl.softmax(x.cuda(), 0)
+        check_near(got, expected, row_tolerance(length))
+
+
 def test_rows_of_integers_and_nan() -> None:
     x = fl.tensor(random.integers(-100, 100, (7, 50)))
     check(trace(lambda x: (scalar.row_sum(x), scalar.row_max(x), scalar.row_min(x)), "e"), [x])

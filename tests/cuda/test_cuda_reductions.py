@@ -90,6 +90,16 @@ def test_layouts(name: str) -> None:
         check(lambda v: function(v), x, view, tolerance=3e-6)
 
 
+def test_channels() -> None:
+    """What batch normalisation asks for: all but one dimension, packs in the innermost."""
+    for shape in ((6, 5, 8, 4), (6, 5, 3, 3)):
+        x = normal(*shape)
+        for name in ("sum", "var", "amax"):
+            function = {**ROUNDED, **EXACT}[name]
+            check(lambda v, f=function: f(v, dim=(0, 2, 3)), x, tolerance=3e-6)
+            check(lambda v, f=function: f(v[1:].half(), dim=(0, 2, 3)), x, tolerance=1e-3)
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_dtypes(dtype: Any) -> None:
     x = (normal(33, 40) * 20).to(dtype)
