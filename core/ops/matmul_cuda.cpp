@@ -27,9 +27,8 @@ struct KernelOperand {
   int64_t row, column, batch;
 };
 KernelOperand kernel_operand(const MatrixOperand& operand) {
-  return operand.transposed
-             ? KernelOperand{operand.data, 1, operand.leading, operand.batch_stride}
-             : KernelOperand{operand.data, operand.leading, 1, operand.batch_stride};
+  return operand.transposed ? KernelOperand{operand.data, 1, operand.leading, operand.batch_stride}
+                            : KernelOperand{operand.data, operand.leading, 1, operand.batch_stride};
 }
 
 template <class Accumulator>
@@ -42,8 +41,8 @@ void multiply_by_tiles(const MatrixProduct& product) {
   cuda::launch(kernel("multiply", product.dtype, product.device),
                {static_cast<unsigned>(std::min<int64_t>(blocks, INT32_MAX))}, {256}, 0, shape,
                kernel_operand(product.a), kernel_operand(product.b), kernel_operand(product.c),
-               product.bias, product.out, product.out_batch_stride,
-               product.alpha.to<Accumulator>(), product.beta.to<Accumulator>());
+               product.bias, product.out, product.out_batch_stride, product.alpha.to<Accumulator>(),
+               product.beta.to<Accumulator>());
 }
 
 // Calls function.operator()<T>() for the type that kernels accumulate in.
@@ -161,6 +160,14 @@ void run_addmm_cuda(Call& call) {
   if (row && is_one(product.beta) && is_one(product.alpha)) {
     product.bias = x.data();
     product.beta = 0;
+    if (cuda::cublaslt_multiply(product)) return;
+    if (is_floating(out.dtype()) && cuda::cublaslt_problem().empty()) {
+      // It may have the product without the bias.
+      copy(out, x);
+      product.bias = nullptr;
+      product.beta = 1;
+      product.c = {out.data(), false, product.n, 0};
+    }
   } else if (product.beta.to_double() != 0 && is_matrix_of(x, out.shape())) {
     product.c = {x.data(), false, std::max(x.stride(0), product.n), 0};
   } else if (product.beta.to_double() != 0) {

@@ -7,6 +7,7 @@
 #include "ops/creation.h"
 #include "ops/gather.h"
 #include "ops/portable.h"
+#include "ops/sizes.h"
 #include "ops/views.h"
 #include "tensor/copy.h"
 
@@ -82,7 +83,7 @@ void picked_gradient(Gradient& gradient) {
   bool keepdim = gradient.attributes().flag || gradient.input_shape(0).empty();
   const TensorRef& g = gradient.g(0);
   TensorRef at = gradient.output(1);
-  TensorRef blank = zeros(gradient.input_shape(0), g->dtype());
+  TensorRef blank = zeros(gradient.input_shape(0), g->dtype(), g->device());
   gradient.set(0, keepdim ? scatter(blank, dim, at, g)
                           : scatter(blank, dim, unsqueeze(at, dim), unsqueeze(g, dim)));
 }
@@ -136,7 +137,9 @@ void run_mean(Call& call) {
 void mean_gradient(Gradient& gradient) {
   const Attributes& attributes = gradient.attributes();
   const Dims& shape = gradient.input_shape(0);
-  double count = static_cast<double>(reduced_count(shape, mask_of(attributes)));
+  int64_t elements = reduced_count(shape, mask_of(attributes));
+  size_step(elements);  // the divisor
+  double count = static_cast<double>(elements);
   TensorRef g = div(gradient.g(), count);
   gradient.set(0, spread(g, mask_of(attributes), attributes.flag, shape));
 }

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import flambeau as fl
-from flambeau import Tensor
+from flambeau import Tensor, _core
 from flambeau.ops._composite import composite
 
 from . import _functional_core as core
@@ -53,6 +53,10 @@ def scaled_dot_product_attention(
         value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
     if scale is None:
         scale = 1 / math.sqrt(query.shape[-1])
+    if query.is_cuda and dropout_p == 0.0:
+        fused = _core.private["fused_attention"](query, key, value, attn_mask, is_causal, scale)
+        if fused is not None:
+            return cast(Tensor, fused)
     scores = fl.matmul(query * scale, key.transpose(-2, -1))
     alive = None
     if is_causal:

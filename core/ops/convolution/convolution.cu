@@ -188,6 +188,15 @@ extern "C" __global__ void weight_total(const Accumulator* parts, int count, int
   }
 }
 
+// After a convolution of cuDNN: `places` neighbours share a channel.
+extern "C" __global__ void add_bias(const T* bias, int64 channels, int64 places, int64 count,
+                                    T* out) {
+  for (int64 i = thread_index<int64>(); i < count; i += thread_count<int64>()) {
+    const T added = bias[i / places % channels];
+    out[i] = convert<T>(convert<Accumulator>(out[i]) + convert<Accumulator>(added));
+  }
+}
+
 // --- element by element
 
 extern "C" __global__ void direct_forward(ConvolutionGeometry g, const T* x, const T* w,

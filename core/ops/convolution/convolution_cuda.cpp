@@ -1,7 +1,9 @@
 #include "ops/convolution/convolution_cuda.h"
 
 #include <algorithm>
+#include <array>
 
+#include "cuda/cudnn.h"
 #include "cuda/geometry.h"
 #include "cuda/launch.h"
 #include "cuda/scratch.h"
@@ -50,8 +52,8 @@ struct Run {
       : geometry(geometry), dtype(x.dtype()), device(x.device().index) {
     wide = std::max({x.numel(), w.numel(), y.numel()}) >= cuda::kNarrowLimit;
     for (int i = 0; i < 3; ++i) {
-      wide |= geometry.output[i] * geometry.stride[i] +
-                  geometry.kernel[i] * geometry.dilation[i] + geometry.padding[i] >=
+      wide |= geometry.output[i] * geometry.stride[i] + geometry.kernel[i] * geometry.dilation[i] +
+                  geometry.padding[i] >=
               cuda::kNarrowLimit;
     }
   }
@@ -71,7 +73,7 @@ struct Run {
   }
 };
 
-// `image`: the places of the result in one image and channel.
+// `places`: of the result in one image and channel.
 void product_on_gpu(const Run& run, const char* by_tiles, const char* directly, int64_t channels,
                     int64_t places, const void* a, const void* w, const Tensor* bias,
                     const Tensor& out) {
@@ -86,23 +88,68 @@ void product_on_gpu(const Run& run, const char* by_tiles, const char* directly, 
   }
 }
 
+// Whether cuDNN has done it. The bias is added afterwards.
+bool by_cudnn(cuda::ConvolutionResult result, const Run& run, const Tensor& x, const Tensor& w,
+              const Tensor& y) {
+  const ConvolutionGeometry& geometry = run.geometry;
+  cuda::CudnnConvolution convolution;
+  convolution.result = result;
+  convolution.dtype = run.dtype;
+  convolution.device = run.device;
+  convolution.batch = geometry.batch;
+  convolution.groups = geometry.groups;
+  convolution.in_channels = geometry.in_channels;
+  convolution.out_channels = geometry.out_channels;
+  convolution.input = std::to_array(geometry.input);
+  convolution.kernel = std::to_array(geometry.kernel);
+  convolution.output = std::to_array(geometry.output);
+  convolution.stride = std::to_array(geometry.stride);
+  convolution.padding = std::to_array(geometry.padding);
+  convolution.dilation = std::to_array(geometry.dilation);
+  convolution.x = x.data();
+  convolution.w = w.data();
+  convolution.y = y.data();
+  return cuda::cudnn_convolve(convolution);
+}
+
+void add_bias(const Run& run, const Tensor* bias, int64_t places, const Tensor& out) {
+  if (!bias) return;
+  const cuda::Function& function = kFile.get(
+      "add_bias", {{"T", cuda::type_name(run.dtype)}, {"INDEX", "int64"}}, run.device);
+  cuda::launch(function, {cuda::blocks_for(out.numel(), kThreads, run.device)}, {kThreads}, 0,
+               bias->data(), bias->numel(), places, out.numel(), out.data());
+}
+
 }  // namespace
 
 void convolution_on_gpu(const ConvolutionGeometry& geometry, const Tensor& x, const Tensor& w,
                         const Tensor* bias, const Tensor& y) {
-  product_on_gpu(Run(geometry, x, w, y), "forward", "direct_forward", geometry.out_channels,
-                 volume(geometry.output), x.data(), w.data(), bias, y);
+  const Run run(geometry, x, w, y);
+  const int64_t places = volume(geometry.output);
+  if (by_cudnn(cuda::ConvolutionResult::Output, run, x, w, y)) {
+    add_bias(run, bias, places, y);
+  } else {
+    product_on_gpu(run, "forward", "direct_forward", geometry.out_channels, places, x.data(),
+                   w.data(), bias, y);
+  }
 }
 
 void input_gradient_on_gpu(const ConvolutionGeometry& geometry, const Tensor& y, const Tensor& w,
                            const Tensor* bias, const Tensor& x) {
-  product_on_gpu(Run(geometry, x, w, y), "input_gradient", "direct_input_gradient",
-                 geometry.in_channels, volume(geometry.input), y.data(), w.data(), bias, x);
+  const Run run(geometry, x, w, y);
+  const int64_t places = volume(geometry.input);
+  if (by_cudnn(cuda::ConvolutionResult::Input, run, x, w, y)) {
+    add_bias(run, bias, places, x);
+  } else {
+    product_on_gpu(run, "input_gradient", "direct_input_gradient", geometry.in_channels, places,
+                   y.data(), w.data(), bias, x);
+  }
 }
 
 void weight_gradient_on_gpu(const ConvolutionGeometry& geometry, const Tensor& x, const Tensor& y,
                             const Tensor& w) {
   const Run run(geometry, x, w, y);
+  if (by_cudnn(cuda::ConvolutionResult::Weight, run, x, w, y)) return;
   const int64_t rows = geometry.out_channels / geometry.groups;
   if (rows < kFewestRows) {
     run.launch("direct_weight_gradient", w.numel(), x.data(), y.data(), w.data());
@@ -123,9 +170,8 @@ void weight_gradient_on_gpu(const ConvolutionGeometry& geometry, const Tensor& x
     run.launch("weight_gradient", tiles * parts, x.data(), y.data(), sums.data(),
                static_cast<int>(length), tiles * parts);
   }
-  const cuda::Function& total =
-      kFile.get("weight_total", {{"T", cuda::type_name(run.dtype)}, {"INDEX", "int64"}},
-                run.device);
+  const cuda::Function& total = kFile.get(
+      "weight_total", {{"T", cuda::type_name(run.dtype)}, {"INDEX", "int64"}}, run.device);
   cuda::launch(total, {cuda::blocks_for(w.numel(), kThreads, run.device)}, {kThreads}, 0,
                sums.data(), static_cast<int>(parts), w.numel(), w.data());
 }
