@@ -8,7 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from programs import DTYPES, ELEMENTWISE, arity, exists_for, norm, scalar, softmax, trace
+from programs import (
+    DTYPES,
+    ELEMENTWISE,
+    arity,
+    exists_for,
+    norm,
+    scalar,
+    softmax,
+    trace,
+    wide_indices,
+)
 
 import flambeau as fl
 from flambeau import Tensor, _core
@@ -153,6 +163,14 @@ def test_layouts(layout: str) -> None:
         check_near(
             SUM.run([on_gpu(wide)[:, ::2], on_gpu(b)])[0], SUM.run([wide[:, ::2], b])[0], ulp=1
         )
+
+
+def test_wide_indices() -> None:
+    with wide_indices():
+        for layout in ("contiguous", "transposed", "row", "seven dimensions", "offset"):
+            test_layouts(layout)
+        for length in (5, 100, 1000):
+            test_rows(length)
 
 
 def test_views_of_one_storage() -> None:

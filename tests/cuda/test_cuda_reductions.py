@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from programs import DTYPES
+from programs import DTYPES, wide_indices
 
 import flambeau as fl
 from flambeau import Tensor
@@ -78,7 +78,7 @@ def test_matrices(shape: tuple[int, ...], dim: int) -> None:
 @pytest.mark.parametrize("name", ["sum", "var", "amax", "argmax"])
 def test_layouts(name: str) -> None:
     function = {**ROUNDED, **EXACT, **PLACES}[name]
-    x = normal(12, 10, 9, 7)
+    x = normal(12, 10, 9, 7) + 1  # sums that do not cancel
     views = [
         *(lambda v: v, lambda v: v.permute(3, 1, 0, 2), lambda v: v[:, ::2, 1:8, ::3]),
         *(lambda v: v[:, :1].expand(12, 10, 9, 7), lambda v: v.transpose(0, 1)),
@@ -88,6 +88,13 @@ def test_layouts(name: str) -> None:
         for dim in dims:
             check(lambda v, d=dim: function(v, dim=d, keepdim=True), x, view, tolerance=3e-6)
         check(lambda v: function(v), x, view, tolerance=3e-6)
+
+
+def test_wide_indices() -> None:
+    with wide_indices():
+        for name in ("sum", "argmax"):
+            test_layouts(name)
+        check(lambda v: v.var(dim=0), normal(700, 9), tolerance=3e-6)
 
 
 def test_channels() -> None:
