@@ -204,9 +204,9 @@ void choose(const MatrixProduct& product, Handle handle, Plan& plan) {
   for (int i = 0; i < 4; ++i) set(kAlignments[i], alignment(pointers[i]));
   HeuristicResult result{};
   int found = 0;
-  const int status = functions.heuristic(
-      handle, plan.operation.get(), plan.layouts[0].get(), plan.layouts[1].get(),
-      plan.layouts[2].get(), plan.layouts[3].get(), preference, 1, &result, &found);
+  const int status = functions.heuristic(handle, plan.operation.get(), plan.layouts[0].get(),
+                                         plan.layouts[1].get(), plan.layouts[2].get(),
+                                         plan.layouts[3].get(), preference, 1, &result, &found);
   if (status == kNotSupported || (status == 0 && (found == 0 || result.state != 0))) return;
   check_cublas(status, "cublasLtMatmulAlgoGetHeuristic");
   plan.algorithm = result.algorithm;
@@ -230,10 +230,9 @@ using PlanKey = std::array<int64_t, 15>;
 
 PlanKey key_of(const MatrixProduct& product, bool tf32) {
   const MatrixOperand &a = product.a, &b = product.b, &c = product.c;
-  const int64_t alignments = alignment(a.data) | int64_t{alignment(b.data)} << 12 |
-                             int64_t{alignment(c.data)} << 24 |
-                             int64_t{alignment(product.out)} << 36 |
-                             int64_t{alignment(product.bias)} << 48;
+  const int64_t alignments =
+      alignment(a.data) | int64_t{alignment(b.data)} << 12 | int64_t{alignment(c.data)} << 24 |
+      int64_t{alignment(product.out)} << 36 | int64_t{alignment(product.bias)} << 48;
   const int64_t flags = (tf32 ? 1 : 0) | (a.transposed ? 2 : 0) | (b.transposed ? 4 : 0) |
                         (product.bias ? 8 : 0) | (product.beta.to_double() == 0 ? 16 : 0);
   return {static_cast<int64_t>(product.dtype),
@@ -310,13 +309,12 @@ bool cublaslt_multiply(const MatrixProduct& given) {
   }
   const Scratch workspace(plan->workspace_bytes, product.device);
   const Scales scales(product);
-  check_cublas(
-      functions.multiply(handle, plan->operation.get(), scales.at(0), product.b.data,
-                         plan->layouts[0].get(), product.a.data, plan->layouts[1].get(),
-                         scales.at(1), product.c.data, plan->layouts[2].get(), product.out,
-                         plan->layouts[3].get(), &plan->algorithm, workspace.data(),
-                         plan->workspace_bytes, current_stream(product.device)),
-      "cublasLtMatmul");
+  check_cublas(functions.multiply(handle, plan->operation.get(), scales.at(0), product.b.data,
+                                  plan->layouts[0].get(), product.a.data, plan->layouts[1].get(),
+                                  scales.at(1), product.c.data, plan->layouts[2].get(), product.out,
+                                  plan->layouts[3].get(), &plan->algorithm, workspace.data(),
+                                  plan->workspace_bytes, current_stream(product.device)),
+               "cublasLtMatmul");
   return true;
 }
 

@@ -27,9 +27,8 @@ struct KernelOperand {
   int64_t row, column, batch;
 };
 KernelOperand kernel_operand(const MatrixOperand& operand) {
-  return operand.transposed
-             ? KernelOperand{operand.data, 1, operand.leading, operand.batch_stride}
-             : KernelOperand{operand.data, operand.leading, 1, operand.batch_stride};
+  return operand.transposed ? KernelOperand{operand.data, 1, operand.leading, operand.batch_stride}
+                            : KernelOperand{operand.data, operand.leading, 1, operand.batch_stride};
 }
 
 template <class Accumulator>
@@ -42,8 +41,8 @@ void multiply_by_tiles(const MatrixProduct& product) {
   cuda::launch(kernel("multiply", product.dtype, product.device),
                {static_cast<unsigned>(std::min<int64_t>(blocks, INT32_MAX))}, {256}, 0, shape,
                kernel_operand(product.a), kernel_operand(product.b), kernel_operand(product.c),
-               product.bias, product.out, product.out_batch_stride,
-               product.alpha.to<Accumulator>(), product.beta.to<Accumulator>());
+               product.bias, product.out, product.out_batch_stride, product.alpha.to<Accumulator>(),
+               product.beta.to<Accumulator>());
 }
 
 // Calls function.operator()<T>() for the type that kernels accumulate in.

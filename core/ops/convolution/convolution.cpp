@@ -149,9 +149,10 @@ void run_transposed_cuda(Call& call) {
                    input_gradient_on_gpu);
 }
 void run_weight_cuda(Call& call) {
-  run_product_cuda(call, call.input(0).shape(), call.output().shape(), call.input(1).shape(),
-                   [](const ConvolutionGeometry& geometry, const Tensor& x, const Tensor& y,
-                      const Tensor*, const Tensor& w) { weight_gradient_on_gpu(geometry, x, y, w); });
+  run_product_cuda(
+      call, call.input(0).shape(), call.output().shape(), call.input(1).shape(),
+      [](const ConvolutionGeometry& geometry, const Tensor& x, const Tensor& y, const Tensor*,
+         const Tensor& w) { weight_gradient_on_gpu(geometry, x, y, w); });
 }
 
 // The rules: `product` applies one of the primitives with the attributes of the call.

@@ -52,8 +52,8 @@ struct Run {
       : geometry(geometry), dtype(x.dtype()), device(x.device().index) {
     wide = std::max({x.numel(), w.numel(), y.numel()}) >= cuda::kNarrowLimit;
     for (int i = 0; i < 3; ++i) {
-      wide |= geometry.output[i] * geometry.stride[i] +
-                  geometry.kernel[i] * geometry.dilation[i] + geometry.padding[i] >=
+      wide |= geometry.output[i] * geometry.stride[i] + geometry.kernel[i] * geometry.dilation[i] +
+                  geometry.padding[i] >=
               cuda::kNarrowLimit;
     }
   }
@@ -114,8 +114,8 @@ bool by_cudnn(cuda::ConvolutionResult result, const Run& run, const Tensor& x, c
 
 void add_bias(const Run& run, const Tensor* bias, int64_t places, const Tensor& out) {
   if (!bias) return;
-  const cuda::Function& function = kFile.get(
-      "add_bias", {{"T", cuda::type_name(run.dtype)}, {"INDEX", "int64"}}, run.device);
+  const cuda::Function& function =
+      kFile.get("add_bias", {{"T", cuda::type_name(run.dtype)}, {"INDEX", "int64"}}, run.device);
   cuda::launch(function, {cuda::blocks_for(out.numel(), kThreads, run.device)}, {kThreads}, 0,
                bias->data(), bias->numel(), places, out.numel(), out.data());
 }
@@ -170,9 +170,8 @@ void weight_gradient_on_gpu(const ConvolutionGeometry& geometry, const Tensor& x
     run.launch("weight_gradient", tiles * parts, x.data(), y.data(), sums.data(),
                static_cast<int>(length), tiles * parts);
   }
-  const cuda::Function& total =
-      kFile.get("weight_total", {{"T", cuda::type_name(run.dtype)}, {"INDEX", "int64"}},
-                run.device);
+  const cuda::Function& total = kFile.get(
+      "weight_total", {{"T", cuda::type_name(run.dtype)}, {"INDEX", "int64"}}, run.device);
   cuda::launch(total, {cuda::blocks_for(w.numel(), kThreads, run.device)}, {kThreads}, 0,
                sums.data(), static_cast<int>(parts), w.numel(), w.data());
 }
