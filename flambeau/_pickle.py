@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def reduce_tensor(tensor: Tensor, protocol: int) -> tuple[Any, ...]:
     """Returns what `Tensor.__reduce_ex__` returns: a function and its arguments.
 
-    The elements are stored densely; a CUDA tensor comes back on the CPU.
+    The elements are stored densely; a CUDA tensor comes back on its GPU.
 
     Raises:
         RuntimeError: the tensor is the result of a recorded operation.
@@ -24,18 +24,49 @@ def reduce_tensor(tensor: Tensor, protocol: int) -> tuple[Any, ...]:
     content: Any = tensor_bytes(tensor.detach().cpu())
     content = pickle.PickleBuffer(content) if protocol >= 5 else bytes(content)
     dtype = str(tensor.dtype).removeprefix("torch.")
-    arguments = (type(tensor), content, dtype, tuple(tensor.shape), tensor.requires_grad)
+    arguments: tuple[Any, ...] = (
+        *(type(tensor), content, dtype, tuple(tensor.shape), tensor.requires_grad),
+    )
+    if not tensor.is_cpu:
+        arguments += (str(tensor.device),)
     attributes = getattr(tensor, "__dict__", None)
     return (rebuild_tensor, arguments, attributes) if attributes else (rebuild_tensor, arguments)
 
 
 def rebuild_tensor(
-    kind: type[Tensor], content: Any, dtype: str, shape: tuple[int, ...], requires_grad: bool
+    kind: type[Tensor],
+    content: Any,
+    dtype: str,
+    shape: tuple[int, ...],
+    requires_grad: bool,
+    device: str = "cpu",
 ) -> Tensor:
     """Makes the tensor that `reduce_tensor` described."""
     writable = content if not memoryview(content).readonly else bytearray(content)
     tensor = tensor_from_bytes(writable, getattr(flambeau, dtype), shape)
-    return _as_kind(tensor, kind, requires_grad)
+    return _as_kind(placed(tensor, device), kind, requires_grad)
+
+
+def placed(tensor: Tensor, device: str) -> Tensor:
+    """Returns a tensor from a file on the device that it was saved from.
+
+    Raises:
+        RuntimeError: there is no such device.
+    """
+    target = flambeau.device(device)
+    if target.type == "cuda" and not flambeau.cuda.is_available():
+        raise RuntimeError(
+            "load: Attempting to deserialize object on a CUDA device but torch.cuda.is_available() is "
+            "False. If you are running on a CPU-only machine, please use torch.load with "
+            "map_location=torch.device('cpu') to map your storages to the CPU."
+        )
+    if target.type == "cuda" and (target.index or 0) >= flambeau.cuda.device_count():
+        raise RuntimeError(
+            f"load: Attempting to deserialize object on CUDA device {target.index} but "
+            f"torch.cuda.device_count() is {flambeau.cuda.device_count()}. Please use torch.load "
+            "with map_location to map your storages to an existing device."
+        )
+    return tensor.to(target)
 
 
 def deepcopy_tensor(tensor: Tensor, memo: dict[int, Any]) -> Tensor:

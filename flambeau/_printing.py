@@ -102,7 +102,7 @@ def _values_text(tensor: Tensor, indent: int) -> str:
     if tensor.numel() == 0:
         return "[]"
     abbreviate = tensor.numel() > _options["threshold"]
-    values = _shown_values(tensor.detach(), abbreviate)
+    values = _shown_values(_on_host(tensor.detach(), abbreviate), abbreviate)
     flat: list[Any] = [values]
     for _ in range(tensor.dim()):
         flat = [value for row in flat for value in row]
@@ -111,6 +111,22 @@ def _values_text(tensor: Tensor, indent: int) -> str:
     else:
         show, width = str, max((len(str(value)) for value in flat), default=1)
     return _Layout(tuple(tensor.shape), abbreviate, show, width).text(values, 0, indent)
+
+
+def _on_host(tensor: Tensor, abbreviate: bool) -> Tensor:
+    """Returns the entries to show on the CPU, cut before they are copied from a GPU."""
+    import flambeau
+
+    if tensor.is_cpu:
+        return tensor
+    # One entry more than is shown at each end keeps what is cut out recognisable as such.
+    edge = _options["edgeitems"] + 1
+    for dim in range(tensor.dim() if abbreviate else 0):
+        length = tensor.shape[dim]
+        if length > 2 * edge:
+            ends = (tensor.narrow(dim, 0, edge), tensor.narrow(dim, length - edge, edge))
+            tensor = flambeau.cat(ends, dim)
+    return tensor.cpu()
 
 
 def _shown_values(tensor: Tensor, abbreviate: bool) -> Any:

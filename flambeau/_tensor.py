@@ -195,12 +195,13 @@ def new_tensor(
     requires_grad: bool = False,
 ) -> Tensor:
     """Returns a new tensor from data, by default of this tensor's dtype and device."""
-    return _core.tensor_from_data(data, dtype or self.dtype).requires_grad_(requires_grad)
+    result = _core.tensor_from_data(data, dtype or self.dtype)
+    return to(result, device=device or self.device).requires_grad_(requires_grad)
 
 
 def new(self: Tensor, *args: Any) -> Tensor:
-    """Returns a tensor of this one's dtype, from sizes or data as the constructor takes them."""
-    return _core.to_dtype(Tensor(*args), self.dtype)
+    """Returns a tensor of this one's dtype and device, from sizes or data as Tensor takes them."""
+    return to(Tensor(*args), self.device, self.dtype)
 
 
 def untyped_storage(self: Tensor) -> _core.UntypedStorage:

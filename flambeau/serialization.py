@@ -277,7 +277,7 @@ class _Storages:
 
 def _placed(storage: Tensor, location: str, map_location: MapLocation) -> Tensor:
     """Moves a storage, just read, to where it belongs."""
-    import flambeau
+    from flambeau._pickle import placed
 
     target = location
     if isinstance(map_location, dict):
@@ -287,12 +287,4 @@ def _placed(storage: Tensor, location: str, map_location: MapLocation) -> Tensor
         target = location if chosen is None else str(chosen.device)
     elif map_location is not None:
         target = str(map_location)
-    if target == "cpu":
-        return storage
-    device = flambeau.device(target)
-    if device.type == "cuda" and not flambeau.cuda.is_available():
-        raise RuntimeError(
-            f"load: the file has tensors for {target!r} but torch.cuda.is_available() is False; "
-            "load with map_location=torch.device('cpu')"
-        )
-    return storage.to(device)
+    return placed(storage, target)

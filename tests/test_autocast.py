@@ -127,7 +127,7 @@ def test_mistakes() -> None:
         fl.autocast(fl.device("cpu"))
     with pytest.warns(UserWarning, match="CPU Autocast only supports"), cpu(dtype=single):
         assert not fl.is_autocast_enabled("cpu")
-    with pytest.raises(TypeError, match="torch.dtype"):
+    with pytest.raises(TypeError, match=r"torch\.dtype"):
         fl.set_autocast_dtype("cpu", "half")
     with pytest.raises(RuntimeError, match="floating dtype"):
         fl.set_autocast_dtype("cpu", fl.int64)

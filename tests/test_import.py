@@ -55,3 +55,18 @@ def test_modules_loaded() -> None:
 def test_no_thread_is_started() -> None:
     code = "import flambeau, os; print(len(os.listdir('/proc/self/task')))"
     assert int(run(code)) == 1
+
+
+def test_thread_local_memory_is_small() -> None:
+    """Note [Thread-local memory]: else the module cannot be loaded after PyTorch."""
+    import struct
+
+    from flambeau import _core
+
+    with open(_core.__file__, "rb") as file:
+        image = file.read(64 * 1024)
+    (start,) = struct.unpack_from("<Q", image, 32)
+    size, count = struct.unpack_from("<HH", image, 54)
+    headers = [struct.unpack_from("<IIQQQQQQ", image, start + i * size) for i in range(count)]
+    thread_local = [header[6] for header in headers if header[0] == 7]  # PT_TLS
+    assert sum(thread_local) <= 256

@@ -23,7 +23,18 @@ CORE_LAYERS = (
 # Modules of the package that users build with, from the bottom to the top. The private modules
 # and the operators beside `_core` lie below all of them. `import flambeau` itself is the public
 # surface, which every module may use when it runs.
-PACKAGE_LAYERS = ("autograd", "amp", "cuda", "nn", "compiler", "optim", "utils", "_run", "__main__")
+PACKAGE_LAYERS = (
+    "autograd",
+    "amp",
+    "cuda",
+    "accelerator",
+    "nn",
+    "compiler",
+    "optim",
+    "utils",
+    "_run",
+    "__main__",
+)
 
 
 def core_includes() -> Iterator[tuple[Path, str]]:

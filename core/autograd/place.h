@@ -30,6 +30,7 @@ struct Place {
 struct Places {
   Place (*here)() = nullptr;
   void (*release)(void* code) = nullptr;
+  Place (*copy)(const Place& place) = nullptr;
   Place (*user)() = nullptr;  // the nearest position outside this package
   std::string (*describe)(const Place& place) = nullptr;  // "train.py:12, in step"
 };

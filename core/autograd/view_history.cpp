@@ -6,6 +6,7 @@
 #include "autograd/meta.h"
 #include "ops/arithmetic.h"
 #include "ops/creation.h"
+#include "ops/sizes.h"
 #include "ops/views.h"
 
 namespace flambeau {
@@ -29,6 +30,12 @@ struct Geometry {
   }
 };
 
+// How many elements reach to the end of both.
+int64_t joint_end(const Geometry& base, const Geometry& view) {
+  size_decides(base.end(), view.end());
+  return std::max(base.end(), view.end());
+}
+
 class AsStridedNode final : public Node {
  public:
   AsStridedNode(const TensorRef& base_tensor, const Tensor& view_tensor)
@@ -43,8 +50,7 @@ class AsStridedNode final : public Node {
   std::string name() const override { return "AsStridedBackward0"; }
   void run(std::span<TensorRef> gradients, std::span<TensorRef> results) override {
     // Elements of the view may share memory (expand, unfold): their gradients add up.
-    TensorRef buffer =
-        strided_sum(gradients[0], std::max(base.end(), view.end()), view.strides, view.offset);
+    TensorRef buffer = strided_sum(gradients[0], joint_end(base, view), view.strides, view.offset);
     results[0] = as_strided(buffer, base.shape, base.strides, base.offset);
   }
 
@@ -69,7 +75,7 @@ class CopySlicesNode final : public Node {
   }
   std::string name() const override { return "CopySlices"; }
   void run(std::span<TensorRef> gradients, std::span<TensorRef> results) override {
-    TensorRef buffer = zeros({std::max(base.end(), view.end())}, dtype, outputs[0].device);
+    TensorRef buffer = zeros({joint_end(base, view)}, dtype, outputs[0].device);
     TensorRef whole = as_strided(buffer, base.shape, base.strides, base.offset);
     copy_(whole, gradients[0]);
     TensorRef piece = as_strided(buffer, view.shape, view.strides, view.offset);

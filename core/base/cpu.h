@@ -1,4 +1,8 @@
 // Which instruction set to use: Note [One kernel, several instruction sets] in CMakeLists.txt.
+//
+// Note [Thread-local memory]: the initial-exec model is fast, but all modules that are loaded after
+// the start share some hundred bytes of it, and PyTorch or others may have come first. Ours must
+// stay small: what is large lies on the heap, behind one pointer.
 #pragma once
 
 namespace flambeau {

@@ -21,7 +21,7 @@ constexpr int kMostDevices = 64;
 
 // A GPU of this process: its context is made at its first use and lives as long as the process.
 struct Gpu {
-  std::once_flag once;
+  std::mutex mutex;  // of the first use; std::call_once needs thread-local memory of libstdc++
   std::atomic<bool> ready{false};
   ContextHandle context = nullptr;
   Properties properties;
@@ -37,8 +37,9 @@ struct Current {
   std::array<Ref<Stream>, kMostDevices> streams;
 };
 Current& current() {
-  static thread_local Current state;
-  return state;
+  // On the heap: see Note [Thread-local memory] in base/cpu.h.
+  static thread_local const std::unique_ptr<Current> state = std::make_unique<Current>();
+  return *state;
 }
 
 // From the driver's list of device attributes.
@@ -111,15 +112,16 @@ Gpu& gpu(int device) {
           count == 1 ? " GPU is visible" : " GPUs are visible", "; see torch.cuda.device_count()");
   Gpu& chosen = gpus[device];
   if (chosen.ready.load(std::memory_order_acquire)) return chosen;
-  std::call_once(chosen.once, [&] {
-    chosen.properties = read_properties(device);
-    check(driver().primary_context_retain(&chosen.context, device), "cuDevicePrimaryCtxRetain");
-    // Now and not at the first kernel: looking for it runs Python, which a recording would notice.
-    library(LibraryName::Nvrtc);
-    process_of_context = getpid();
-    any_context = true;
-    chosen.ready.store(true, std::memory_order_release);
-  });
+  // Now and not at the first kernel: looking for it runs Python, which a recording would notice.
+  // Not under the lock: whoever has Python's may be waiting for ours.
+  library(LibraryName::Nvrtc);
+  std::lock_guard lock(chosen.mutex);
+  if (chosen.ready.load(std::memory_order_acquire)) return chosen;
+  chosen.properties = read_properties(device);
+  check(driver().primary_context_retain(&chosen.context, device), "cuDevicePrimaryCtxRetain");
+  process_of_context = getpid();
+  any_context = true;
+  chosen.ready.store(true, std::memory_order_release);
   return chosen;
 }
 

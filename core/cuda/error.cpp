@@ -14,6 +14,7 @@ namespace {
 struct ErrorSite {
   std::string op;
   ErrorKind kind;
+  bool plain;  // `op` is the whole text
 };
 std::mutex mutex;
 std::deque<ErrorSite>& sites() {
@@ -26,15 +27,18 @@ std::atomic<ErrorSlot*> slots[kMostDevices];
 
 }  // namespace
 
-int error_site(const char* op, ErrorKind kind) {
+static int site_of(const char* op, ErrorKind kind, bool plain) {
   std::lock_guard lock(mutex);
   auto& list = sites();
   for (size_t i = 0; i < list.size(); ++i) {
     if (list[i].op == op && list[i].kind == kind) return static_cast<int>(i);
   }
-  list.push_back({op, kind});
+  list.push_back({op, kind, plain});
   return static_cast<int>(list.size()) - 1;
 }
+
+int error_site(const char* op, ErrorKind kind) { return site_of(op, kind, false); }
+int plain_error_site(const char* text, ErrorKind kind) { return site_of(text, kind, true); }
 
 // The host's address serves kernels, too: with unified addressing mapped memory has one address.
 ErrorSlot* error_slot(int device) {
@@ -61,10 +65,10 @@ void raise_reported(int device) {
     std::lock_guard lock(mutex);
     site = sites().at(found.site);
   }
+  constexpr const char* kFound = " (found on the GPU, in an earlier call than the one that raises)";
+  if (site.plain) fail(site.kind, site.op, kFound);
   fail(site.kind, site.op, ": index ", found.value, " is out of bounds for a dimension of size ",
-       found.bound,
-       " (found on the GPU, in an earlier call than the one that raises); check the "
-       "indices, or run on the CPU to see the line");
+       found.bound, kFound, "; check the indices, or run on the CPU to see the line");
 }
 
 }  // namespace flambeau::cuda

@@ -1,4 +1,4 @@
-// Mistakes that only the GPU sees: an index out of bounds.
+// Mistakes that only the GPU sees: an index out of bounds, a division of integers by zero.
 //
 // Note [Errors from kernels]: a kernel that meets one writes it into a slot of mapped host memory
 // (the first one counts) and goes on with a harmless value, so the context stays usable. The next
@@ -21,6 +21,8 @@ struct ErrorSlot {
 
 // Registers a kind of error and returns its number: `op: index VALUE is out of bounds ...`.
 int error_site(const char* op, ErrorKind kind);
+// The same for an error that is not about an index; `text` is all that it says.
+int plain_error_site(const char* text, ErrorKind kind);
 
 // Raises what kernels of the device have reported so far, and empties the slot. Call after waiting.
 void raise_reported(int device);

@@ -57,7 +57,7 @@ TensorRef transfer(const TensorRef& x, int64_t to, bool wait) {
 
 // In place only: input 0 is the target, input 1 the source.
 void infer_copy_into(Call& call) { call.expect(0, call.input(0).shape(), call.input(0).dtype()); }
-void run_copy_into(Call& call) { copy(call.output(), call.input(1)); }
+void run_copy_into(Call& call) { copy(call.output(), call.input(1), call.attributes.flag == 0); }
 void copy_into_rule(Gradient& gradient) {
   if (gradient.needs(1)) gradient.set(1, gradient.g());
 }
@@ -122,12 +122,18 @@ TensorRef to_device(const TensorRef& x, Device device, bool non_blocking) {
   return transfer(x, number_of(device), !non_blocking);
 }
 
-TensorRef copy_(const TensorRef& target, const TensorRef& source) {
+static TensorRef copy_into(const TensorRef& target, const TensorRef& source, bool wait) {
   broadcast_strides(*source, target->shape());
   bool shares = target->storage()->data() == source->storage()->data();
   bool same = shares && target->offset() == source->offset() &&
               target->strides() == source->strides() && target->shape() == source->shape();
-  return apply_in_place(kCopyInto, {target, shares && !same ? clone(source) : source});
+  Attributes attributes;
+  attributes.flag = !wait;
+  return apply_in_place(kCopyInto, {target, shares && !same ? clone(source) : source},
+                        std::move(attributes));
+}
+TensorRef copy_(const TensorRef& target, const TensorRef& source) {
+  return copy_into(target, source, true);
 }
 
 TensorRef fill_(const TensorRef& target, Scalar value) {
@@ -148,7 +154,7 @@ static TensorRef zero_call(const TensorRef& input) {
   return apply_in_place(kZero, {input}, std::move(attributes));
 }
 static TensorRef copy_call(const TensorRef& input, const TensorRef& src, bool non_blocking) {
-  return copy_(input, src);
+  return copy_into(input, src, !non_blocking);
 }
 
 OPERATOR_FORMS(clone, "clone", "input", kFunction | kMethod,

@@ -4,6 +4,8 @@
 #include <cmath>
 
 #include "base/thread_pool.h"
+#include "ops/sizes.h"
+#include "ops/cuda_runs.h"
 #include "ops/views.h"
 #include "tensor/copy.h"
 
@@ -25,14 +27,6 @@ TensorRef finish(TensorRef tensor, bool requires_grad) {
 
 TensorRef allocate_tensor(const Dims& shape, OptionalDType dtype, OptionalDevice device) {
   return Tensor::empty(shape, dtype.value_or(default_dtype()), device.value_or(Device{}));
-}
-
-// Values that were computed on the CPU, where they are wanted.
-TensorRef placed(const TensorRef& values, OptionalDevice device) {
-  if (!device || device->is_cpu()) return values;
-  auto result = Tensor::empty(values->shape(), values->dtype(), *device);
-  copy(*result, *values);
-  return result;
 }
 
 TensorRef filled(const Dims& shape, Scalar value, DType dtype, OptionalDevice device,
@@ -108,7 +102,7 @@ TensorRef arange_call(Scalar start, Scalar end, Scalar step, OptionalDType dtype
                       OptionalDevice device, bool requires_grad) {
   bool floating = start.is_float() || end.is_float() || step.is_float();
   DType chosen = dtype.value_or(floating ? default_dtype() : DType::Int64);
-  return finish(placed(arange(start, end, step, chosen), device), requires_grad);
+  return finish(arange(start, end, step, chosen, device.value_or(Device{})), requires_grad);
 }
 TensorRef arange_end(Scalar end, OptionalDType dtype, OptionalDevice device, bool requires_grad) {
   return arange_call(Scalar(0), end, Scalar(1), dtype, device, requires_grad);
@@ -118,7 +112,11 @@ TensorRef arange_end(Scalar end, OptionalDType dtype, OptionalDevice device, boo
 TensorRef spaced(double start, double end, int64_t steps, OptionalDType dtype,
                  std::optional<double> base, OptionalDevice device, bool requires_grad) {
   require(steps >= 0, "linspace: number of steps must be non-negative, got ", steps);
-  TensorRef result = Tensor::empty({steps}, dtype.value_or(default_dtype()));
+  TensorRef result = allocate_tensor({steps}, dtype, device);
+  if (!result->device().is_cpu()) {
+    space_cuda(*result, start, end, base);
+    return finish(std::move(result), requires_grad);
+  }
   visit_dtype(result->dtype(), [&]<class T>() {
     // float32 values are stepped in float32, integers in double.
     using C = std::conditional_t<std::is_same_v<T, float>, float, double>;
@@ -133,7 +131,7 @@ TensorRef spaced(double start, double end, int64_t steps, OptionalDType dtype,
       out[i] = convert<T>(value);
     }
   });
-  return finish(placed(result, device), requires_grad);
+  return finish(std::move(result), requires_grad);
 }
 TensorRef linspace(double start, double end, int64_t steps, OptionalDType dtype,
                    OptionalDevice device, bool requires_grad) {
@@ -171,7 +169,14 @@ TensorRef ones(const Dims& shape, DType dtype, Device device) {
   return full(shape, Scalar(1), dtype, device);
 }
 
-TensorRef arange(Scalar start, Scalar end, Scalar step, DType dtype) {
+TensorRef placed(const TensorRef& values, Device device) {
+  if (device.is_cpu()) return values;
+  auto result = Tensor::empty(values->shape(), values->dtype(), device);
+  copy(*result, *values);
+  return result;
+}
+
+TensorRef arange(Scalar start, Scalar end, Scalar step, DType dtype, Device device) {
   double first = start.to_double(), last = end.to_double(), delta = step.to_double();
   require(delta != 0, "arange: step must be nonzero");
   require(std::isfinite(first) && std::isfinite(last), "arange: unsupported range: ", first, " -> ",
@@ -184,9 +189,15 @@ TensorRef arange(Scalar start, Scalar end, Scalar step, DType dtype) {
   int64_t count = static_cast<int64_t>(exact);
   if (integers) {
     int64_t span = end.to_int() - start.to_int(), s = step.to_int();
-    count = (span + s + (s > 0 ? -1 : 1)) / s;
+    int64_t reach = span + s + (s > 0 ? -1 : 1);
+    count = reach / s;
+    size_quotient(reach, s, count);
   }
-  TensorRef result = Tensor::empty({count}, dtype);
+  TensorRef result = Tensor::empty({count}, dtype, device);
+  if (!device.is_cpu()) {
+    count_up_cuda(*result, start, step, integers);
+    return result;
+  }
   visit_dtype(dtype, [&]<class T>() {
     T* out = result->data<T>();
     parallel_for(count, kGrain, [&](int64_t begin, int64_t stop) {

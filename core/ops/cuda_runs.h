@@ -1,7 +1,7 @@
 // What primitives do for tensors on a GPU (Primitive::run_cuda), by file.
 #pragma once
 
-#include "ops/primitive.h"
+#include "ops/registry.h"
 
 namespace flambeau {
 
@@ -48,5 +48,16 @@ void run_median_all_cuda(Call& call);
 void run_nanmedian_all_cuda(Call& call);
 // search_cuda.cpp
 void run_search_cuda(Call& call);
+
+// Public functions on the GPU that are made of other operators there.
+TensorRef bincount_cuda(const TensorRef& x, const TensorRef& weights, int64_t minlength);
+TensorRef histc_cuda(const TensorRef& x, int64_t bins, double low, double high, DType dtype);
+TensorRef one_hot_cuda(const TensorRef& index, int64_t classes);
+TensorRef repeated_positions_cuda(const TensorRef& counts, std::optional<int64_t> output_size);
+Result unique_elements_cuda(const TensorRef& input, bool sorted, bool return_inverse,
+                            bool return_counts);
+// creation_cuda.cpp: x[i] = start + i * step; evenly spaced numbers (powers of `base`).
+void count_up_cuda(const Tensor& x, Scalar start, Scalar step, bool integers);
+void space_cuda(const Tensor& x, double start, double end, std::optional<double> base);
 
 }  // namespace flambeau

@@ -4,6 +4,7 @@
 #include "ops/cuda_runs.h"
 #include "ops/parts.h"
 #include "ops/portable.h"
+#include "ops/sizes.h"
 #include "ops/views.h"
 #include "tensor/copy.h"
 
@@ -112,6 +113,7 @@ TensorList split_sizes(const TensorRef& input, const Dims& sizes, int64_t dim) {
   require(input->dim() > 0 && total == input->size(d), "split_with_sizes: expects split_sizes to ",
           "sum exactly to ", input->dim() ? input->size(d) : 0,
           " (input tensor's size at dimension ", d, "), but got split_sizes=", sizes);
+  size_decides(total, input->size(d));
   return parts_of(input, d, false, [&](TensorList& parts) {
     int64_t at = 0;
     for (int64_t size : sizes) {
@@ -130,6 +132,8 @@ TensorList split_every(const TensorRef& input, int64_t split_size, int64_t dim) 
   int64_t length = input->size(d);
   require(split_size > 0 || length == 0, "split: split_size can only be 0 if dimension size is 0, ",
           "but got dimension size of ", length);
+  size_decides(length);
+  size_decides(split_size);
   Dims sizes;
   for (int64_t at = 0; at < length; at += split_size) {
     sizes.push_back(std::min(split_size, length - at));
@@ -142,6 +146,7 @@ TensorList chunk(const TensorRef& input, int64_t chunks, int64_t dim) {
   require(chunks > 0, "chunk: expects `chunks` to be greater than 0, got: ", chunks);
   int64_t d = wrap_dimension(dim, input->dim(), "chunk");
   require(input->dim() > 0, "chunk: expects at least a 1-dimensional tensor");
+  size_decides(input->size(d));
   int64_t each = (input->size(d) + chunks - 1) / chunks;
   return split_every(input, std::max<int64_t>(each, input->size(d) == 0 ? 0 : 1), d);
 }
@@ -150,6 +155,7 @@ TensorList tensor_split(const TensorRef& input, int64_t sections, int64_t dim) {
   int64_t d = wrap_dimension(dim, input->dim(), "tensor_split");
   require(sections > 0, "tensor_split: number of sections must be larger than 0, got ", sections);
   int64_t length = input->size(d);
+  size_decides(length);
   constexpr int64_t kMostSections = 1 << 24;  // each is a tensor, empty ones too
   require(sections <= kMostSections, "tensor_split: at most ", kMostSections, " sections, got ",
           sections);
@@ -175,6 +181,7 @@ TensorList unbind(const TensorRef& input, int64_t dim) {
   if (input->dim() == 0) {
     fail(ErrorKind::Index, "unbind: Dimension specified as ", dim, " but tensor has no dimensions");
   }
+  size_decides(input->size(d));
   return parts_of(input, d, true, [&](TensorList& parts) {
     for (int64_t i = 0; i < input->size(d); ++i) parts.push_back(select(input, d, i));
   });

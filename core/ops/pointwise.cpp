@@ -2,6 +2,7 @@
 
 #include "base/thread_pool.h"
 #include "ops/pointwise_call.h"
+#include "ops/sizes.h"
 #include "ops/views.h"
 #include "tensor/copy.h"
 
@@ -433,6 +434,8 @@ bool overlap(const Tensor& a, const Tensor& b) {
   if (a.storage()->data() != b.storage()->data() || a.numel() == 0 || b.numel() == 0) return false;
   auto [a_begin, a_end] = extent_of(a);
   auto [b_begin, b_end] = extent_of(b);
+  size_decides(a_begin - b_end, 0);
+  size_decides(b_begin - a_end, 0);
   return a_begin < b_end && b_begin < a_end;
 }
 

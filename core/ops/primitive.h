@@ -132,6 +132,22 @@ constexpr Primitive everywhere(Primitive primitive) {
   primitive.run_cuda = primitive.run;
   return primitive;
 }
+// How a number comes about that depends on sizes (Note [Sizes in recordings]).
+enum class SizeOp : uint8_t {
+  Size,      // a size, or a sum of sizes and constants: on a line through two batch sizes
+  Constant,  // the same for all batch sizes
+  Add,       // Python's arithmetic on earlier numbers a and b
+  Subtract,
+  Multiply,
+  FloorDivide,
+  Remainder,
+  Divide,
+  Negative,
+  Sign,    // -1, 0 or 1 for a less than, equal to or greater than b; must not change
+  Fixed,   // a must not change
+  Length,  // a becomes a length, offset or the like of the recording: must be on a line
+  Number,  // a becomes a number of the recording
+};
 
 // Autograd and trace, seen from below: set once when the module is loaded.
 struct Recorder {
@@ -150,6 +166,10 @@ struct Recorder {
   void (*note_gradient)(Tensor& leaf, bool reads) = nullptr;
   // Something happens that a replay could not repeat.
   void (*untraceable)(const char* what) = nullptr;
+  // See ops/sizes.h. Returns the number of the step.
+  int (*note_size)(SizeOp op, int a, int b, Scalar value) = nullptr;
+  // `x` is copied, because no strides give it another shape.
+  void (*note_copy)(const Tensor& x, const Dims& shape) = nullptr;
 };
 extern Recorder recorder;
 

@@ -6,6 +6,7 @@
 #include "ops/gather.h"
 #include "ops/portable.h"
 #include "ops/reduction.h"
+#include "ops/sizes.h"
 #include "ops/views.h"
 #include "tensor/copy.h"
 
@@ -209,9 +210,11 @@ void run_trace(Call& call) {
 
 void trace_gradient(Gradient& gradient) {
   const Dims& shape = gradient.input_shape(0);
-  TensorRef blank = zeros(shape, gradient.g()->dtype());
+  TensorRef blank = zeros(shape, gradient.g()->dtype(), gradient.device());
+  size_decides(shape[0], shape[1]);
   int64_t length = std::min(shape[0], shape[1]);
-  TensorRef places = arange(0, length * (shape[1] + 1), shape[1] + 1, DType::Int64);
+  TensorRef places =
+      arange(0, length * (shape[1] + 1), shape[1] + 1, DType::Int64, gradient.device());
   gradient.set(0, put(blank, places, expand(gradient.g(), {length}), false));
 }
 
@@ -287,6 +290,7 @@ TensorRef repeated_positions(const TensorRef& repeats, std::optional<int64_t> ou
           "repeat_interleave: repeats has to be Long or Int tensor, got torch.",
           dtype_name(repeats->dtype()), "; convert it with .long()");
   TensorRef counts = contiguous(to_dtype(repeats, DType::Int64));
+  if (!counts->device().is_cpu()) return repeated_positions_cuda(counts, output_size);
   const int64_t* count = counts->data<int64_t>();
   int64_t total = 0;
   for (int64_t i = 0; i < counts->numel(); ++i) {
@@ -391,23 +395,28 @@ OPERATOR_FORMS(tril, "tril", "input, diagonal=0", kUsual | kInPlace,
 OPERATOR_FORMS(triu, "triu", "input, diagonal=0", kUsual | kInPlace,
                TRIANGLE_DOC("Upper", "below"));
 
-#define TRIANGLE_INDICES_DOC(which)                                                             \
-  "Rows and columns of the " which                                                              \
-  " triangle of a matrix, row by row.\n\n"                                                      \
-  "Args:\n    row, col (int): the matrix' size.\n    offset (int): the last diagonal that "     \
-  "belongs to it.\n    dtype (dtype): int64 or int32.\n    device (device, optional): cpu.\n\n" \
+#define TRIANGLE_INDICES_DOC(which)                                                               \
+  "Rows and columns of the " which                                                                \
+  " triangle of a matrix, row by row.\n\n"                                                        \
+  "Args:\n    row, col (int): the matrix' size.\n    offset (int): the last diagonal that "       \
+  "belongs to it.\n    dtype (dtype): int64 or int32.\n    device (device, optional): where the " \
+  "result is.\n\n"                                                                                \
   "Returns:\n    A tensor (2, count).\n\nRaises:\n    RuntimeError: a size is negative."
 static TensorRef tril_indices(int64_t row, int64_t col, int64_t offset,
                               const std::optional<DType>& dtype,
                               const std::optional<Device>& device) {
-  return triangle_indices("tril_indices", row, col, offset, dtype.value_or(DType::Int64), true);
+  return placed(
+      triangle_indices("tril_indices", row, col, offset, dtype.value_or(DType::Int64), true),
+      device.value_or(Device{}));
 }
 OPERATOR_FORMS(tril_indices, "tril_indices", "row, col, offset=0, *, dtype=None, device=None",
                kFunction, TRIANGLE_INDICES_DOC("lower"));
 static TensorRef triu_indices(int64_t row, int64_t col, int64_t offset,
                               const std::optional<DType>& dtype,
                               const std::optional<Device>& device) {
-  return triangle_indices("triu_indices", row, col, offset, dtype.value_or(DType::Int64), false);
+  return placed(
+      triangle_indices("triu_indices", row, col, offset, dtype.value_or(DType::Int64), false),
+      device.value_or(Device{}));
 }
 OPERATOR_FORMS(triu_indices, "triu_indices", "row, col, offset=0, *, dtype=None, device=None",
                kFunction, TRIANGLE_INDICES_DOC("upper"));
@@ -469,7 +478,8 @@ OPERATOR_FORMS(repeat_interleave_tensor, "repeat_interleave",
 static TensorRef repeat_interleave_number(const TensorRef& input, int64_t repeats,
                                           const std::optional<int64_t>& dim,
                                           const std::optional<int64_t>& output_size) {
-  return repeat_interleave_tensor(input, full({1}, repeats, DType::Int64), dim, output_size);
+  return repeat_interleave_tensor(input, full({1}, repeats, DType::Int64, input->device()), dim,
+                                  output_size);
 }
 OPERATOR_FORMS(repeat_interleave_number, "repeat_interleave",
                "input, repeats, dim=None, *, output_size=None", kFunction | kMethod, REPEAT_DOC);
@@ -489,6 +499,7 @@ static TensorRef one_hot(const TensorRef& tensor, int64_t num_classes) {
           dtype_name(tensor->dtype()), "; convert it with .long()");
   Unrecorded scope;
   TensorRef index = contiguous(tensor);
+  if (!index->device().is_cpu()) return one_hot_cuda(index, num_classes);
   const int64_t* at = index->data<int64_t>();
   int64_t count = index->numel(), high = -1, low = 0;
   for (int64_t i = 0; i < count; ++i) {

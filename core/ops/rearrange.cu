@@ -35,6 +35,6 @@ extern "C" __global__ void keep_triangle(T* to, const T* from, int64 rows, int64
     const int64 column = n - line * static_cast<INDEX>(columns);
     const int64 distance = column - line % static_cast<INDEX>(rows);
     const bool kept = lower ? distance <= diagonal : distance >= diagonal;
-    to[n] = kept ? from[n] : T();
+    to[n] = kept ? from[n] : static_cast<T>(0);
   }
 }

@@ -7,6 +7,7 @@
 #include "ops/creation.h"
 #include "ops/gather.h"
 #include "ops/portable.h"
+#include "ops/sizes.h"
 #include "ops/views.h"
 #include "tensor/copy.h"
 
@@ -82,7 +83,7 @@ void picked_gradient(Gradient& gradient) {
   bool keepdim = gradient.attributes().flag || gradient.input_shape(0).empty();
   const TensorRef& g = gradient.g(0);
   TensorRef at = gradient.output(1);
-  TensorRef blank = zeros(gradient.input_shape(0), g->dtype());
+  TensorRef blank = zeros(gradient.input_shape(0), g->dtype(), g->device());
   gradient.set(0, keepdim ? scatter(blank, dim, at, g)
                           : scatter(blank, dim, unsqueeze(at, dim), unsqueeze(g, dim)));
 }
@@ -118,10 +119,10 @@ void sum_gradient(Gradient& gradient) {
 
 const Primitive kSum = everywhere({"sum", infer_sum, run_fold<Fold::Sum>, sum_gradient});
 const Primitive kSumDims = everywhere({.name = "sum",
-                         .infer = infer_sum,
-                         .run = run_fold<Fold::Sum>,
-                         .gradient = sum_gradient,
-                         .grad_name = "SumBackward1"});
+                                       .infer = infer_sum,
+                                       .run = run_fold<Fold::Sum>,
+                                       .gradient = sum_gradient,
+                                       .grad_name = "SumBackward1"});
 
 // --- mean
 
@@ -136,17 +137,19 @@ void run_mean(Call& call) {
 void mean_gradient(Gradient& gradient) {
   const Attributes& attributes = gradient.attributes();
   const Dims& shape = gradient.input_shape(0);
-  double count = static_cast<double>(reduced_count(shape, mask_of(attributes)));
+  int64_t elements = reduced_count(shape, mask_of(attributes));
+  size_step(elements);  // the divisor
+  double count = static_cast<double>(elements);
   TensorRef g = div(gradient.g(), count);
   gradient.set(0, spread(g, mask_of(attributes), attributes.flag, shape));
 }
 
 const Primitive kMean = everywhere({"mean", infer_same, run_mean, mean_gradient});
 const Primitive kMeanDims = everywhere({.name = "mean",
-                          .infer = infer_same,
-                          .run = run_mean,
-                          .gradient = mean_gradient,
-                          .grad_name = "MeanBackward1"});
+                                        .infer = infer_same,
+                                        .run = run_mean,
+                                        .gradient = mean_gradient,
+                                        .grad_name = "MeanBackward1"});
 
 // --- prod
 
@@ -168,11 +171,11 @@ void prod_gradient(Gradient& gradient) {
 
 const Primitive kProd = everywhere({"prod", infer_sum, run_fold<Fold::Product>, prod_gradient, 1});
 const Primitive kProdDim = everywhere({.name = "prod",
-                         .infer = infer_sum,
-                         .run = run_fold<Fold::Product>,
-                         .gradient = prod_gradient,
-                         .saved_inputs = 1,
-                         .grad_name = "ProdBackward1"});
+                                       .infer = infer_sum,
+                                       .run = run_fold<Fold::Product>,
+                                       .gradient = prod_gradient,
+                                       .saved_inputs = 1,
+                                       .grad_name = "ProdBackward1"});
 
 // --- NaN-blind sums, counts, truth
 
@@ -183,8 +186,10 @@ void nansum_gradient(Gradient& gradient) {
   gradient.set(0, masked_fill(g, isnan(x), 0));
 }
 
-const Primitive kNansum = everywhere({"nansum", infer_sum, run_fold<Fold::SumNotNan>, nansum_gradient, 1});
-const Primitive kCountNotNan = everywhere({"count_not_nan", infer_same, run_fold<Fold::CountNotNan>});
+const Primitive kNansum =
+    everywhere({"nansum", infer_sum, run_fold<Fold::SumNotNan>, nansum_gradient, 1});
+const Primitive kCountNotNan =
+    everywhere({"count_not_nan", infer_same, run_fold<Fold::CountNotNan>});
 
 void infer_count(Call& call) {
   infer_same(call);
@@ -231,10 +236,10 @@ void sum_to_gradient(Gradient& gradient) {
 }
 
 const Primitive kSumTo = everywhere({.name = "sum_to",
-                       .infer = infer_sum_to,
-                       .run = run_sum_to,
-                       .gradient = sum_to_gradient,
-                       .grad_name = "SumBackward1"});
+                                     .infer = infer_sum_to,
+                                     .run = run_sum_to,
+                                     .gradient = sum_to_gradient,
+                                     .grad_name = "SumBackward1"});
 
 // --- logsumexp
 

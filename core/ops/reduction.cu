@@ -6,7 +6,8 @@
 // the order of all steps depends on the shape only. Memory is read once.
 //
 // T: elements; A: what they are computed in; TRUTH: elements are read as bool; LIMITS: the type
-// whose limits bound them; FOLD: a struct below; OUT, FINISH: results; VECTOR: elements loaded at once; INDEX, KEPT, REDUCED: geometry.
+// whose limits bound them; FOLD: a struct below; OUT, FINISH: results; VECTOR: elements loaded at
+// once; INDEX, KEPT, REDUCED: geometry.
 
 constexpr int kThreads = 256;
 constexpr int kRounds = VECTOR < 8 ? 8 / VECTOR : 1;  // packs that are loaded before any is used

@@ -12,9 +12,9 @@ namespace flambeau {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int64_t kTasks = 512;       // blocks that keep any GPU busy
+constexpr int64_t kTasks = 512;        // blocks that keep any GPU busy
 constexpr int64_t kLeastPerLane = 64;  // elements; below, a chunk costs more than it saves
-constexpr int64_t kStateBytes = 24;   // of the largest state
+constexpr int64_t kStateBytes = 24;    // of the largest state
 
 struct Axis {
   int64_t length, stride, out_stride;
@@ -92,7 +92,8 @@ struct Plan {
       lanes = std::max(lanes, kThreads / power_of_two_from(std::min<int64_t>(outputs, kThreads)));
     } else {
       if (reduced.size() == 1 && along.stride == 1) vector = vector_of(input);
-      const int64_t packs = (length + std::max<int64_t>(vector, 8) - 1) / std::max<int64_t>(vector, 8);
+      const int64_t packs =
+          (length + std::max<int64_t>(vector, 8) - 1) / std::max<int64_t>(vector, 8);
       lanes = std::min<int64_t>(power_of_two_from(packs), 32);
       if (length >= 4096 || (outputs < 1024 && length >= 1024)) lanes = kThreads;
     }

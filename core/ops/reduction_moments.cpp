@@ -5,6 +5,7 @@
 #include "ops/creation.h"
 #include "ops/portable.h"
 #include "ops/reduction.h"
+#include "ops/sizes.h"
 #include "ops/views.h"
 
 namespace flambeau {
@@ -31,6 +32,23 @@ void run_moments(Call& call) {
          outputs == 2 ? &call.output(1) : nullptr);
 }
 
+// n - correction, and what the gradient of a variance is multiplied with.
+struct Divisor {
+  double count, factor;
+  Divisor(int64_t elements, double correction) : count(static_cast<double>(elements)) {
+    double divisor = std::max(count - correction, 0.0);
+    factor = 2 / divisor;
+    if (!mode.tracing) return;
+    int step = size_step(elements);
+    int less = note_size(SizeOp::Constant, -1, -1, Scalar(correction));
+    note_size(SizeOp::Sign, step, less, Scalar((count > correction) - (count < correction)));
+    if (count <= correction) return;
+    int left = note_size(SizeOp::Subtract, step, less, Scalar(divisor));
+    int two = note_size(SizeOp::Constant, -1, -1, Scalar(2.0));
+    note_size(SizeOp::Divide, two, left, Scalar(factor));
+  }
+};
+
 // d var / dx = 2 (x - mean) / (n - correction); std divides that by 2 std, and has no gradient
 // where it is zero.
 template <Finish finish, int outputs>
@@ -39,7 +57,7 @@ void moments_gradient(Gradient& gradient) {
   uint64_t mask = mask_of(attributes);
   bool keepdim = attributes.flag;
   TensorRef x = gradient.input(0), result;
-  double count = static_cast<double>(reduced_count(x->shape(), mask));
+  Divisor divisor(reduced_count(x->shape(), mask), attributes.scalars[0].to_double());
   if (gradient.g(0)) {
     TensorRef g = gradient.g(0);
     if constexpr (finish == Finish::Deviation) {
@@ -47,11 +65,10 @@ void moments_gradient(Gradient& gradient) {
       g = masked_fill(div(g, mul(deviation, 2)), eq(deviation, 0), 0);
     }
     TensorRef centre = x->dim() ? mean(x, dimensions_of(mask), true) : mean(x);
-    double divisor = std::max(count - attributes.scalars[0].to_double(), 0.0);
-    result = mul(mul(with_kept(g, mask, keepdim), 2 / divisor), sub(x, centre));
+    result = mul(mul(with_kept(g, mask, keepdim), divisor.factor), sub(x, centre));
   }
   if (outputs == 2 && gradient.g(1)) {
-    TensorRef share = spread(div(gradient.g(1), count), mask, keepdim, x->shape());
+    TensorRef share = spread(div(gradient.g(1), divisor.count), mask, keepdim, x->shape());
     result = result ? add(result, share) : share;
   }
   if (result) gradient.set(0, result);
@@ -134,7 +151,8 @@ void norm_gradient(Gradient& gradient) {
   }
 }
 
-const Primitive kNorm = everywhere({"linalg_vector_norm", infer_norm, run_norm, norm_gradient, 1, 1});
+const Primitive kNorm =
+    everywhere({"linalg_vector_norm", infer_norm, run_norm, norm_gradient, 1, 1});
 
 PORTABLE(kVar, check_floating_reduction);
 PORTABLE(kStd, check_floating_reduction);

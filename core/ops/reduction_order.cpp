@@ -64,8 +64,10 @@ void run_along(Call& call) {
   reduce(call.input(0), mask, {fold}, &call.output(), &call.output(1));
 }
 
-const Primitive kMaxAlong = everywhere({"max", infer_along, run_along<Fold::ArgMax>, picked_gradient, 0, 2});
-const Primitive kMinAlong = everywhere({"min", infer_along, run_along<Fold::ArgMin>, picked_gradient, 0, 2});
+const Primitive kMaxAlong =
+    everywhere({"max", infer_along, run_along<Fold::ArgMax>, picked_gradient, 0, 2});
+const Primitive kMinAlong =
+    everywhere({"min", infer_along, run_along<Fold::ArgMin>, picked_gradient, 0, 2});
 
 // Positions alone; over all elements they count in the order of the dense tensor.
 void infer_position(Call& call) {

@@ -237,12 +237,13 @@ Registered add_operator(Operator op);
 
 #define FLAMBEAU_JOIN_(a, b) a##b
 #define FLAMBEAU_JOIN(a, b) FLAMBEAU_JOIN_(a, b)
-#define OPERATOR_FORMS(function_name, public_name, signature, forms, doc)                    \
-  static const ::flambeau::Registered FLAMBEAU_JOIN(registered_, __COUNTER__) = ::flambeau::add_operator( \
-      {public_name, signature, doc,                                                          \
-       ::flambeau::detail::Invoke<&function_name, decltype(&function_name)>::kinds(),        \
-       &::flambeau::detail::Invoke<&function_name, decltype(&function_name)>::call, (forms), \
-       ::flambeau::detail::Invoke<&function_name, decltype(&function_name)>::returns})
+#define OPERATOR_FORMS(function_name, public_name, signature, forms, doc)                        \
+  static const ::flambeau::Registered FLAMBEAU_JOIN(registered_, __COUNTER__) =                  \
+      ::flambeau::add_operator(                                                                  \
+          {public_name, signature, doc,                                                          \
+           ::flambeau::detail::Invoke<&function_name, decltype(&function_name)>::kinds(),        \
+           &::flambeau::detail::Invoke<&function_name, decltype(&function_name)>::call, (forms), \
+           ::flambeau::detail::Invoke<&function_name, decltype(&function_name)>::returns})
 #define OPERATOR(function_name, signature, doc) \
   OPERATOR_FORMS(function_name, #function_name, signature, ::flambeau::kUsual, doc)
 

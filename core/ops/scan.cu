@@ -16,11 +16,11 @@ static constexpr int kTile = kScanThreads * kPerThread;
 typedef A State;
 DEVICE State start_state() {
 #if OP == 0
-  return State(0);
+  return 0;
 #elif OP == 1
-  return State(1);
+  return 1;
 #else
-  return State(-kInfinity);
+  return -kInfinity;
 #endif
 }
 DEVICE State join(State a, State b) {
@@ -45,7 +45,7 @@ struct State {
 };
 DEVICE State start_state() {
   State state;
-  state.value = A(0);
+  state.value = 0;
   state.index = -1;
   return state;
 }
@@ -68,19 +68,19 @@ DEVICE State state_of(T value, int64 index) {
 
 // What comes before this thread's state among the block's, and all of them together.
 DEVICE State block_before(State mine, State* total) {
-  __shared__ Words<State> states[kScanThreads];
+  __shared__ State states[kScanThreads];
   const int me = static_cast<int>(threadIdx.x);
   __syncthreads();  // the last use has been read
-  states[me].value = mine;
+  states[me] = mine;
   __syncthreads();
   for (int distance = 1; distance < kScanThreads; distance *= 2) {
-    State other = me >= distance ? states[me - distance].value : start_state();
+    State other = me >= distance ? states[me - distance] : start_state();
     __syncthreads();
-    states[me].value = join(other, states[me].value);
+    states[me] = join(other, states[me]);
     __syncthreads();
   }
-  *total = states[kScanThreads - 1].value;
-  return me ? states[me - 1].value : start_state();
+  *total = states[kScanThreads - 1];
+  return me ? states[me - 1] : start_state();
 }
 
 struct Lines {
@@ -96,7 +96,7 @@ DEVICE int64 chunk_end(const Lines& lines, int64 begin) {
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    scan_totals(Words<State>* totals, const T* from, Lines lines) {
+    scan_totals(State* totals, const T* from, Lines lines) {
   const int64 line = blockIdx.x / lines.chunks, chunk = blockIdx.x % lines.chunks;
   const int64 begin = chunk * lines.chunk, end = chunk_end(lines, begin);
   const T* values = from + line * lines.length;
@@ -110,29 +110,29 @@ extern "C" __global__ void __launch_bounds__(256)
     block_before(mine, &total);
     running = join(running, total);
   }
-  if (threadIdx.x == 0) totals[blockIdx.x].value = running;
+  if (threadIdx.x == 0) totals[blockIdx.x] = running;
 }
 
 // Totals of a line's chunks become what is before each of them.
 extern "C" __global__ void __launch_bounds__(256)
-    scan_carries(Words<State>* totals, Lines lines) {
-  Words<State>* mine = totals + static_cast<int64>(blockIdx.x) * lines.chunks;
+    scan_carries(State* totals, Lines lines) {
+  State* mine = totals + static_cast<int64>(blockIdx.x) * lines.chunks;
   State running = start_state();
   for (int64 tile = 0; tile < lines.chunks; tile += kScanThreads) {
     const int64 i = tile + threadIdx.x;
     State total;
-    State before = block_before(i < lines.chunks ? mine[i].value : start_state(), &total);
-    if (i < lines.chunks) mine[i].value = join(running, before);
+    State before = block_before(i < lines.chunks ? mine[i] : start_state(), &total);
+    if (i < lines.chunks) mine[i] = join(running, before);
     running = join(running, total);
   }
 }
 
 extern "C" __global__ void __launch_bounds__(256)
-    scan_lines(OUT* to, int64* where, const T* from, const Words<State>* carries, Lines lines) {
+    scan_lines(OUT* to, int64* where, const T* from, const State* carries, Lines lines) {
   const int64 line = blockIdx.x / lines.chunks, chunk = blockIdx.x % lines.chunks;
   const int64 begin = chunk * lines.chunk, end = chunk_end(lines, begin);
   const int64 first = line * lines.length;
-  State running = carries ? carries[blockIdx.x].value : start_state();
+  State running = carries ? carries[blockIdx.x] : start_state();
   for (int64 tile = begin; tile < end; tile += kTile) {
     const int64 own = tile + static_cast<int64>(threadIdx.x) * kPerThread;
     State states[kPerThread], mine = start_state(), total;

@@ -6,6 +6,7 @@
 #include "ops/cuda_runs.h"
 #include "ops/pointwise.h"
 #include "ops/reduction.h"
+#include "ops/sort.h"
 #include "ops/views.h"
 #include "tensor/copy.h"
 
@@ -78,7 +79,7 @@ void check_sorter(const Tensor& sequence, const Tensor& sorter) {
   require(sorter.dtype() == DType::Int64,
           "searchsorted(): sorter must be a tensor of long dtype but got torch.",
           dtype_name(sorter.dtype()));
-  TensorRef dense = dense_copy(sorter, DType::Int64);
+  TensorRef dense = on_host(sorter);
   int64_t length = sequence.shape().back();
   for (int64_t i = 0; i < dense->numel(); ++i) {
     int64_t place = dense->data<int64_t>()[i];
@@ -133,9 +134,13 @@ TensorRef bucketize_of(const TensorRef& values, const TensorRef& boundaries, boo
   return search_in(boundaries, values, out_int32, right, nullptr);
 }
 
-TensorRef number(Scalar value) { return full({}, value, value.dtype()); }
+TensorRef number(Scalar value, Device device) { return full({}, value, value.dtype(), device); }
 
 }  // namespace
+
+TensorRef places_after(const TensorRef& sorted, const TensorRef& values) {
+  return search_in(sorted, values, false, true, nullptr);
+}
 
 // --- Python
 
@@ -161,7 +166,8 @@ static TensorRef searchsorted_number(const TensorRef& sorted_sequence, const Sca
                                      bool out_int32, bool right,
                                      const std::optional<std::string>& side,
                                      const std::optional<TensorRef>& sorter) {
-  return searchsorted_of(sorted_sequence, number(input), out_int32, right, side, sorter);
+  return searchsorted_of(sorted_sequence, number(input, sorted_sequence->device()), out_int32,
+                         right, side, sorter);
 }
 OPERATOR_FORMS(searchsorted_number, "searchsorted",
                "sorted_sequence, input, *, out_int32=False, right=False, side=None, sorter=None",
@@ -181,7 +187,7 @@ OPERATOR_FORMS(bucketize, "bucketize", "input, boundaries, *, out_int32=False, r
                kFunction | kOut, BUCKETIZE_DOC);
 static TensorRef bucketize_number(const Scalar& input, const TensorRef& boundaries, bool out_int32,
                                   bool right) {
-  return bucketize_of(number(input), boundaries, out_int32, right);
+  return bucketize_of(number(input, boundaries->device()), boundaries, out_int32, right);
 }
 OPERATOR_FORMS(bucketize_number, "bucketize", "input, boundaries, *, out_int32=False, right=False",
                kFunction | kOut, BUCKETIZE_DOC);
@@ -195,6 +201,7 @@ static TensorRef bincount(const TensorRef& input, const std::optional<TensorRef>
   }
   require(minlength >= 0, "bincount: minlength should be >= 0, got ", minlength);
   TensorRef x = contiguous(to_dtype(input, DType::Int64));
+  if (!x->device().is_cpu()) return bincount_cuda(x, weights.value_or(nullptr), minlength);
   const int64_t *data = x->data<int64_t>(), *end = data + x->numel();
   require(x->dim() == 1 && std::all_of(data, end, [](int64_t i) { return i >= 0; }),
           "bincount only supports 1-d non-negative integral inputs, got shape ", x->shape(),
@@ -233,11 +240,11 @@ static TensorRef histc(const TensorRef& input, int64_t bins, const Scalar& min, 
   }
   require(bins > 0, "histc(): bins must be > 0, got ", bins);
   TensorRef x = contiguous(to_dtype(input, DType::Float64));
-  const double *data = x->data<double>(), *end = data + x->numel();
   double low = min.to_double(), high = max.to_double();
   if (low == high && x->numel() > 0) {
-    low = *std::min_element(data, end);
-    high = *std::max_element(data, end);
+    TensorRef least = on_host(*amin(x, {})), most = on_host(*amax(x, {}));
+    low = *least->data<double>();
+    high = *most->data<double>();
   }
   if (low == high) {
     low -= 1;
@@ -246,6 +253,8 @@ static TensorRef histc(const TensorRef& input, int64_t bins, const Scalar& min, 
   require(std::isfinite(low) && std::isfinite(high), "histc: range of [", low, ", ", high,
           "] is not finite; pass min and max");
   require(low < high, "histc: max must be larger than min, got ", low, " and ", high);
+  if (!x->device().is_cpu()) return histc_cuda(x, bins, low, high, input->dtype());
+  const double *data = x->data<double>(), *end = data + x->numel();
   std::vector<double> counts(bins);
   for (const double* value = data; value < end; ++value) {
     if (!(*value >= low && *value <= high)) continue;

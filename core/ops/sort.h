@@ -74,6 +74,9 @@ struct SortItem {
   }
 };
 
+// The last place in a sorted vector where each value can be inserted.
+TensorRef places_after(const TensorRef& sorted, const TensorRef& values);
+
 // Sorts items in place; `scratch` has room for as many.
 void sort_items(uint64_t* items, uint64_t* scratch, int64_t count);
 void sort_items(WideItem* items, WideItem* scratch, int64_t count);

@@ -3,15 +3,16 @@
 // sort stable. A line is read once; what is wanted of it is written.
 // KEY: unsigned for elements of up to 32 bits, uint64 for longer ones.
 
-DEVICE KEY sort_key(T value) {
+template <class V>
+DEVICE KEY sort_key(V value) {
   constexpr KEY kSign = KEY(1) << (8 * sizeof(KEY) - 1);
-  if constexpr (Same<T, bool>::value || Same<T, unsigned char>::value) {
+  if constexpr (Same<V, bool>::value || Same<V, unsigned char>::value) {
     return static_cast<KEY>(value);
-  } else if constexpr (Same<T, double>::value) {
+  } else if constexpr (Same<V, double>::value) {
     if (value != value) return ~KEY(0);
     const KEY bits = bits_as<uint64>(value + 0.0);
     return bits & kSign ? ~bits : bits | kSign;
-  } else if constexpr (Is<T>::floating) {
+  } else if constexpr (Is<V>::floating) {
     const float number = convert<float>(value);
     if (number != number) return ~KEY(0);
     const KEY bits = bits_as<unsigned>(number + 0.0f);

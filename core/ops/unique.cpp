@@ -1,6 +1,8 @@
 // Distinct elements and slices.
 #include <numeric>
 
+#include "ops/creation.h"
+#include "ops/cuda_runs.h"
 #include "ops/gather.h"
 #include "ops/reduction.h"
 #include "ops/sort.h"
@@ -105,10 +107,16 @@ Result unique_of(const char* op, const TensorRef& input, bool sorted, bool retur
     int64_t count = x->size(0), width = count ? x->numel() / count : 0;
     require(count == 0 || width > 0, op, ": there is a zero-length dimension beside the one that ",
             "is searched, shape ", input->shape());
+    if (!x->device().is_cpu()) x = on_host(*x);  // slices are compared on the CPU
     visit_dtype(x->dtype(), [&]<class T>() {
       found = describe(group_slices(x->data<T>(), count, width, sorted), return_inverse);
     });
+    for (TensorRef* each : {&found.first, &found.inverse, &found.counts}) {
+      if (*each) *each = placed(*each, input->device());
+    }
     values = index_select(input, d, found.first);
+  } else if (!input->device().is_cpu()) {
+    return unique_elements_cuda(input, sorted, return_inverse, return_counts);
   } else {
     TensorRef x = reshape(contiguous(input), {-1});
     visit_dtype(x->dtype(), [&]<class T>() {

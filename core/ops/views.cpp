@@ -4,11 +4,13 @@
 #include "ops/creation.h"
 #include "ops/cuda_runs.h"
 #include "ops/portable.h"
+#include "ops/sizes.h"
 #include "tensor/copy.h"
 
 namespace flambeau {
 
 int64_t wrap_dimension(int64_t dimension, int64_t count, const char* op) {
+  size_decides(dimension);
   int64_t range = std::max<int64_t>(count, 1);  // a 0-d tensor accepts 0 and -1
   if (dimension < -range || dimension >= range) {
     fail(ErrorKind::Index, op, ": Dimension out of range (expected to be in range of [", -range,
@@ -252,26 +254,9 @@ void check_strided_sum(const Call& call) {
     last += static_cast<__int128>(std::max<int64_t>(shape[d] - 1, 0)) * strides[d];
   }
   need(call, call.input(0).numel() == 0 || last < ints[0], "the strides lead out of the result");
+  need(call, call.attributes.flag || !elements_meet(shape, strides), "elements meet in the result");
 }
 PORTABLE(kStridedSum, check_strided_sum);
-
-// True if two elements of such a view may share memory.
-bool overlaps(const Dims& shape, const Dims& strides) {
-  Dims s = shape, t = strides;
-  for (int64_t i = 1; i < s.size(); ++i) {
-    for (int64_t j = i; j > 0 && t[j - 1] > t[j]; --j) {
-      std::swap(s[j - 1], s[j]);
-      std::swap(t[j - 1], t[j]);
-    }
-  }
-  int64_t reach = 0;
-  for (int64_t d = 0; d < s.size(); ++d) {
-    if (s[d] <= 1) continue;
-    if (t[d] <= reach) return true;
-    reach += (s[d] - 1) * t[d];
-  }
-  return false;
-}
 
 // -1 in a shape stands for what is left over.
 Dims complete_shape(const Dims& shape, int64_t count, const char* op) {
@@ -299,30 +284,6 @@ Dims complete_shape(const Dims& shape, int64_t count, const char* op) {
   return result;
 }
 
-// Strides that give a strided tensor another shape without copying; false if there are none.
-bool view_strides(const Tensor& x, const Dims& shape, Dims& strides) {
-  strides = contiguous_strides(shape);
-  if (x.contiguous()) return true;
-  // Both shapes are walked from the right in chunks of equal element count.
-  int64_t v = shape.size() - 1;
-  int64_t chunk = 1, viewed = 1, base = x.dim() ? x.strides().back() : 1;
-  for (int64_t d = x.dim() - 1; d >= 0; --d) {
-    chunk *= x.size(d);
-    bool ends = d == 0 || (x.size(d - 1) != 1 && x.stride(d - 1) != chunk * base);
-    if (!ends) continue;
-    while (v >= 0 && (viewed < chunk || shape[v] == 1)) {
-      strides[v] = viewed * base;
-      viewed *= shape[v--];
-    }
-    if (viewed != chunk) return false;
-    if (d > 0) {
-      base = x.stride(d - 1);
-      chunk = viewed = 1;
-    }
-  }
-  return v < 0;
-}
-
 TensorRef apply_strides(const Primitive& primitive, const TensorRef& x, const Dims& shape,
                         const Dims& strides) {
   Attributes attributes;
@@ -339,6 +300,9 @@ TensorRef apply_ints(const Primitive& primitive, const TensorRef& x, const Dims&
 
 }  // namespace
 
+const Primitive& view_primitive() { return kView; }
+const Primitive& expand_primitive() { return kExpand; }
+
 TensorRef view(const TensorRef& x, const Dims& shape) {
   Dims whole = complete_shape(shape, x->numel(), "view"), strides;
   require(view_strides(*x, whole, strides), "view: size ", whole,
@@ -351,6 +315,7 @@ TensorRef view(const TensorRef& x, const Dims& shape) {
 TensorRef reshape(const TensorRef& x, const Dims& shape) {
   Dims whole = complete_shape(shape, x->numel(), "reshape"), strides;
   if (view_strides(*x, whole, strides)) return apply_strides(kView, x, whole, strides);
+  if (mode.tracing) recorder.note_copy(*x, whole);
   return view(clone(x), whole);
 }
 
@@ -415,6 +380,7 @@ TensorRef select(const TensorRef& x, int64_t dim, int64_t index) {
     fail(ErrorKind::Index, "select: index ", index, " is out of bounds for dimension ", d,
          " with size ", length);
   }
+  size_decides(index, 0);
   return apply_ints(kSelect, x, {d, index < 0 ? index + length : index});
 }
 
@@ -422,11 +388,19 @@ TensorRef slice(const TensorRef& x, int64_t dim, int64_t start, int64_t end, int
   if (x->dim() == 0) fail(ErrorKind::Index, "slice: cannot be applied to a 0-dim tensor");
   if (step <= 0) fail(ErrorKind::Value, "slice: step must be greater than zero, got ", step);
   int64_t d = wrap_dimension(dim, x->dim(), "slice"), length = x->size(d);
+  size_decides(start, 0);
+  size_decides(end, 0);
   if (start < 0) start += length;
   if (end < 0) end += length;
+  size_decides(start, 0);
+  size_decides(start, length);
+  size_decides(end, length);
+  size_decides(end, start);
   start = std::clamp<int64_t>(start, 0, length);
   end = std::clamp<int64_t>(end, start, length);
-  return apply_ints(kSlice, x, {d, start, (end - start + step - 1) / step, step});
+  int64_t count = (end - start + step - 1) / step;
+  if (step > 1) size_quotient(end - start + step - 1, step, count);
+  return apply_ints(kSlice, x, {d, start, count, step});
 }
 
 TensorRef narrow(const TensorRef& x, int64_t dim, int64_t start, int64_t length) {
@@ -436,6 +410,7 @@ TensorRef narrow(const TensorRef& x, int64_t dim, int64_t start, int64_t length)
     fail(ErrorKind::Index, "narrow: start out of range (expected to be in range of [", -size, ", ",
          size, "], but got ", start, ")");
   }
+  size_decides(start, 0);
   if (start < 0) start += size;
   require(length >= 0 && start + length <= size, "narrow: start (", start, ") + length (", length,
           ") exceeds dimension size (", size, ")");
@@ -482,7 +457,7 @@ TensorRef strided_sum(const TensorRef& x, int64_t length, const Dims& strides, i
   attributes.ints = {length, offset};
   for (int64_t extent : x->shape()) attributes.ints.push_back(extent);
   attributes.more_ints = strides;
-  attributes.flag = overlaps(x->shape(), strides);
+  attributes.flag = elements_meet(x->shape(), strides);
   return apply(kStridedSum, {x}, std::move(attributes));
 }
 

@@ -36,6 +36,13 @@ TensorRef unfold(const TensorRef& x, int64_t dim, int64_t length, int64_t step);
 // The adjoint of as_strided: a vector of `length` into which x is added at the given places.
 TensorRef strided_sum(const TensorRef& x, int64_t length, const Dims& strides, int64_t offset);
 
+const Primitive& view_primitive();
+const Primitive& expand_primitive();
+// Strides that give a strided tensor another shape without copying; false if there are none.
+bool view_strides(const Tensor& x, const Dims& shape, Dims& strides);
+// True if two elements of such a view may share memory.
+bool elements_meet(const Dims& shape, const Dims& strides);
+
 // Writes one number everywhere; recorded.
 TensorRef fill_(const TensorRef& target, Scalar value);
 // target.copy_(source): broadcasts and converts; recorded.

@@ -101,7 +101,8 @@ void Lists::launch(const CudaKernel& kernel, std::span<const size_t> members, si
     pad(static_cast<void*>(nullptr));
   }
   SmallVector<uint64_t, 16> numbers(kernel.number_count());
-  kernel.compute_numbers(numbers.data(), 0, [&](int32_t index, uint64_t* place) {
+  const int device = outputs_[0][0]->device().index;
+  kernel.compute_numbers(numbers.data(), device, 0, [&](int32_t index, uint64_t* place) {
     *place = number_bits(precision_, inputs_[index].number);
   });
   for (uint64_t number : numbers) writer.put(number);
@@ -114,7 +115,6 @@ void Lists::launch(const CudaKernel& kernel, std::span<const size_t> members, si
     start += static_cast<uint32_t>((outputs_[0][k]->numel() + kListChunk - 1) / kListChunk);
   }
   writer.put(start);
-  const int device = outputs_[0][0]->device().index;
   const unsigned blocks = cuda::blocks_for(int64_t{start} * kCudaBlock, kCudaBlock, device);
   void* arguments[] = {parameters};
   cuda::launch_with(kernel.function(device), {blocks}, {kCudaBlock}, 0, arguments);

@@ -1,5 +1,7 @@
 #include "program/cuda_kernel.h"
 
+#include "cuda/error.h"
+#include "cuda/launch.h"
 #include "program/builder.h"
 #include "program/recipe.h"
 
@@ -25,16 +27,12 @@ CudaKernel::Key CudaKernel::key_of(const CudaForm& form) {
   return key;
 }
 
-static bool divides(Instruction instruction) {
-  return instruction == Instruction::floor_divide || instruction == Instruction::trunc_divide ||
-         instruction == Instruction::remainder || instruction == Instruction::fmod;
-}
-
 CudaKernel::CudaKernel(const Program& program, const CudaForm& form)
     : program_(program),
       form_(form),
       key_(key_of(form)),
       numbers_(cuda_numbers(program, form)),
+      number_count_(cuda_number_count(program, form)),
       constants_(program.values.size(), 0) {
   if (form.kind == CudaForm::Kind::Rows) kept_bytes_ = cuda_row_bytes(program, form);
   recipe_of(program, form.precision, 0, false);  // raises for instructions of another precision
@@ -44,8 +42,7 @@ CudaKernel::CudaKernel(const Program& program, const CudaForm& form)
   const auto count = static_cast<int32_t>(program.values.size());
   for (int32_t v = count - 1; v >= 0; --v) {
     const Value& value = program.values[v];
-    if (form.precision == Precision::Int64 && divides(value.instruction) && !known[v] &&
-        known[value.operands[1]]) {
+    if (divides_integers(value, form.precision) && !known[v] && known[value.operands[1]]) {
       divisors_.push_back(value.operands[1]);
       needed[value.operands[1]] = true;
     }
@@ -79,6 +76,15 @@ void CudaKernel::derive(uint64_t* table) const {
   for (int32_t divisor : divisors_) {
     if (table[divisor] == 0) raise_zero_division();
   }
+}
+
+// Where kernels report a division of integers by zero.
+void CudaKernel::put_errors(uint64_t* fields, int device) const {
+  static const int site = cuda::plain_error_site(
+      "ZeroDivisionError: an integer was divided by zero; mask the divisor or use floats",
+      ErrorKind::Runtime);
+  fields[0] = reinterpret_cast<uint64_t>(cuda::error_slot(device));
+  fields[1] = static_cast<uint64_t>(site);
 }
 
 // A handful of forms per program: a list is searched.

@@ -16,11 +16,12 @@ class CudaKernel {
   ~CudaKernel() = default;
 
   const cuda::Function& function(int device) const;
-  // Values by position in cuda_numbers(): those of number inputs are given by `read(input, place)`
-  // in the precision's own type, `row_length` is the number of elements in a row.
+  // The fields of cuda_number_count() for a run on `device`: those of number inputs are given by
+  // `read(input, place)` in the precision's own type, `row_length` is the number of elements in a
+  // row.
   template <class Read>
-  void compute_numbers(uint64_t* numbers, int64_t row_length, Read&& read) const;
-  int64_t number_count() const { return static_cast<int64_t>(numbers_.size()); }
+  void compute_numbers(uint64_t* numbers, int device, int64_t row_length, Read&& read) const;
+  int64_t number_count() const { return number_count_; }
   int kept_bytes() const { return kept_bytes_; }  // of forms of Rows, see cuda_row_bytes
 
  private:
@@ -30,6 +31,7 @@ class CudaKernel {
   static Key key_of(const CudaForm& form);
   CudaKernel(const Program& program, const CudaForm& form);
   void derive(uint64_t* table) const;
+  void put_errors(uint64_t* fields, int device) const;
 
   struct Step {
     Kernel kernel;
@@ -42,6 +44,7 @@ class CudaKernel {
   CudaForm form_;
   Key key_;
   std::vector<int32_t> numbers_;
+  int64_t number_count_;
   int kept_bytes_ = 0;
   // On the host, once per run: a table of all values is filled and the wanted ones are taken.
   std::vector<uint64_t> constants_;
@@ -56,8 +59,11 @@ class CudaKernel {
 void destroy_cuda_kernels(const CudaKernel* first);
 
 template <class Read>
-void CudaKernel::compute_numbers(uint64_t* numbers, int64_t row_length, Read&& read) const {
-  if (numbers_.empty() && divisors_.empty()) return;
+void CudaKernel::compute_numbers(uint64_t* numbers, int device, int64_t row_length,
+                                 Read&& read) const {
+  const size_t count = numbers_.size();
+  if (number_count_ > static_cast<int64_t>(count)) put_errors(numbers + count, device);
+  if (count == 0 && divisors_.empty()) return;
   SmallVector<uint64_t, 64> table;
   table.assign(constants_.data(), constants_.data() + constants_.size());
   for (auto [value, input] : inputs_) read(input, &table[value]);
@@ -73,7 +79,7 @@ void CudaKernel::compute_numbers(uint64_t* numbers, int64_t row_length, Read&& r
     }
   }
   derive(table.data());
-  for (size_t i = 0; i < numbers_.size(); ++i) numbers[i] = table[numbers_[i]];
+  for (size_t i = 0; i < count; ++i) numbers[i] = table[numbers_[i]];
 }
 
 }  // namespace flambeau

@@ -248,6 +248,10 @@ std::string Writer::rows() {
   text_.open("extern \"C\" __global__ void __launch_bounds__(", block,
              ") program(const Parameters p)");
   for (int32_t v : numbers_) text_.line("const ", type_, " n", v, " = p.n", v, ";");
+  if (reports_) {
+    text_.line("ErrorSlot* const errors = p.errors;");
+    text_.line("const int site = static_cast<int>(p.site);");
+  }
   load_singles();
   for (int32_t v = 0; v < count_; ++v) {
     const bool computed = !known_[v] && values_[v].instruction != Instruction::Input;

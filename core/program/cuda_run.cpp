@@ -226,7 +226,7 @@ void Run::put_operands(ParameterWriter& parameters) const {
 
 void Run::put_numbers(ParameterWriter& parameters, const CudaKernel& kernel, int64_t length) const {
   SmallVector<uint64_t, 16> numbers(kernel.number_count());
-  kernel.compute_numbers(numbers.data(), length, [&](int32_t index, uint64_t* place) {
+  kernel.compute_numbers(numbers.data(), device_, length, [&](int32_t index, uint64_t* place) {
     const Operand& operand = inputs_[index];
     if (operand.data) {
       emitter::read_number(form_.precision, operand.dtype, operand.data, place);

@@ -26,6 +26,8 @@ Writer::Writer(const Program& program, const CudaForm& form)
       inputs_(plan_of(program).inputs),
       known_(cuda_known(program, form)),
       numbers_(cuda_numbers(program, form)),
+      number_count_(cuda_number_count(program, form)),
+      reports_(number_count_ > static_cast<int64_t>(numbers_.size())),
       type_(form.precision == Precision::Float32   ? "float"
             : form.precision == Precision::Float64 ? "double"
                                                    : "int64"),
@@ -100,6 +102,9 @@ std::string Writer::expression(int32_t v) const {
 }
 
 void Writer::compute(int32_t v) {
+  if (cuda_reports(program_, known_, form_.precision, v)) {
+    text_.line("if (", name(values_[v].operands[1]), " == 0) report_error(errors, site, 0, 0);");
+  }
   text_.line("const ", type_, " v", v, " = ", expression(v), ";  // ",
              name_of(values_[v].instruction));
 }
@@ -108,7 +113,7 @@ void Writer::compute(int32_t v) {
 void Writer::parameters(std::initializer_list<std::string> last) {
   std::string many;
   if (form_.kind == CudaForm::Kind::Lists) {
-    many = text("[", cuda_list_tensors(operands_, static_cast<int64_t>(numbers_.size())), "]");
+    many = text("[", cuda_list_tensors(operands_, number_count_), "]");
   }
   text_.open("struct Parameters");
   for (int32_t v : inputs_) {
@@ -119,6 +124,10 @@ void Writer::parameters(std::initializer_list<std::string> last) {
     text_.line(output_type(j), "* out", j, many, ";");
   }
   for (int32_t v : numbers_) text_.line("alignas(8) ", type_, " n", v, ";");
+  if (reports_) {
+    text_.line("ErrorSlot* errors;");
+    text_.line("int64 site;");
+  }
   for (const std::string& field : last) text_.line(field, ";");
   text_.close("};");
   text_.blank();
@@ -142,6 +151,7 @@ void Writer::compute_function() {
     if (is_tensor(v)) add(text(type_, " v", v));
   }
   for (int32_t v : numbers_) add(text(type_, " n", v));
+  if (reports_) add("ErrorSlot* errors, int site");
   for (size_t j = 0; j < program_.outputs.size(); ++j) add(text(output_type(j), "& y", j));
   text_.open("DEVICE void compute(", list, ")");
   for (int32_t v = 0; v < count_; ++v) {
@@ -163,6 +173,7 @@ std::string Writer::call(const char* input_suffix, const char* output_suffix) co
     add(is_single(v) ? text("v", v) : converted(text("x", operand_of_[v], input_suffix)));
   }
   for (int32_t v : numbers_) add(text("p.n", v));
+  if (reports_) add("p.errors, static_cast<int>(p.site)");
   for (size_t j = 0; j < program_.outputs.size(); ++j) add(text("y", j, output_suffix));
   return text("compute(", list, ");");
 }
@@ -257,7 +268,7 @@ std::string Writer::elements() {
 // --- lists ---------------------------------------------------------------------------------------
 
 std::string Writer::lists() {
-  const auto most = cuda_list_tensors(operands_, static_cast<int64_t>(numbers_.size()));
+  const int64_t most = cuda_list_tensors(operands_, number_count_);
   const int width = form_.width;
   parameters({"int64 tensors", text("int64 lengths[", most, "]"),
               text("unsigned starts[", most + 1, "]")});
@@ -332,6 +343,28 @@ std::vector<int32_t> cuda_numbers(const Program& program, const CudaForm& form) 
     if (known[v] && needed[v] && !constant) numbers.push_back(static_cast<int32_t>(v));
   }
   return numbers;
+}
+
+bool divides_integers(const Value& value, Precision precision) {
+  return precision == Precision::Int64 &&
+         (value.instruction == Instruction::floor_divide ||
+          value.instruction == Instruction::trunc_divide ||
+          value.instruction == Instruction::remainder || value.instruction == Instruction::fmod);
+}
+
+bool cuda_reports(const Program& program, const std::vector<char>& known, Precision precision,
+                  int32_t v) {
+  const Value& value = program.values[v];
+  return divides_integers(value, precision) && !known[value.operands[1]];
+}
+
+int64_t cuda_number_count(const Program& program, const CudaForm& form) {
+  const std::vector<char> known = cuda_known(program, form);
+  int64_t count = static_cast<int64_t>(cuda_numbers(program, form).size());
+  for (size_t v = 0; v < known.size(); ++v) {
+    if (cuda_reports(program, known, form.precision, static_cast<int32_t>(v))) return count + 2;
+  }
+  return count;
 }
 
 int cuda_row_bytes(const Program& program, const CudaForm& form) {

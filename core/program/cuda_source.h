@@ -10,7 +10,8 @@
 //   Lists     the elements of many contiguous tensors in one launch (optimizers).
 //
 // The one parameter is a struct of 8-byte fields: the addresses of tensor inputs in the order of
-// the program, those of outputs, then the numbers of cuda_numbers(), then
+// the program, those of outputs, then the numbers of cuda_numbers(), the slot and site of errors
+// where the kernel reports any, then
 //   Elements  count of elements (dims = 0) or packs; Geometry over merged dimensions
 //   Rows      rows, length; Geometry of the rows' dimensions; the step along a row, by operand
 //   Lists     count of tensors; addresses [operand][kListTensors] but for Single operands; lengths
@@ -63,6 +64,13 @@ constexpr int64_t cuda_list_tensors(int64_t operands, int64_t numbers) {
 std::vector<char> cuda_known(const Program& program, const CudaForm& form);
 // Those of them that the kernel needs as parameters, ascending.
 std::vector<int32_t> cuda_numbers(const Program& program, const CudaForm& form);
+// Whether the value divides integers, which must not be by zero.
+bool divides_integers(const Value& value, Precision precision);
+// Whether it does so by what only the GPU knows: the kernel reports zeros.
+bool cuda_reports(const Program& program, const std::vector<char>& known, Precision precision,
+                  int32_t value);
+// How many 8-byte fields come between addresses and counts: cuda_numbers(), and where to report.
+int64_t cuda_number_count(const Program& program, const CudaForm& form);
 // How many bytes a kernel of rows keeps per element of a row, where it keeps them; 0: one pass.
 int cuda_row_bytes(const Program& program, const CudaForm& form);
 

@@ -100,6 +100,8 @@ class Writer {
   const std::vector<int32_t>& inputs_;
   const std::vector<char> known_;
   const std::vector<int32_t> numbers_;
+  const int64_t number_count_;
+  const bool reports_;  // errors that kernels find
   const char* const type_;
   const char* const index_;
   std::vector<int> operand_of_;  // by value: its number among tensors, -1

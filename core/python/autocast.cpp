@@ -2,6 +2,7 @@
 
 #include <nanobind/stl/string.h>
 
+#include <memory>
 #include <unordered_map>
 
 #include "ops/views.h"
@@ -30,8 +31,9 @@ struct AutocastState {
   std::unordered_map<const Tensor*, KeptCast> casts;
 };
 AutocastState& state() {
-  static thread_local AutocastState it;
-  return it;
+  // On the heap: Note [Thread-local memory].
+  static thread_local const std::unique_ptr<AutocastState> it = std::make_unique<AutocastState>();
+  return *it;
 }
 
 std::optional<DType> enabled_dtype(int device_type) {

@@ -164,9 +164,8 @@ void bind_memory(nb::module_& module) {
     return std::make_pair(cuda::matrix_plan_count(), cuda::convolution_plan_count());
   });
   module.def("cuda_memory_statistics", &statistics);
-  module.def("cuda_reset_peaks", [](int device) {
-    translated([&] { cuda::reset_peaks(checked_gpu(device)); });
-  });
+  module.def("cuda_reset_peaks",
+             [](int device) { translated([&] { cuda::reset_peaks(checked_gpu(device)); }); });
   module.def("cuda_memory_info", [](int device) {
     return translated([&] { return cuda::memory_info(checked_gpu(device)); });
   });
@@ -188,7 +187,9 @@ void bind_memory(nb::module_& module) {
 
 }  // namespace
 
-int checked_gpu(int device) { return cuda::concrete({Device::Type::Cuda, checked_index(device)}).index; }
+int checked_gpu(int device) {
+  return cuda::concrete({Device::Type::Cuda, checked_index(device)}).index;
+}
 
 int8_t checked_index(int device) {
   require(device >= -1 && device < 128, "cuda: invalid device ordinal ", device, "; there are ",
@@ -210,11 +211,9 @@ void bind_cuda(nb::module_& module) {
   module.def("cuda_problem", &cuda_problem, "Why no GPU can be used; empty if one can.");
   module.def("cuda_device_count", &cuda::device_count);
   module.def("cuda_initialized", &cuda::initialized);
-  module.def("cuda_current_device",
-             [] { return translated([] { return checked_gpu(-1); }); });
-  module.def("cuda_set_device", [](int device) {
-    translated([&] { cuda::set_device(checked_gpu(device)); });
-  });
+  module.def("cuda_current_device", [] { return translated([] { return checked_gpu(-1); }); });
+  module.def("cuda_set_device",
+             [](int device) { translated([&] { cuda::set_device(checked_gpu(device)); }); });
   module.def("cuda_synchronize", [](int device) {
     translated([&] {
       int gpu = checked_gpu(device);

@@ -25,13 +25,13 @@ T named(const std::string& name, std::initializer_list<std::pair<const char*, T>
 
 // ("unit", torch.float32)
 CudaOperand operand_of(nb::handle pair) {
-  const auto access = named<CudaAccess>(nb::cast<std::string>(pair[0]),
-                                        {{"number", CudaAccess::Number},
-                                         {"single", CudaAccess::Single},
-                                         {"unit", CudaAccess::Unit},
-                                         {"repeat", CudaAccess::Repeat},
-                                         {"stepped", CudaAccess::Stepped},
-                                         {"row", CudaAccess::Row}});
+  const auto access =
+      named<CudaAccess>(nb::cast<std::string>(pair[0]), {{"number", CudaAccess::Number},
+                                                         {"single", CudaAccess::Single},
+                                                         {"unit", CudaAccess::Unit},
+                                                         {"repeat", CudaAccess::Repeat},
+                                                         {"stepped", CudaAccess::Stepped},
+                                                         {"row", CudaAccess::Row}});
   return {access, dtype_of(pair[1])};
 }
 
@@ -67,9 +67,8 @@ void bind_cuda_program(nb::module_& module) {
         return cuda::complete_source(cuda_source(*program.program, form), {});
       },
       nb::arg("program"), nb::arg("form"), nb::arg("whole") = false);
-  module.def("cuda_file", [](const std::string& path) {
-    return std::string(cuda::embedded_source(path));
-  });
+  module.def("cuda_file",
+             [](const std::string& path) { return std::string(cuda::embedded_source(path)); });
 }
 
 }  // namespace flambeau::python

@@ -27,13 +27,11 @@ int64_t number_of(const void* handle) { return reinterpret_cast<intptr_t>(handle
 void bind_stream(nb::module_& module) {
   nb::class_<StreamObject> type(module, "CudaStream", "An ordered queue of work on a GPU.");
   type.def("__init__", [](StreamObject* self, int device, int priority) {
-    translated([&] {
-      new (self) StreamObject{cuda::Stream::create(checked_gpu(device), priority)};
-    });
+    translated(
+        [&] { new (self) StreamObject{cuda::Stream::create(checked_gpu(device), priority)}; });
   });
   type.def_static("default_of", [](int device) {
-    return translated(
-        [&] { return StreamObject{cuda::Stream::default_of(checked_gpu(device))}; });
+    return translated([&] { return StreamObject{cuda::Stream::default_of(checked_gpu(device))}; });
   });
   type.def_static("current_of", [](int device) {
     return translated(
@@ -78,9 +76,8 @@ void bind_event(nb::module_& module) {
   type.def("wait", [](const EventObject& self, const StreamObject& stream) {
     translated([&] { self.event->wait(*stream.stream); });
   });
-  type.def("query", [](const EventObject& self) {
-    return translated([&] { return self.event->done(); });
-  });
+  type.def("query",
+           [](const EventObject& self) { return translated([&] { return self.event->done(); }); });
   type.def("synchronize", [](const EventObject& self) {
     translated([&] {
       WithoutGil others;

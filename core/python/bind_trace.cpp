@@ -172,6 +172,9 @@ void bind_recorded(nb::class_<RecordingObject>& type) {
                      if (self.recording->device.is_cpu()) return {};
                      return self.recording->device;
                    })
+      .def_prop_rw(
+          "tracks_sizes", [](RecordingObject& self) { return self.recording->tracks_sizes; },
+          [](RecordingObject& self, bool on) { self.recording->tracks_sizes = on; })
       .def_prop_ro("slot_count", [](RecordingObject& self) { return self.recording->slot_count; })
       .def_prop_ro("backward_at", [](RecordingObject& self) { return self.recording->backward_at; })
       .def_prop_ro("buffers", [](RecordingObject& self) { return buffers_of(*self.recording); })
@@ -202,6 +205,7 @@ void bind_recording(nb::module_& module) {
              translated([&] { self.recording->finish(tensors_of(outputs)); });
            })
       .def("stop", [](RecordingObject& self) { self.recording->stop(); })
+      .def("forget_memory", [](RecordingObject& self) { self.recording->forget_memory(); })
       .def("undo", [](RecordingObject& self) { self.recording->undo(); })
       .def("__eq__",
            [](RecordingObject& self, nb::handle other) {

@@ -147,8 +147,9 @@ PyObject* wrap_as(PyTypeObject* type, TensorRef tensor);
 void note_visible(Tensor* tensor);
 
 // Values. The as_* functions return false when the object is of another kind.
-bool as_scalar(PyObject* object, Scalar& result);
-bool as_int(PyObject* object, int64_t& result);
+// A tracked size is fixed by it, unless it becomes something else (Note [Tracked sizes]).
+bool as_scalar(PyObject* object, Scalar& result, SizeOp becomes = SizeOp::Fixed);
+bool as_int(PyObject* object, int64_t& result, SizeOp becomes = SizeOp::Fixed);
 bool as_dtype(PyObject* object, DType& result);
 bool as_device(PyObject* object, Device& result);
 bool as_dims(PyObject* object, Dims& result);
@@ -182,6 +183,7 @@ void bind_shared_memory(nanobind::module_& module);
 void bind_program(nanobind::module_& module);
 void bind_trace(nanobind::module_& module);
 void bind_portable(nanobind::module_& module);
+void bind_family(nanobind::module_& module);
 void bind_control(nanobind::module_& module);
 void bind_cuda(nanobind::module_& module);
 void bind_autocast(nanobind::module_& module);

@@ -144,9 +144,11 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) {
     require(!x.requires_grad(),
             "numpy: Can't call numpy() on Tensor that requires grad. Use "
             "tensor.detach().numpy() instead.");
-    require(x.device().is_cpu(), "numpy: can't convert ", device_name(x.device()),
-            " device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory "
-            "first.");
+    if (!x.device().is_cpu()) {
+      fail(ErrorKind::Type, "numpy: can't convert ", device_name(x.device()),
+           " device type tensor to numpy. Use Tensor.cpu() to copy the tensor to host memory "
+           "first.");
+    }
     bool strided = (flags & PyBUF_STRIDES) == PyBUF_STRIDES;
     require(strided || x.contiguous(), "buffer: the tensor is not contiguous; use .contiguous()");
     int dims = static_cast<int>(x.dim());

@@ -2,13 +2,14 @@
 #include <new>
 
 #include "python/common.h"
+#include "trace/recording.h"
 
 namespace flambeau::python {
 
 PyObject* out_of_memory_error() {
-  static PyObject* const type = PyErr_NewExceptionWithDoc(
-      "flambeau.OutOfMemoryError", "Memory for a tensor could not be had.", PyExc_RuntimeError,
-      nullptr);
+  static PyObject* const type = PyErr_NewExceptionWithDoc("flambeau.OutOfMemoryError",
+                                                          "Memory for a tensor could not be had.",
+                                                          PyExc_RuntimeError, nullptr);
   return type;
 }
 
@@ -33,6 +34,8 @@ static PyObject* exception_of(ErrorKind kind) {
 }
 
 void translate_exception() noexcept {
+  // Whoever catches it may do so for the sake of some sizes only.
+  if (Recording* recording = Recording::current()) recording->tracks_sizes = false;
   try {
     throw;
   } catch (const PythonError&) {

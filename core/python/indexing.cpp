@@ -3,7 +3,7 @@
 
 #include "ops/creation.h"
 #include "ops/views.h"
-#include "python/common.h"
+#include "python/tracked_size.h"
 
 namespace flambeau::python {
 
@@ -37,8 +37,26 @@ bool is_integer_tensor(PyObject* object) {
          x.dtype() != DType::UInt8;
 }
 
+// The slice with its tracked sizes as lengths of what is recorded.
+Owned untracked_slice(PyObject* object) {
+  auto* given = reinterpret_cast<PySliceObject*>(object);
+  PyObject* parts[3] = {given->start, given->stop, given->step};
+  if (!is_tracked(parts[0]) && !is_tracked(parts[1]) && !is_tracked(parts[2])) {
+    return Owned::share(object);
+  }
+  Owned plain[3];
+  for (int i = 0; i < 3; ++i) {
+    int64_t number = 0;
+    bool whole = is_tracked(parts[i]) && as_int(parts[i], number, SizeOp::Length);
+    plain[i] = whole ? Owned::check(PyLong_FromLongLong(number)) : Owned::share(parts[i]);
+  }
+  return Owned::check(PySlice_New(plain[0].get(), plain[1].get(), plain[2].get()));
+}
+
 TensorRef apply_slice(const TensorRef& x, int64_t dim, PyObject* object) {
   Py_ssize_t start, stop, step;
+  Owned plain = untracked_slice(object);
+  object = plain.get();
   if (PySlice_Unpack(object, &start, &stop, &step) < 0) throw PythonError();
   if (step <= 0) {
     fail(ErrorKind::Value, "index: step must be greater than zero, got ", step,
@@ -103,7 +121,7 @@ TensorRef apply_basic(TensorRef x, PyObject* const* items, Py_ssize_t count, Ten
       dim += width;
     } else {
       int64_t at;
-      if (!as_int(object, at)) {
+      if (!as_int(object, at, SizeOp::Length)) {
         if (!is_array(object)) fail_kind(object);
         put(dim++, index_tensor(object));
         continue;
@@ -145,9 +163,11 @@ struct Items {
   Py_ssize_t count;
 };
 
-TensorRef value_tensor(PyObject* value, DType dtype) {
+TensorRef value_tensor(PyObject* value, const Tensor& target) {
   if (is_tensor(value)) return unwrap(value);
-  return tensor_from_data(value, is_array(value) ? std::nullopt : std::optional(dtype));
+  const std::optional<DType> dtype =
+      is_array(value) ? std::nullopt : std::optional(target.dtype());
+  return placed(tensor_from_data(value, dtype), target.device());
 }
 
 }  // namespace
@@ -188,7 +208,7 @@ int set_item(PyObject* self, PyObject* index_object, PyObject* value) {
         fill_(target, number);
         return 0;
       }
-      TensorRef source = value_tensor(value, x->dtype());
+      TensorRef source = value_tensor(value, *x);
       while (source->dim() > target->dim() && source->size(0) == 1) source = select(source, 0, 0);
       copy_(target, source);
       return 0;
@@ -201,7 +221,7 @@ int set_item(PyObject* self, PyObject* index_object, PyObject* value) {
           Owned::check(PyObject_CallMethod(view.get(), "masked_fill_", "OO", mask.get(), value));
       return 0;
     }
-    TensorRef source = is_number ? full({}, number, x->dtype()) : value_tensor(value, x->dtype());
+    TensorRef source = is_number ? full({}, number, x->dtype(), x->device()) : value_tensor(value, *x);
     require(
         source->dtype() == x->dtype() || !is_tensor(value) || source->dim() == 0 || is_array(value),
         "index_put_: Index put requires the source and destination dtypes match, got torch.",

@@ -28,6 +28,7 @@ NB_MODULE(_core, module) {
   bind_program(module);
   bind_trace(module);
   bind_portable(module);
+  bind_family(module);
   bind_control(module);
   bind_cuda(module);
   bind_autocast(module);

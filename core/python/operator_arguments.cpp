@@ -118,7 +118,7 @@ bool convert_argument(Kind kind, PyObject* object, Argument& result) {
     case Kind::Ints:
     case Kind::OptionalInts:
       if (as_dims(object, result.ints)) return true;
-      if (PyBool_Check(object) || !as_int(object, result.integer)) return false;
+      if (PyBool_Check(object) || !as_int(object, result.integer, SizeOp::Length)) return false;
       result.ints = {result.integer};
       return true;
     case Kind::Bool:

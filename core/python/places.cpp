@@ -49,6 +49,13 @@ Place user_place() {
   return here();
 }
 
+Place copy_place(const Place& place) {
+  Place copy;
+  copy.code = Py_XNewRef(static_cast<PyObject*>(place.code));
+  copy.offset = place.offset;
+  return copy;
+}
+
 void release_place(void* code) {
   if (!mode.without_gil) {
     Py_DECREF(static_cast<PyObject*>(code));
@@ -69,7 +76,7 @@ std::string describe_place(const Place& place) {
 
 }  // namespace
 
-void bind_places() { places = {here, release_place, user_place, describe_place}; }
+void bind_places() { places = {here, release_place, copy_place, user_place, describe_place}; }
 
 LongWork::LongWork(int64_t elements) {
   constexpr int64_t kLong = 65536;

@@ -1,6 +1,6 @@
 // Attributes of Tensor, and the methods that are too small or too hot to be operators.
 #include "ops/views.h"
-#include "python/common.h"
+#include "python/tracked_size.h"
 #include "tensor/copy.h"
 
 namespace flambeau::python {
@@ -53,7 +53,7 @@ GETTER(get_base, x.autograd() ? wrap(x.autograd()->base) : Py_NewRef(Py_None))
 GETTER(get_output_number, PyLong_FromLong(x.history_output()))
 GETTER(get_retains_grad, PyBool_FromLong(x.autograd() && x.autograd()->retains_grad))
 GETTER(get_itemsize, PyLong_FromLong(item_size(x.dtype())))
-GETTER(get_nbytes, PyLong_FromLongLong(x.numel() * item_size(x.dtype())))
+GETTER(get_nbytes, PyLong_FromLongLong(untracked(x.numel()) * item_size(x.dtype())))
 GETTER(get_is_cuda, PyBool_FromLong(!x.device().is_cpu()))
 GETTER(get_is_cpu, PyBool_FromLong(x.device().is_cpu()))
 GETTER(get_false, Py_NewRef(Py_False))
@@ -128,13 +128,14 @@ PyObject* method_size(PyObject* self, PyObject* const* arguments, Py_ssize_t cou
     if (x.dim() == 0) {
       fail(ErrorKind::Index, "size: Dimension specified as ", dim, " but tensor has no dimensions");
     }
-    return PyLong_FromLongLong(x.size(wrap_dimension(dim, x.dim(), "size")));
+    return wrap_length(x.size(wrap_dimension(dim, x.dim(), "size")));
   });
 }
 
 PyObject* method_stride(PyObject* self, PyObject* const* arguments, Py_ssize_t count) {
   return guarded([&]() -> PyObject* {
     Tensor& x = tensor_of(self);
+    for (int64_t stride : x.strides()) untracked(stride);
     if (count == 0) return wrap_ints(x.strides());
     int64_t dim;
     if (!as_int(arguments[0], dim)) fail(ErrorKind::Type, "stride(): expected a dimension (int)");
@@ -154,9 +155,9 @@ PyObject* method_stride(PyObject* self, PyObject* const* arguments, Py_ssize_t c
 METHOD(method_detach, wrap(detach(x)))
 METHOD(method_item, item(x))
 METHOD(method_dim, PyLong_FromLongLong(x.dim()))
-METHOD(method_numel, PyLong_FromLongLong(x.numel()))
+METHOD(method_numel, wrap_numel(x))
 METHOD(method_element_size, PyLong_FromLong(item_size(x.dtype())))
-METHOD(method_offset, PyLong_FromLongLong(x.offset()))
+METHOD(method_offset, PyLong_FromLongLong(untracked(x.offset())))
 METHOD(method_data_ptr, (mode.tracing ? recorder.untraceable("data_ptr()") : void(),
                          PyLong_FromVoidPtr(x.numel() ? x.data() : nullptr)))
 METHOD(method_is_floating_point, PyBool_FromLong(is_floating(x.dtype())))

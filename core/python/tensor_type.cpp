@@ -6,6 +6,7 @@
 #include "ops/pointwise.h"
 #include "ops/views.h"
 #include "python/operator_type.h"
+#include "python/tracked_size.h"
 
 namespace nb = nanobind;
 
@@ -77,7 +78,7 @@ PyObject* construct(PyTypeObject* type, PyObject* args, PyObject* kwargs) {
       tensor = Tensor::empty({0}, default_dtype());
     } else if (count == 1 && is_tensor(first)) {
       tensor = detach(*unwrap(first));
-    } else if (PyLong_Check(first) && as_dims(args, shape)) {
+    } else if ((PyLong_Check(first) || is_tracked(first)) && as_dims(args, shape)) {
       tensor = Tensor::empty(shape, default_dtype());
     } else if (count == 1 && Py_TYPE(first) == reinterpret_cast<PyTypeObject*>(size_type)) {
       as_dims(first, shape);
@@ -109,7 +110,7 @@ PyObject* hot_binary(PyObject* a, PyObject* b) {
     }
     Scalar number;
     PyObject* other = left ? b : a;
-    if (as_scalar(other, number)) {
+    if (as_scalar(other, number, SizeOp::Number)) {
       return wrap(left ? binary(op, unwrap(a), number) : binary(op, number, unwrap(b)));
     }
     if (!is_array(other)) return Py_NewRef(Py_NotImplemented);
@@ -125,7 +126,7 @@ PyObject* hot_in_place(PyObject* self, PyObject* other) {
     Operand operands[2] = {unwrap(self), Scalar()};
     if (is_tensor(other)) {
       operands[1].tensor = unwrap(other);
-    } else if (!as_scalar(other, operands[1].scalar)) {
+    } else if (!as_scalar(other, operands[1].scalar, SizeOp::Number)) {
       if (!is_array(other)) return Py_NewRef(Py_NotImplemented);
       operands[1].tensor = tensor_from_buffer(other, false);
     }
@@ -142,7 +143,8 @@ PyObject* named_call(const char* name, PyObject* a, PyObject* b) {
 }
 
 bool is_operand(PyObject* object) {
-  return is_tensor(object) || PyFloat_Check(object) || PyLong_Check(object) || is_array(object);
+  return is_tensor(object) || PyFloat_Check(object) || PyLong_Check(object) || is_tracked(object) ||
+         is_array(object);
 }
 
 // NumPy arrays become tensors; anything else that is no number is somebody else's operand.
@@ -236,7 +238,7 @@ Py_ssize_t length(PyObject* self) {
   return guarded([&]() -> Py_ssize_t {
     Tensor& tensor = *as_object(self)->tensor;
     if (tensor.dim() == 0) fail(ErrorKind::Type, "len() of a 0-d tensor");
-    return tensor.size(0);
+    return untracked(tensor.size(0));
   });
 }
 

@@ -1,7 +1,7 @@
 // Numbers, dtypes, devices, shapes: between Python and C++.
 #include <nanobind/stl/string.h>
 
-#include "python/common.h"
+#include "python/tracked_size.h"
 #include "tensor/copy.h"
 
 namespace nb = nanobind;
@@ -127,13 +127,19 @@ bool as_device(PyObject* object, Device& result) {
 
 PyObject* wrap_device(Device device) { return nb::cast(device).release().ptr(); }
 
-bool as_int(PyObject* object, int64_t& result) {
+bool as_int(PyObject* object, int64_t& result, SizeOp becomes) {
   if (PyLong_Check(object)) {
     int overflow = 0;
     result = PyLong_AsLongLongAndOverflow(object, &overflow);
     if (overflow) {
       fail(ErrorKind::Overflow, "an integer argument does not fit into 64 bits");
     }
+    return true;
+  }
+  if (is_tracked(object)) {
+    Scalar number;
+    if (!tracked_scalar(object, number, becomes) || number.is_float()) return false;
+    result = number.integer;
     return true;
   }
   if (!PyIndex_Check(object) || PyFloat_Check(object)) return false;
@@ -149,7 +155,7 @@ bool as_int(PyObject* object, int64_t& result) {
   return as_int(number.get(), result);
 }
 
-bool as_scalar(PyObject* object, Scalar& result) {
+bool as_scalar(PyObject* object, Scalar& result, SizeOp becomes) {
   if (PyFloat_Check(object)) {
     result = Scalar(PyFloat_AS_DOUBLE(object));
     return true;
@@ -164,6 +170,7 @@ bool as_scalar(PyObject* object, Scalar& result) {
     result = Scalar(number);
     return true;
   }
+  if (is_tracked(object)) return tracked_scalar(object, result, becomes);
   if (is_tensor(object) || !is_array(object)) return false;
   // NumPy's scalars and 0-d arrays.
   Owned converted(PyObject_CallMethod(object, "item", nullptr));
@@ -192,25 +199,28 @@ bool as_dims(PyObject* object, Dims& result) {
   Py_ssize_t count = PySequence_Fast_GET_SIZE(object);
   for (Py_ssize_t i = 0; i < count; ++i) {
     int64_t number;
-    if (!as_int(PySequence_Fast_GET_ITEM(object, i), number)) return false;
+    if (!as_int(PySequence_Fast_GET_ITEM(object, i), number, SizeOp::Length)) return false;
     result.push_back(number);
   }
   return true;
 }
 
-static PyObject* fill_tuple(PyObject* tuple, const Dims& dims) {
-  if (!tuple) throw PythonError();
+static PyObject* fill_tuple(PyObject* tuple, const Dims& dims, PyObject* (*wrap_one)(int64_t)) {
+  Owned made = Owned::check(tuple);
   for (int64_t i = 0; i < dims.size(); ++i) {
-    PyTuple_SET_ITEM(tuple, i, PyLong_FromLongLong(dims[i]));
+    PyTuple_SET_ITEM(tuple, i, Owned::check(wrap_one(dims[i])).release());
   }
-  return tuple;
+  return made.release();
 }
 
-PyObject* wrap_ints(const Dims& dims) { return fill_tuple(PyTuple_New(dims.size()), dims); }
+PyObject* wrap_ints(const Dims& dims) {
+  auto wrap_one = [](int64_t number) { return PyLong_FromLongLong(number); };
+  return fill_tuple(PyTuple_New(dims.size()), dims, wrap_one);
+}
 
 PyObject* wrap_shape(const Dims& dims) {
   auto* type = reinterpret_cast<PyTypeObject*>(size_type);
-  return fill_tuple(type->tp_alloc(type, dims.size()), dims);
+  return fill_tuple(type->tp_alloc(type, dims.size()), dims, wrap_length);
 }
 
 PyObject* item(const Tensor& tensor) {

@@ -1,6 +1,5 @@
 #include "trace/portable.h"
 
-#include "ops/portable.h"
 #include "program/builder.h"
 #include "program/recipe.h"
 #include "random/generator.h"
@@ -32,6 +31,16 @@ static void check_outputs(Call& call, std::span<const TensorRef> outputs) {
   }
 }
 
+void check_call(const Portable& entry, const Attributes& attributes,
+                std::span<const TensorRef> inputs, std::span<const TensorRef> outputs) {
+  Call call{*entry.primitive, inputs, Attributes(attributes)};
+  OutputSpec specs[kMaxOutputs];
+  call.specs = specs;
+  entry.check(call);
+  entry.primitive->infer(call);
+  check_outputs(call, outputs);
+}
+
 RecordedCallRef call_of(CallDescription description, std::span<const TensorRef> inputs,
                         std::span<const TensorRef> outputs) {
   const Portable* entry = portable_named(description.name);
@@ -43,12 +52,7 @@ RecordedCallRef call_of(CallDescription description, std::span<const TensorRef> 
   if (entry->draws) {
     description.attributes.object = Ref<Generator>::share(&default_generator());
   }
-  Call call{primitive, inputs, Attributes(description.attributes)};
-  OutputSpec specs[kMaxOutputs];
-  call.specs = specs;
-  entry->check(call);
-  primitive.infer(call);
-  check_outputs(call, outputs);
+  check_call(*entry, description.attributes, inputs, outputs);
   auto recorded = RecordedCallRef::adopt(new RecordedCall);
   recorded->primitive = &primitive;
   recorded->attributes = std::move(description.attributes);

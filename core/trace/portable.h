@@ -1,6 +1,7 @@
 // Calls and programs as plain descriptions, for files.
 #pragma once
 
+#include "ops/portable.h"
 #include "trace/recording.h"
 
 namespace flambeau {
@@ -14,6 +15,11 @@ struct CallDescription {
 
 // RuntimeError for calls that files cannot hold.
 CallDescription describe(const RecordedCall& call);
+
+// RuntimeError unless the primitive of `entry`, called with these attributes on inputs of these
+// shapes and dtypes, has outputs of these; memory does not matter.
+void check_call(const Portable& entry, const Attributes& attributes,
+                std::span<const TensorRef> inputs, std::span<const TensorRef> outputs);
 
 // The call of a description, checked (Note [Calls out of files]) for inputs and outputs of the
 // shapes, strides and dtypes of these tensors, whose memory does not matter. Random numbers come

@@ -11,6 +11,7 @@ namespace flambeau {
 namespace {
 
 thread_local Recording* active = nullptr;
+std::atomic<uint64_t> recordings_made = 0;
 
 // Where a value is if rows run along another axis than the last: the same memory, rows last.
 void move_axis_last(RecordedValue& value, int64_t axis) {
@@ -30,6 +31,8 @@ const char* name_of(BufferKind kind) {
 }
 
 Recording* Recording::current() { return active; }
+
+Recording::Recording() : serial(++recordings_made) {}
 
 Ref<Recording> Recording::start(std::span<const TensorRef> arguments) {
   require(!active, "compile: a recording is on in this thread already; call the inner function ",
@@ -101,6 +104,8 @@ void Recording::add_roots(BufferKind kind, std::span<const TensorRef> tensors) {
     int buffer = add_buffer(kind, static_cast<int>(i), tensors[i]);
     root_offsets_[buffer] = tensors[i]->offset();
     known_.emplace(storage, Known{buffer, storage->version(), tensors[i]->storage()});
+    const Tensor& root = *tensors[i];
+    root_values.push_back({buffer, root.shape(), root.strides(), 0, root.dtype()});
   }
 }
 
@@ -122,6 +127,10 @@ Recording::Known& Recording::known(const Tensor& tensor) {
     } else {
       BufferKind kind = made_here(*storage) ? BufferKind::Constant : BufferKind::Captured;
       buffer = add_buffer(kind, -1, TensorRef::share(const_cast<Tensor*>(&tensor)));
+      if (kind == BufferKind::Constant) {
+        root_values.push_back(
+            {buffer, tensor.shape(), tensor.strides(), tensor.offset(), tensor.dtype()});
+      }
       // Where arguments of the outer recording lie differs from call to call.
       if (is_part_ && kind == BufferKind::Captured) root_offsets_[buffer] = tensor.offset();
     }
@@ -284,6 +293,9 @@ void Recording::add(Call& call, bool in_place) {
   if (!on_) return;
   if (call.primitive.view) {
     known(call.input(0));
+    if (!tracks_sizes) return;
+    RecordedValue input = value_of(call.input(0)), output = value_of(call.output());
+    views.push_back({&call.primitive, call.attributes, input, output, calls.size()});
     return;
   }
   for (int i = 0; call.specs && !in_place && i < call.output_count; ++i) {
@@ -378,6 +390,48 @@ void Recording::expect_known(const char* op, const Tensor& result) {
   }
 }
 
+int Recording::note_size(SizeOp op, int a, int b, Scalar value) {
+  if (!on_ || !tracks_sizes) return -1;
+  const int count = static_cast<int>(sizes.size());
+  const bool reads_a = op != SizeOp::Size && op != SizeOp::Constant;
+  const bool reads_b = (op >= SizeOp::Add && op <= SizeOp::Divide) || op == SizeOp::Sign;
+  if (a >= count || b >= count || (reads_a && a < 0) || (reads_b && b < 0)) {
+    // Of a number that was not seen.
+    tracks_sizes = false;
+    return -1;
+  }
+  sizes.push_back({op, a, b, value});
+  return count;
+}
+
+Recording* Recording::on_with_serial(uint64_t serial) {
+  Recording* found = active;
+  while (found && found->serial != serial) found = found->outer_.get();
+  return found;
+}
+
+void Recording::note_copy(const Tensor& x, const Dims& shape) {
+  if (!on_ || !tracks_sizes) return;
+  Attributes attributes;
+  attributes.ints = shape;
+  views.push_back({&view_primitive(), std::move(attributes), value_of(x), {}, calls.size()});
+}
+
+void Recording::forget_memory() {
+  known_.clear();
+  by_memory_.clear();
+  noted_.clear();
+  visible_.clear();
+  roots_.clear();
+  for (RecordedBuffer& buffer : buffers) {
+    const bool is_root = buffer.kind == BufferKind::Argument || buffer.kind == BufferKind::Tangent;
+    if (is_root) buffer.tensor = nullptr;
+    if (is_root || buffer.kind == BufferKind::Internal) buffer.storage = nullptr;
+    buffer.before = nullptr;
+  }
+  for (RecordedGradient& gradient : gradients) gradient.before = nullptr;
+}
+
 void Recording::fail(const std::string& reason) {
   if (!failure.empty()) return;
   std::string where = mode.without_gil ? "" : places.describe(places.user());
@@ -458,12 +512,20 @@ void untraceable(const char* what) {
   if (active) active->fail(text("it reads ", what));
 }
 
+int add_size_step(SizeOp op, int a, int b, Scalar value) {
+  return active ? active->note_size(op, a, b, value) : -1;
+}
+
+void add_copy(const Tensor& x, const Dims& shape) {
+  if (active) active->note_copy(x, shape);
+}
+
 }  // namespace
 
 void install_recording() {
   below = recorder;
-  recorder = {record_call,   below.check_in_place, before_write,
-              record_update, note_gradient,        untraceable};
+  recorder = {record_call,   below.check_in_place, before_write,  record_update,
+              note_gradient, untraceable,          add_size_step, add_copy};
 }
 
 }  // namespace flambeau

@@ -11,6 +11,7 @@
 
 #include "autograd/place.h"
 #include "ops/pointwise.h"
+#include "ops/sizes.h"
 #include "random/generator.h"
 
 namespace flambeau {
@@ -79,6 +80,21 @@ struct RecordedGradient {
   TensorRef before;  // the .grad when it was first looked at
 };
 
+// A view that was made, or that strides could not give (`output` has no buffer then).
+struct RecordedView {
+  const Primitive* primitive;
+  Attributes attributes;
+  RecordedValue input, output;
+  size_t before;  // how many calls came before
+};
+
+// How a number came about (Note [Sizes in recordings]); a and b are numbers of earlier steps.
+struct SizeStep {
+  SizeOp op;
+  int a, b;
+  Scalar value;
+};
+
 // One recording at a time and thread; while it is on, calls of this thread are added to it.
 class Recording : public Object {
  public:
@@ -86,6 +102,8 @@ class Recording : public Object {
   // Of a part of control flow: the recording that is on rests until this one stops, and then the
   // default generator and captured memory are as they were.
   static Ref<Recording> start_inside(std::span<const TensorRef> arguments);
+  // Empty, and not on.
+  static Ref<Recording> blank() { return Ref<Recording>::adopt(new Recording); }
   static Recording* current();
   ~Recording() override;
 
@@ -112,6 +130,13 @@ class Recording : public Object {
   void note_visible(const TensorRef& tensor);
   // A result of an operator called with tensors: fails unless it came from recorded calls.
   void expect_known(const char* op, const Tensor& result);
+  // Needs tracks_sizes; see ops/sizes.h. -1: nothing was noted.
+  int note_size(SizeOp op, int a, int b, Scalar value);
+  // The recording with this `serial` among those that are on in this thread, or null.
+  static Recording* on_with_serial(uint64_t serial);
+  void note_copy(const Tensor& x, const Dims& shape);
+  // After an executable was built: lets go of all memory that only the recording holds.
+  void forget_memory();
   // It cannot be replayed. The first reason is kept, with the place in the user's program.
   void fail(const std::string& reason);
   // Places of tensors that stayed reachable after the run, other than its results; empty: none.
@@ -123,6 +148,7 @@ class Recording : public Object {
   std::string failure;
   bool numbers_are_slots = false;  // of updates
   bool keeps_state = false;        // memory is copied before it is written to first
+  bool tracks_sizes = false;       // it may become recordings of other batch sizes
   int slot_count = 0;
   Device device;         // where all its memory is
   int backward_at = -1;  // number of forward calls
@@ -132,6 +158,11 @@ class Recording : public Object {
   std::vector<RecordedGradient> gradients;
   // Leaves whose .grad at entry was looked at and was None.
   std::vector<TensorRef> without_gradient;
+  // Where arguments, tangents and constants are when they are first seen.
+  std::vector<RecordedValue> root_values;
+  std::vector<RecordedView> views;
+  std::vector<SizeStep> sizes;
+  const uint64_t serial;
 
  private:
   struct Known {
@@ -139,7 +170,7 @@ class Recording : public Object {
     uint32_t version;
     Ref<Storage> storage;
   };
-  Recording() = default;
+  Recording();
   void begin(std::span<const TensorRef> arguments);
   int add_buffer(BufferKind kind, int index, const TensorRef& tensor);
   void add_roots(BufferKind kind, std::span<const TensorRef> tensors);

@@ -54,12 +54,12 @@ def _analytical(outputs: list[Tensor], x: Tensor, which: int) -> Tensor:
     y = outputs[which]
     columns = []
     for i in range(y.numel()):
-        weight = flambeau.zeros(y.numel(), dtype=y.dtype)
+        weight = flambeau.zeros(y.numel(), dtype=y.dtype, device=y.device)
         weight[i] = 1
         (g,) = grad(y, x, weight.view(y.shape), retain_graph=True, allow_unused=True)
         columns.append((g if g is not None else flambeau.zeros_like(x)).reshape(-1))
     if not columns:
-        return flambeau.zeros(x.numel(), 0, dtype=x.dtype)
+        return flambeau.zeros(x.numel(), 0, dtype=x.dtype, device=x.device)
     return flambeau.stack(columns, 1)
 
 
@@ -143,7 +143,7 @@ def gradgradcheck(
     outputs = [y for y in _outputs(func, arguments) if y.requires_grad]
     if grad_outputs is None:
         grad_outputs = [
-            (flambeau.arange(y.numel(), dtype=y.dtype) * 0.7).sin().reshape(y.shape) + 1.5
+            (flambeau.arange(y.numel(), dtype=y.dtype, device=y.device) * 0.7).sin().reshape(y.shape) + 1.5
             for y in outputs
         ]
     weights = [g.detach().clone().requires_grad_() for g in grad_outputs]

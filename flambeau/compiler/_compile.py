@@ -14,18 +14,21 @@ import gc
 import warnings
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial, update_wrapper
-from typing import Any, NamedTuple
+from typing import Any
 from weakref import WeakSet
 
-import flambeau as fl
 from flambeau import Tensor, _core
 from flambeau.compiler._effects import Effects
+from flambeau.compiler._family import Family
 from flambeau.compiler._pipeline import Compiled
-from flambeau.compiler._sources import Sources, take_sources
+from flambeau.compiler._recorded import Recorded, finish, modes
+from flambeau.compiler._sizes import without_sizes
+from flambeau.compiler._sources import take_sources
 from flambeau.compiler._structure import geometry, put_together, take_apart
 from flambeau.compiler._watch import Watch
 
 KEPT_EXECUTABLES = 8  # of one function; the least recently used goes first
+KEPT_FAMILIES = 4
 RECORDINGS = 4  # how many may differ before the function stays eager
 _MISS = object()
 compiled_functions: WeakSet[CompiledFunction] = WeakSet()
@@ -39,38 +42,17 @@ class CompileWarning(UserWarning):
     """A function stays eager, and why."""
 
 
-class Result(NamedTuple):
-    """What a function returned, as a replay makes it again."""
-
-    spec: Hashable
-    # By tensor: the number of an argument or output, or the tensor itself if it was there before.
-    parts: list[tuple[str, Any]]
-
-
-class Recorded(NamedTuple):
-    """One recording with all that a replay depends on."""
-
-    recording: Any
-    tensors: list[Tensor]
-    watch: Watch
-    sources: Sources
-    result: Result
-    # Of a function that is differentiated from outside: what the backward part's outputs are
-    # gradients of, and for which outputs.
-    leaves: list[int | Tensor]
-    differentiable: list[int]
-    used: list[int]
-
-
 class Entry:
     """An executable with its guards."""
 
     def __init__(self, recorded: Recorded, key: Hashable) -> None:
         self.key = key
+        self.recorded = recorded._replace(tensors=[])
         self.watch = recorded.watch
         self.sources = recorded.sources if recorded.sources.entries else None
         self.names = [call.name for call in recorded.recording.calls]
         self.compiled = Compiled(recorded)
+        recorded.recording.forget_memory()
         self.executable = self.compiled.executable
         spec, parts = recorded.result
         self._spec = spec
@@ -114,6 +96,9 @@ class CompiledFunction:
         self._fullgraph = fullgraph
         self._name = getattr(function, "__qualname__", repr(function))
         self._entries: list[Entry] = []  # most recently used first
+        self._families: list[Family] = []  # most recently used first
+        self.recordings = 0  # how often the function ran to be recorded
+        self.instantiations = 0  # executables that were made of recordings
         self._attempts: dict[Hashable, tuple[Hashable, int]] = {}
         self._reasons: dict[Hashable, str] = {}  # of calls that stay eager
         self._plain_stays_eager = False  # calls with positional tensors alone
@@ -156,7 +141,43 @@ class CompiledFunction:
             if result is not _MISS:
                 self._entries.insert(0, self._entries.pop(i))
                 return result
+        result = self._instantiate(key, tensors)
+        if result is not _MISS:
+            return result
         return self._record(key, tensors, args, kwargs)
+
+    # --- other batch sizes --------------------------------------------------------------
+
+    def _instantiate(self, key: Hashable, tensors: list[Tensor]) -> Any:
+        """The result of an executable that follows from two others; _MISS if there is none."""
+        for i, family in enumerate(self._families):
+            recorded = family.member(tensors) if family.key == key else ""
+            if isinstance(recorded, str):
+                continue
+            entry = Entry(recorded, key)
+            result = entry.try_run(tensors)
+            if result is _MISS:
+                continue
+            self.instantiations += 1
+            self._families.insert(0, self._families.pop(i))
+            self._keep(entry)
+            return result
+        return _MISS
+
+    def _found_family(self, entry: Entry) -> None:
+        """Look for an executable from which this one differs in the batch size only."""
+        for other in self._entries:
+            if other.key != entry.key or other.names != entry.names:
+                continue
+            family = Family.of(entry.key, other.recorded, entry.recorded)
+            if isinstance(family, Family):
+                self._families.insert(0, family)
+                del self._families[KEPT_FAMILIES:]
+                return
+
+    def _keep(self, entry: Entry) -> None:
+        self._entries.insert(0, entry)
+        del self._entries[KEPT_EXECUTABLES:]
 
     # --- recording ----------------------------------------------------------------------
 
@@ -164,23 +185,25 @@ class CompiledFunction:
         self, key: Hashable, tensors: list[Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
         watch = Watch(self._function, (*args, *kwargs.values()))
-        modes = _modes()
-        setting = (geometry(tensors), modes)
+        before = modes()
+        setting = (geometry(tensors), before)
         recording = _core.Recording(tensors)
         recording.numbers_are_slots = True
+        recording.tracks_sizes = not watch.tells_types
+        self.recordings += 1
         try:
             with Effects() as effects:
-                result = self._function(*args, **kwargs)
+                result = without_sizes(self._function(*args, **kwargs))
         except BaseException:
             recording.stop()
             take_sources(recording)
             raise
         refusal = watch.refusal or effects.reason
-        if _modes() != modes:
+        if modes() != before:
             refusal = "it leaves another grad mode or default dtype behind"
         if refusal is not None:
             recording.fail(refusal)
-        recorded = _finish(recording, tensors, watch, result)
+        recorded = finish(recording, tensors, watch, result)
         changed = watch.changed()
         if changed is not None:
             recording.fail(f"it changes {changed}, which a replay would not do")
@@ -202,8 +225,9 @@ class CompiledFunction:
         last, attempts = self._attempts.get((key, setting), (None, 0))
         if settled and (signature == last or self._is_known(key, recording)):
             self._attempts.pop((key, setting), None)
-            self._entries.insert(0, Entry(recorded, key))
-            del self._entries[KEPT_EXECUTABLES:]
+            entry = Entry(recorded, key)
+            self._found_family(entry)
+            self._keep(entry)
             return
         if attempts + 1 >= RECORDINGS:
             reason = f"a tensor that it makes is kept elsewhere: {escaped}; return it"
@@ -238,6 +262,8 @@ class CompiledFunction:
     def reset(self) -> None:
         """Forget executables, recordings, and why calls stay eager."""
         self._entries.clear()
+        self._families.clear()
+        self.recordings = self.instantiations = 0
         self._attempts.clear()
         self._reasons.clear()
         self._plain_stays_eager = False
@@ -259,8 +285,15 @@ class CompiledFunction:
         return self._last().compiled.recorded
 
     def report(self) -> Any:
-        """The steps of the executable that ran last, with time, bytes and bound of each."""
-        return self._last().compiled.report()
+        """The steps of the executable that ran last, with time, bytes and bound of each.
+
+        It says as well how often the function was recorded, and how many executables were made
+        of recordings for other batch sizes.
+        """
+        report = self._last().compiled.report()
+        report.recordings = self.recordings
+        report.instantiations = self.instantiations
+        return report
 
     def _last(self) -> Entry:
         if not self._entries:
@@ -272,63 +305,3 @@ class CompiledFunction:
 
 def _is_tensor(value: Any) -> bool:
     return isinstance(value, Tensor)
-
-
-def _modes() -> tuple[Any, ...]:
-    grad, inference = fl.is_grad_enabled(), fl.is_inference_mode_enabled()
-    return grad, inference, fl.get_default_dtype(), _core.autocast_modes()
-
-
-def _finish(recording: Any, tensors: list[Tensor], watch: Watch, result: Any) -> Recorded:
-    """End a recording; what is differentiable from outside gets its backward part."""
-    outputs: list[Tensor] = []
-    spec = take_apart(result, outputs)
-    alive: list[int] = []
-    used: list[int] = []
-    parts: list[tuple[str, Any]] = []
-    fresh: list[Tensor] = []
-    before = {id(tensor): i for i, tensor in enumerate(tensors)}
-    captured = {id(buffer[3]): buffer[3] for buffer in recording.buffers if buffer[0] == "captured"}
-    for output in outputs:
-        if id(output) in before:
-            parts.append(("argument", before[id(output)]))
-        elif id(output) in captured:
-            parts.append(("object", output))
-        else:
-            parts.append(("output", len(fresh)))
-            history = _core.history(output) if fl.is_grad_enabled() else "none"
-            if history == "alive":
-                alive.append(len(fresh))
-            elif history == "used":
-                used.append(len(fresh))
-            fresh.append(output)
-    leaves: list[int | Tensor] = []
-    gradients: list[Tensor] = []
-    if alive and recording.failure is None:
-        leaves, gradients = _record_backward(recording, tensors, [fresh[i] for i in alive])
-    recording.finish([*fresh, *gradients])
-    sources = take_sources(recording)
-    return Recorded(recording, tensors, watch, sources, Result(spec, parts), leaves, alive, used)
-
-
-def _record_backward(
-    recording: Any, tensors: list[Tensor], outputs: list[Tensor]
-) -> tuple[list[int | Tensor], list[Tensor]]:
-    """Record the gradients of the outputs, for incoming gradients of their shapes."""
-    candidates: list[tuple[int | Tensor, Tensor]] = [
-        (i, tensor) for i, tensor in enumerate(tensors) if tensor.requires_grad
-    ]
-    for kind, _, _, tensor, _ in recording.buffers:
-        if kind == "captured" and tensor.requires_grad and tensor.is_leaf:
-            candidates.append((tensor, tensor))
-    tangents = [fl.ones(x.shape, dtype=x.dtype, device=x.device) for x in outputs]
-    recording.tangents(tangents)
-    found = fl.autograd.grad(
-        outputs, [x for _, x in candidates], tangents, retain_graph=True, allow_unused=True
-    )
-    pairs = [
-        (leaf, gradient)
-        for (leaf, _), gradient in zip(candidates, found, strict=True)
-        if gradient is not None
-    ]
-    return [leaf for leaf, _ in pairs], [gradient for _, gradient in pairs]

@@ -52,12 +52,19 @@ class StepCost(NamedTuple):
 
 
 class Report:
-    """The costs of all steps; prints as a table."""
+    """The costs of all steps; prints as a table.
+
+    Attributes:
+        recordings: how often a compiled function was recorded so far.
+        instantiations: how many executables were made of its recordings for other batch sizes.
+    """
 
     def __init__(self, steps: Sequence[StepCost], machine: Machine, arena: int) -> None:
         self.steps = list(steps)
         self.machine = machine
         self.arena = arena
+        self.recordings = 0
+        self.instantiations = 0
 
     @property
     def seconds(self) -> float:
@@ -85,6 +92,11 @@ class Report:
             f"{self.machine.operations_per_second / 1e9:.0f} Gop/s); "
             f"{self.arena / 1e3:.1f} kB of intermediate memory"
         )
+        if self.recordings:
+            lines.append(
+                f"recorded {self.recordings} times, instantiated {self.instantiations} times "
+                "for other batch sizes"
+            )
         return "\n".join(lines)
 
 

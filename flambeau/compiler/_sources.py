@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 from flambeau import Tensor
 from flambeau._core import recording as _recording
+from flambeau.compiler._sizes import without_sizes
 
 Step = TypeVar("Step", bound=Callable[..., Any])
 
@@ -85,6 +86,7 @@ class Sources:
         """Make a call that every replay repeats; calls inside it belong to it."""
         if self._is_in_effect:
             return call(*args, **kwargs)
+        args, kwargs = without_sizes(args), without_sizes(kwargs)
         if any(isinstance(value, Tensor) for value in (*args, *kwargs.values())):
             refuse(f"{call.__qualname__} was given a tensor; call it outside, with a number")
         self.add(_Effect(call, args, kwargs))

@@ -24,12 +24,13 @@ from types import (
 from typing import TYPE_CHECKING, Any
 
 from flambeau import Tensor
+from flambeau.compiler._sizes import SizeNumber
 from flambeau.nn._members import version
 
 if TYPE_CHECKING:
     from flambeau.nn import Module
 
-_SCALARS = frozenset((bool, int, float, complex, str, bytes, type(None)))
+_SCALARS = frozenset((bool, int, float, complex, str, bytes, type(None), SizeNumber))
 _ABSENT = object()
 _LONGEST = 10_000  # elements of a watched list
 _LARGEST = 1 << 14  # bytes of a watched array
@@ -84,6 +85,11 @@ class Watch:
     def is_empty(self) -> bool:
         """Whether there is nothing that could change."""
         return not (self._modules or self._variables or self._cells or self._copies or self._arrays)
+
+    @property
+    def tells_types(self) -> bool:
+        """Whether the code may ask for exact types, which tracked sizes do not have."""
+        return "type" in self._names
 
     def changed(self) -> str | None:
         """The name of a variable that is not what it was, or None."""

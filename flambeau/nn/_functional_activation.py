@@ -114,7 +114,7 @@ def rrelu(
     is_positive = input > 0
     slope = fl.ones_like(input, requires_grad=False)
     count = input.numel() - int(is_positive.sum())
-    draws = fl.empty(count, dtype=fl.float64).uniform_(lower, upper)
+    draws = fl.empty(count, dtype=fl.float64, device=input.device).uniform_(lower, upper)
     slope[~is_positive] = draws.to(input.dtype)
     return input.mul_(slope) if inplace else input * slope
 

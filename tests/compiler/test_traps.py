@@ -11,6 +11,8 @@ import traps_arguments  # noqa: F401  (they fill TRAPS)
 import traps_gradients  # noqa: F401
 import traps_modules  # noqa: F401
 import traps_python_state  # noqa: F401
+import traps_sizes  # noqa: F401
+import traps_sizes_operators  # noqa: F401
 import traps_values  # noqa: F401
 from trapping import CALLS, TRAPS, same
 

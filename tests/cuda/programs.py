@@ -19,6 +19,10 @@ DTYPES = [
 ]
 
 
+def fields(**values: Any) -> dict[str, Any]:
+    return values
+
+
 def arity(name: str) -> int:
     for count in (1, 2, 3):
         try:

@@ -24,7 +24,7 @@ def test_devices() -> None:
 def test_devices_that_are_not_there() -> None:
     for call in (cuda.set_device, cuda.synchronize, cuda.get_device_name, cuda.mem_get_info):
         for index in (99, 1000):
-            with pytest.raises(RuntimeError, match="GPU|ordinal"):
+            with pytest.raises(RuntimeError, match=r"GPU|ordinal"):
                 call(index)
         with pytest.raises(ValueError, match="Expected a cuda device, but got: cpu"):
             call("cpu")
@@ -198,7 +198,7 @@ def test_factories_make_pinned_memory() -> None:
 def test_a_loader_pins_its_batches(workers: int) -> None:
     data = TensorDataset(fl.arange(6.0), fl.arange(6))
     loader = DataLoader(data, batch_size=4, pin_memory=True, num_workers=workers)
-    batches = [batch for batch in loader]
+    batches = list(loader)
     assert all(part.is_pinned() for batch in batches for part in batch)
     moved = [part.cuda(non_blocking=True) for batch in batches for part in batch]
     cuda.synchronize()

@@ -313,3 +313,11 @@ def test_optimizers(optimizer: str) -> None:
         weights.append([p.detach().cpu() for p in model.parameters()])
     for a, b in zip(*weights):
         assert float((a - b).abs().max()) < 1e-5
+
+
+def test_integer_division_by_zero_in_a_tensor() -> None:
+    x, zeros = fl.arange(1, 6).cuda(), fl.tensor([1, 0, 2, 1, 1]).cuda()
+    for divide in (lambda: x // zeros, lambda: x % zeros, lambda: fl.fmod(x, zeros)):
+        with pytest.raises(RuntimeError, match="ZeroDivisionError"):
+            divide().cpu()
+    assert (x // 2).cpu().tolist() == [0, 1, 1, 2, 2]  # nothing is left of it

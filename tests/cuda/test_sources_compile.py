@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from nvrtc import compile_source
-from programs import DTYPES, ELEMENTWISE, arity, exists_for, norm, softmax, trace
+from programs import DTYPES, ELEMENTWISE, arity, exists_for, fields, norm, softmax, trace
 
 import flambeau as fl
 from flambeau import _core
@@ -51,9 +51,7 @@ class Unit:
 
 
 def several(names: list[str], count: int) -> Any:
-    return trace(
-        lambda *x: tuple(_core.program.instructions[n](*x) for n in names), "e" * count
-    )
+    return trace(lambda *x: tuple(_core.program.instructions[n](*x) for n in names), "e" * count)
 
 
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
@@ -121,7 +119,7 @@ def test_rows_and_lists(architecture: str) -> None:
     shapes = [(1, 4, 1), (8, 1, 4), (32, 2, 4), (32, 0, 1), (256, 4, 4), (1024, 0, 4)]
     for threads, items, width in shapes:
         for dtype, wide in ((FLOAT, 0), (DOUBLE, 1), (fl.bfloat16, 0)):
-            form = dict(
+            form = fields(
                 kind="rows", precision=dtype, dims=2, width=width, threads=threads, items=items
             )
             access = "unit" if width > 1 else "stepped"
@@ -155,40 +153,40 @@ def test_rows_and_lists(architecture: str) -> None:
     kernels.check(architecture)
 
 
-REDUCTION = dict(
-    **dict(T="float", A="float", TRUTH="false", LIMITS="float", OUT="float", FINISH=0),
-    **dict(LANES=256, OUTPUTS=1, COLUMNS=0, VECTOR=4, INDEX="int", KEPT=1, REDUCED=1),
+REDUCTION = fields(
+    **fields(T="float", A="float", TRUTH="false", LIMITS="float", OUT="float", FINISH=0),
+    **fields(LANES=256, OUTPUTS=1, COLUMNS=0, VECTOR=4, INDEX="int", KEPT=1, REDUCED=1),
 )
-COLUMNS = dict(LANES=8, OUTPUTS=32, COLUMNS=1, VECTOR=1)
-WHOLE = dict(T="signed char", A="int", LIMITS="signed char", OUT="signed char", VECTOR=16)
+COLUMNS = fields(LANES=8, OUTPUTS=32, COLUMNS=1, VECTOR=1)
+WHOLE = fields(T="signed char", A="int", LIMITS="signed char", OUT="signed char", VECTOR=16)
 REDUCTIONS = {
-    "sum": dict(FOLD="Accumulate<Plus, Identity>"),
-    "mean of columns": dict(FOLD="Accumulate<Plus, Identity>", FINISH=1, **COLUMNS),
-    "sum of half": dict(
+    "sum": fields(FOLD="Accumulate<Plus, Identity>"),
+    "mean of columns": fields(FOLD="Accumulate<Plus, Identity>", FINISH=1, **COLUMNS),
+    "sum of half": fields(
         FOLD="Accumulate<Plus, NotNan>", T="half_t", LIMITS="half_t", OUT="half_t", VECTOR=8
     ),
-    "integers": dict(
+    "integers": fields(
         FOLD="Accumulate<Times, Identity>",
-        **dict(T="int", A="uint64", LIMITS="int", OUT="long long", VECTOR=1),
-        **dict(INDEX="int64", KEPT=3, REDUCED=2, LANES=32, OUTPUTS=8),
+        **fields(T="int", A="uint64", LIMITS="int", OUT="long long", VECTOR=1),
+        **fields(INDEX="int64", KEPT=3, REDUCED=2, LANES=32, OUTPUTS=8),
     ),
-    "count": dict(
+    "count": fields(
         FOLD="Accumulate<Plus, Identity>",
-        **dict(T="double", A="uint64", TRUTH="true", LIMITS="bool", OUT="long long", VECTOR=2),
+        **fields(T="double", A="uint64", TRUTH="true", LIMITS="bool", OUT="long long", VECTOR=2),
     ),
-    "power": dict(FOLD="Power", FINISH=2),
-    "known": dict(FOLD="Accumulate<Plus, Known>", FINISH=0),
-    "norm": dict(FOLD="Accumulate<Plus, Square>", FINISH=2),
-    "largest": dict(FOLD="Extreme<Greater, Absolute>", **COLUMNS),
-    "smallest": dict(FOLD="Extreme<Less, Identity>", **WHOLE),
-    "all": dict(
+    "power": fields(FOLD="Power", FINISH=2),
+    "known": fields(FOLD="Accumulate<Plus, Known>", FINISH=0),
+    "norm": fields(FOLD="Accumulate<Plus, Square>", FINISH=2),
+    "largest": fields(FOLD="Extreme<Greater, Absolute>", **COLUMNS),
+    "smallest": fields(FOLD="Extreme<Less, Identity>", **WHOLE),
+    "all": fields(
         FOLD="Extreme<Less, Identity>",
-        **dict(T="bool", A="int", TRUTH="true", LIMITS="bool", OUT="bool", VECTOR=16),
+        **fields(T="bool", A="int", TRUTH="true", LIMITS="bool", OUT="bool", VECTOR=16),
     ),
-    "position": dict(FOLD="Locate<Greater>", **COLUMNS),
-    "position of integers": dict(FOLD="Locate<Less>", **WHOLE),
-    "variance": dict(FOLD="Variation", FINISH=3),
-    "deviation": dict(FOLD="Variation", FINISH=4, LANES=1, OUTPUTS=256),
+    "position": fields(FOLD="Locate<Greater>", **COLUMNS),
+    "position of integers": fields(FOLD="Locate<Less>", **WHOLE),
+    "variance": fields(FOLD="Variation", FINISH=3),
+    "deviation": fields(FOLD="Variation", FINISH=4, LANES=1, OUTPUTS=256),
 }
 
 
@@ -200,7 +198,9 @@ def test_reductions(architecture: str) -> None:
     for i, changes in enumerate(REDUCTIONS.values()):
         defines = {**REDUCTION, **changes}
         source += "".join(f"#define {k} {v}\n" for k, v in defines.items())
-        own = text.replace(" fold(const", f" fold_{i}(const").replace(" join_chunks(", f" join_{i}(")
+        own = text.replace(" fold(const", f" fold_{i}(const").replace(
+            " join_chunks(", f" join_{i}("
+        )
         source += f"namespace reduction_{i} {{\n{own}\n}}\n"
         source += "".join(f"#undef {k}\n" for k in defines)
     code, log = compile_source(source, architecture)

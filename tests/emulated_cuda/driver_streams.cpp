@@ -17,7 +17,7 @@ CUresult query(const Position& position) {
   if (stream == nullptr || stream->done >= position.count) {
     return stream == nullptr ? CUDA_SUCCESS : stream->device->error;
   }
-  run_one(stream);
+  run_until({position.stream, stream->done + 1});
   return stream->device->error != CUDA_SUCCESS ? stream->device->error : CUDA_ERROR_NOT_READY;
 }
 

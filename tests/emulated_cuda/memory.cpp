@@ -29,6 +29,17 @@ const Allocation* at_or_below(uintptr_t pointer) {
   return after == live.begin() ? nullptr : &std::prev(after)->second;
 }
 
+int open_scopes = 0;
+
+// Device memory's pages, apart from the guard page.
+void protect(const Allocation& block, int protection) {
+  if (block.kind != MemoryKind::kDevice || block.mapping == 0) return;
+  mprotect(reinterpret_cast<void*>(block.mapping), block.mapping_bytes - kPage, protection);
+}
+void protect_all(int protection) {
+  for (const auto& [begin, block] : live) protect(block, protection);
+}
+
 // The bytes between the end of an allocation and its guard page still are as they were made.
 void check_margin(const Allocation& block) {
   uintptr_t guard = block.mapping + block.mapping_bytes - kPage;
@@ -40,6 +51,13 @@ void check_margin(const Allocation& block) {
 }
 
 }  // namespace
+
+DeviceMemoryOpen::DeviceMemoryOpen() {
+  if (open_scopes++ == 0) protect_all(PROT_READ | PROT_WRITE);
+}
+DeviceMemoryOpen::~DeviceMemoryOpen() {
+  if (--open_scopes == 0) protect_all(PROT_NONE);
+}
 
 void* allocate(MemoryKind kind, int device, size_t bytes) {
   size_t usable = round_up(bytes, kAlignment);
@@ -54,6 +72,7 @@ void* allocate(MemoryKind kind, int device, size_t bytes) {
   std::memset(reinterpret_cast<void*>(begin), kFresh, usable);
   live[begin] = {begin, bytes, kind, device, base, mapping_bytes};
   if (kind == MemoryKind::kDevice) used[device] += bytes;
+  if (open_scopes == 0) protect(live[begin], PROT_NONE);
   return reinterpret_cast<void*>(begin);
 }
 
@@ -62,6 +81,7 @@ bool release(MemoryKind kind, uintptr_t pointer) {
   if (found == live.end() || found->second.kind != kind) return false;
   Allocation block = found->second;
   if (block.mapping != 0) {
+    protect(block, PROT_READ | PROT_WRITE);
     check_margin(block);
     void* mapping = reinterpret_cast<void*>(block.mapping);
     madvise(mapping, block.mapping_bytes, MADV_DONTNEED);

@@ -7,6 +7,8 @@
 // Note [Emulated memory]: device memory is host memory of its own mappings. The last byte of an
 // allocation lies at most one alignment step before a page that may not be touched, fresh memory
 // is 0xFF (a NaN in every floating type), and freed addresses are kept unusable for a while.
+// Only while work is executed may device memory be touched: host code that follows a device's
+// pointer ends in a segmentation fault (DeviceMemoryOpen).
 
 namespace emulated {
 
@@ -28,6 +30,14 @@ bool release(MemoryKind kind, uintptr_t pointer);
 // All that was allocated in a context.
 void release_all(int device);
 bool register_host(int device, uintptr_t pointer, size_t bytes);
+
+// All device memory can be touched while one of these exists; with the driver's lock held.
+class DeviceMemoryOpen {
+ public:
+  DeviceMemoryOpen();
+  ~DeviceMemoryOpen();
+  DeviceMemoryOpen(const DeviceMemoryOpen&) = delete;
+};
 
 // The live allocation that contains this address, or null.
 const Allocation* find_allocation(uintptr_t pointer);

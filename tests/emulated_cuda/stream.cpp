@@ -6,6 +6,8 @@
 #include <cstring>
 #include <utility>
 
+#include "memory.h"
+
 namespace emulated {
 namespace {
 
@@ -63,7 +65,7 @@ CUresult enqueue(const std::shared_ptr<Stream>& stream, std::vector<Position> af
   for (Position& wait : implicit_waits(*stream)) after.push_back(std::move(wait));
   stream->queue.push_back({std::move(after), std::move(work)});
   if (eager()) return run_until({stream, stream->end()}), CUDA_SUCCESS;
-  if (stream->queue.size() > kLongestQueue) run_one(stream.get());
+  if (stream->queue.size() > kLongestQueue) run_until({stream, stream->done + 1});
   return CUDA_SUCCESS;
 }
 
@@ -87,6 +89,8 @@ void run_one(Stream* stream) {
 }
 
 CUresult run_until(const Position& position) {
+  if (is_done(position)) return position.stream ? position.stream->device->error : CUDA_SUCCESS;
+  DeviceMemoryOpen open;
   while (!is_done(position)) run_one(position.stream.get());
   return position.stream == nullptr ? CUDA_SUCCESS : position.stream->device->error;
 }

@@ -15,7 +15,8 @@ F.conv_transpose1d(x[None], x[:, :, None]) | F.scaled_dot_product_attention(x, y
 F.bilinear(x, y, t.ones(2, 4, 4)) | F.prelu(x, v[:1])
 t.exp(h) | t.log(h.abs()) | h**2 | h.pow(3) | t.softmax(h, 1) | t.log_softmax(h, 1) | h.sum()
 h.mean() | h.prod() | h.cumsum(0) | h.norm() | t.logsumexp(h, 0) | h.trace() | h.quantile(0.5)
-h + x | h * h | h + 1.5 | t.cat([x, h]) | t.stack([h, x]) | t.cat([h, h]) | x.index_copy(0, i, h[:2])
+h + x | h * h | h + 1.5
+t.cat([x, h]) | t.stack([h, x]) | t.cat([h, h]) | x.index_copy(0, i, h[:2])
 F.layer_norm(h, (4,)) | F.group_norm(h, 2) | F.gelu(h) | F.softplus(h) | F.cosine_similarity(h, x)
 F.mse_loss(h, x) | F.l1_loss(h, h) | F.smooth_l1_loss(h, x) | F.huber_loss(h, x)
 F.cross_entropy(h, i4) | F.nll_loss(t.log_softmax(h, 1), i4) | F.kl_div(h, x, reduction='sum')
@@ -27,7 +28,8 @@ t.cdist(x, h) | x.double() @ y.double() | F.softmax(h, 1, dtype=t.float32) | h.s
 t.where(h > 0, h, x) | F.relu(h) | F.dropout(h, 0.0) | h.to(t.float32) | x.clone()
 t.add(x, h, out=t.empty(4, 4)) | x.clone().add_(h) | x.clone().addmm_(x, y)
 t.nn.Linear(4, 3)(h) | t.nn.LayerNorm(4)(h)
-t.nn.BatchNorm1d(4)(h) | t.nn.GroupNorm(2, 4)(h) | t.nn.BatchNorm1d(4).eval()(h) | t.nn.Embedding(3, 4)(i) | t.nn.MultiheadAttention(4, 2)(x, x, x)[0]
+t.nn.BatchNorm1d(4)(h) | t.nn.GroupNorm(2, 4)(h) | t.nn.BatchNorm1d(4).eval()(h)
+t.nn.Embedding(3, 4)(i) | t.nn.MultiheadAttention(4, 2)(x, x, x)[0]
 t.nn.TransformerEncoderLayer(4, 2, 8)(x)
 """
 ALL = [part.strip() for line in EXPRESSIONS.strip().splitlines() for part in line.split("|")]
@@ -40,7 +42,8 @@ def outcome(library, expression: str, dtype: str, differentiate: bool = False) -
     v, w = library.rand(4), library.rand(4)
     s = library.tensor([1, -1, 1, -1])
     i, i4 = library.tensor([0, 2]), library.tensor([0, 2, 1, 3])
-    names = dict(t=library, F=library.nn.functional, x=x, y=y, h=h, v=v, w=w, s=s, i=i, i4=i4)
+    F = library.nn.functional
+    names = {"t": library, "F": F, "x": x, "y": y, "h": h, "v": v, "w": w, "s": s, "i": i, "i4": i4}
     try:
         with library.autocast("cpu", dtype=getattr(library, dtype)):
             result = eval(expression, names)

@@ -233,8 +233,8 @@ class RNNBase(Module):
     def _forward_packed(self, packed: PackedSequence, hx: Any) -> tuple[PackedSequence, Any]:
         in_order = PackedSequence(packed.data, packed.batch_sizes)
         padded, lengths = pad_packed_sequence(in_order)
-        places = fl.arange(padded.shape[0], device=lengths.device)
-        is_live = (places.unsqueeze(1) < lengths).unsqueeze(-1)
+        places = fl.arange(padded.shape[0]).unsqueeze(1)
+        is_live = (places < lengths).unsqueeze(-1).to(padded.device)
         state = self._as_state(hx, padded, False)
         if hx is not None and packed.sorted_indices is not None:
             state = tuple(s.index_select(1, packed.sorted_indices) for s in state)

@@ -36,7 +36,7 @@ def get_total_norm(
         return fl.tensor(0.0)
     with fl.no_grad():
         norms = [tensor.norm(float(norm_type)) for tensor in tensors]
-        total = fl.stack(norms).norm(float(norm_type))
+        total = fl.stack([norm.to(norms[0].device) for norm in norms]).norm(float(norm_type))
     if error_if_nonfinite and not fl.isfinite(total):
         raise RuntimeError(
             f"the total norm of order {norm_type} is {float(total)}, so it cannot clip; "
