@@ -269,13 +269,8 @@ void logsumexp_gradient(Gradient& gradient) {
   gradient.set(0, mul(with_kept(gradient.g(), mask, attributes.flag), share));
 }
 
-const Primitive kLogsumexp{.name = "logsumexp",
-                           .infer = infer_same,
-                           .run = run_logsumexp,
-                           .gradient = logsumexp_gradient,
-                           .saved_inputs = 1,
-                           .saved_outputs = 1,
-                           .run_cuda = run_logsumexp};
+const Primitive kLogsumexp =
+    everywhere({"logsumexp", infer_same, run_logsumexp, logsumexp_gradient, 1, 1});
 
 void check_sum_to(const Call& call) {
   need_inputs(call, 1, 1);
