@@ -2,7 +2,7 @@
 # installed into .venv (and .venv-peer for the comparisons with other libraries).
 #
 #   make demo     train the digits network and draw the pictures
-#   make test     formatting, lint, types, build, all tests
+#   make test     formatting, lint, types, build, all tests; make test-cuda those of the GPU alone
 #   make bench    our times beside PyTorch's, NumPy's and JAX's; make bench-cuda the same on a GPU
 #   make parity   our values beside PyTorch's
 #   make wheel    dist/flambeau-*.whl
@@ -20,7 +20,7 @@ TORCH_INDEX := https://download.pytorch.org/whl/cpu
 PROGRAM_TESTS := $(addprefix tests/test_,program.py elementwise.py layers.py reductions.py \
   optim_optimizers.py nn_losses.py)
 
-.PHONY: demo test lint format stubs bench bench-cuda parity wheel build clean
+.PHONY: demo test test-cuda lint format stubs bench bench-cuda parity wheel build clean
 .DELETE_ON_ERROR:
 
 demo: build $(VENV)/.has-demo
@@ -30,6 +30,10 @@ demo: build $(VENV)/.has-demo
 test: lint
 	FLAMBEAU_EMITTER=always $(BIN)/python -m pytest $(PROGRAM_TESTS)
 	$(BIN)/python -m pytest
+
+# On the GPU that is there, else on an emulated one; the last lines say which.
+test-cuda: build $(VENV)/.has-test
+	$(BIN)/python -m pytest tests/cuda
 
 lint: build $(VENV)/.has-test $(VENV)/.has-lint
 	$(BIN)/ruff format --check .
