@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias, overload
 
 from flambeau import accelerator as accelerator
+from flambeau import amp as amp
 from flambeau import autograd as autograd
 from flambeau import backends as backends
 from flambeau import compiler as compiler
@@ -17,10 +18,14 @@ from flambeau import serialization as serialization
 from flambeau import utils as utils
 from flambeau import version as version
 from flambeau._core import Generator as Generator
+from flambeau._core import OutOfMemoryError as OutOfMemoryError
 from flambeau._core import Tensor as Tensor
+from flambeau._core import autocast_decrement_nesting as autocast_decrement_nesting
+from flambeau._core import autocast_increment_nesting as autocast_increment_nesting
 from flambeau._core import bfloat16 as bfloat16
 from flambeau._core import bool as bool
 from flambeau._core import can_cast as can_cast
+from flambeau._core import clear_autocast_cache as clear_autocast_cache
 from flambeau._core import default_generator as default_generator
 from flambeau._core import device as device
 from flambeau._core import dtype as dtype
@@ -32,9 +37,11 @@ from flambeau._core import int8 as int8
 from flambeau._core import int16 as int16
 from flambeau._core import int32 as int32
 from flambeau._core import int64 as int64
+from flambeau._core import is_autocast_cache_enabled as is_autocast_cache_enabled
 from flambeau._core import is_grad_enabled as is_grad_enabled
 from flambeau._core import is_inference_mode_enabled as is_inference_mode_enabled
 from flambeau._core import promote_types as promote_types
+from flambeau._core import set_autocast_cache_enabled as set_autocast_cache_enabled
 from flambeau._core import set_default_dtype as set_default_dtype
 from flambeau._core import uint8 as uint8
 from flambeau._creation import as_tensor as as_tensor
@@ -57,10 +64,27 @@ from flambeau._limits import set_num_threads as set_num_threads
 from flambeau._printing import get_printoptions as get_printoptions
 from flambeau._printing import set_printoptions as set_printoptions
 from flambeau._size import Size as Size
+from flambeau.amp._autocast import autocast as autocast
+from flambeau.amp._autocast import get_autocast_cpu_dtype as get_autocast_cpu_dtype
+from flambeau.amp._autocast import get_autocast_dtype as get_autocast_dtype
+from flambeau.amp._autocast import get_autocast_gpu_dtype as get_autocast_gpu_dtype
+from flambeau.amp._autocast import is_autocast_cpu_enabled as is_autocast_cpu_enabled
+from flambeau.amp._autocast import is_autocast_enabled as is_autocast_enabled
+from flambeau.amp._autocast import set_autocast_cpu_dtype as set_autocast_cpu_dtype
+from flambeau.amp._autocast import set_autocast_cpu_enabled as set_autocast_cpu_enabled
+from flambeau.amp._autocast import set_autocast_dtype as set_autocast_dtype
+from flambeau.amp._autocast import set_autocast_enabled as set_autocast_enabled
+from flambeau.amp._autocast import set_autocast_gpu_dtype as set_autocast_gpu_dtype
 from flambeau.autograd._modes import enable_grad as enable_grad
 from flambeau.autograd._modes import inference_mode as inference_mode
 from flambeau.autograd._modes import no_grad as no_grad
 from flambeau.autograd._modes import set_grad_enabled as set_grad_enabled
+from flambeau.backends._precision import (
+    get_float32_matmul_precision as get_float32_matmul_precision,
+)
+from flambeau.backends._precision import (
+    set_float32_matmul_precision as set_float32_matmul_precision,
+)
 from flambeau.compiler._control_flow import cond as cond
 from flambeau.compiler._control_flow import map as map
 from flambeau.compiler._control_flow import scan as scan
