@@ -3,8 +3,11 @@
 import copy
 import json
 import math
+import os
 import pickle
 import struct
+import subprocess
+import sys
 import threading
 import zlib
 from pathlib import Path
@@ -141,10 +144,64 @@ class TestGenerator:
             generator.set_state(state)
 
     def test_no_cuda(self) -> None:
-        with pytest.raises(RuntimeError, match="cuda"):
-            torch.Generator("cuda")
-        with pytest.raises((RuntimeError, AssertionError), match="CUDA"):
-            torch.rand(3, device="cuda")
+        code = """
+import flambeau as torch
+for call in (lambda: torch.Generator("cuda"), lambda: torch.rand(3, device="cuda")):
+    try:
+        call()
+    except RuntimeError as error:
+        assert "cuda" in str(error), error
+    else:
+        raise AssertionError("there is no GPU")
+"""
+        hidden = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+        hidden.pop("FLAMBEAU_CUDA_LIBRARIES", None)
+        subprocess.run([sys.executable, "-c", code], check=True, env=hidden)
+
+    def test_seeds_of_gpus_start_no_gpu(self) -> None:
+        code = """
+import flambeau as torch
+torch.manual_seed(5)
+torch.seed()
+torch.cuda.manual_seed(6)
+torch.cuda.manual_seed_all(7)
+torch.cuda.seed()
+with torch.random.fork_rng():
+    torch.manual_seed(1)
+assert not torch.cuda.is_initialized()
+maps = open("/proc/self/maps").read()
+assert "libcuda" not in maps and "flambeau/cuda/_" not in maps, maps
+"""
+        subprocess.run([sys.executable, "-c", code], check=True)
+
+    def test_cpu_stream_is_not_touched_by_those_of_gpus(self) -> None:
+        torch.manual_seed(3)
+        before = torch.get_rng_state()
+        torch.cuda.manual_seed_all(8)
+        torch.cuda.seed_all()
+        assert torch.equal(torch.get_rng_state(), before)
+        with pytest.raises(RuntimeError, match="has no offset"):
+            torch.default_generator.get_offset()
+
+    def test_states_of_gpus_are_kept_without_gpu(self) -> None:
+        generator = torch._core.cuda_default_generator(0)
+        torch.manual_seed(4)
+        assert generator.initial_seed() == 4
+        generator.set_offset(8)
+        state = generator.get_state()
+        assert state.tolist() == [4, *[0] * 7, 8, *[0] * 7]
+        with torch.random.fork_rng():
+            generator.manual_seed(9)
+        assert torch.equal(generator.get_state(), state)
+        with torch.random.fork_rng(devices=[0]):
+            generator.manual_seed(9)
+        assert torch.equal(generator.get_state(), state)
+        with torch.random.fork_rng(device_type="cpu"):
+            generator.manual_seed(9)
+        assert generator.initial_seed() == 9
+        assert (
+            torch._core.cuda_default_generator(1).initial_seed() == 4
+        )  # seeded before it was made
 
     def test_subclass(self) -> None:
         class Mine(torch.Generator):

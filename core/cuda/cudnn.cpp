@@ -32,40 +32,42 @@ struct Performance {  // cudnnConvolutionFwdAlgoPerf_t and its two likes
   int reserved[3];
 };
 
-#define FLAMBEAU_CUDNN_FUNCTIONS(F)                                                               \
-  F(create, "cudnnCreate", (Handle * handle))                                                     \
-  F(set_stream, "cudnnSetStream", (Handle handle, StreamHandle stream))                           \
-  F(tensor_create, "cudnnCreateTensorDescriptor", (Descriptor * tensor))                          \
-  F(tensor_set, "cudnnSetTensorNdDescriptor",                                                     \
-    (Descriptor tensor, int type, int dims, const int* sizes, const int* strides))                \
-  F(tensor_destroy, "cudnnDestroyTensorDescriptor", (Descriptor tensor))                          \
-  F(filter_create, "cudnnCreateFilterDescriptor", (Descriptor * filter))                          \
-  F(filter_set, "cudnnSetFilterNdDescriptor",                                                     \
-    (Descriptor filter, int type, int format, int dims, const int* sizes))                        \
-  F(filter_destroy, "cudnnDestroyFilterDescriptor", (Descriptor filter))                          \
-  F(convolution_create, "cudnnCreateConvolutionDescriptor", (Descriptor * convolution))           \
-  F(convolution_set, "cudnnSetConvolutionNdDescriptor",                                           \
-    (Descriptor convolution, int axes, const int* padding, const int* stride,                     \
-     const int* dilation, int mode, int compute_type))                                            \
+#define FLAMBEAU_CUDNN_FUNCTIONS(F)                                                                \
+  F(create, "cudnnCreate", (Handle * handle))                                                      \
+  F(set_stream, "cudnnSetStream", (Handle handle, StreamHandle stream))                            \
+  F(tensor_create, "cudnnCreateTensorDescriptor", (Descriptor * tensor))                           \
+  F(tensor_set, "cudnnSetTensorNdDescriptor",                                                      \
+    (Descriptor tensor, int type, int dims, const int* sizes, const int* strides))                 \
+  F(tensor_destroy, "cudnnDestroyTensorDescriptor", (Descriptor tensor))                           \
+  F(filter_create, "cudnnCreateFilterDescriptor", (Descriptor * filter))                           \
+  F(filter_set, "cudnnSetFilterNdDescriptor",                                                      \
+    (Descriptor filter, int type, int format, int dims, const int* sizes))                         \
+  F(filter_destroy, "cudnnDestroyFilterDescriptor", (Descriptor filter))                           \
+  F(convolution_create, "cudnnCreateConvolutionDescriptor", (Descriptor * convolution))            \
+  F(convolution_set, "cudnnSetConvolutionNdDescriptor",                                            \
+    (Descriptor convolution, int axes, const int* padding, const int* stride, const int* dilation, \
+     int mode, int compute_type))                                                                  \
   F(convolution_set_groups, "cudnnSetConvolutionGroupCount", (Descriptor convolution, int groups)) \
-  F(convolution_set_math, "cudnnSetConvolutionMathType", (Descriptor convolution, int math))      \
+  F(convolution_set_math, "cudnnSetConvolutionMathType", (Descriptor convolution, int math))       \
   F(convolution_destroy, "cudnnDestroyConvolutionDescriptor", (Descriptor convolution))
 
 // The functions for each kind of result have the same parameters: two operands, one result.
-#define FLAMBEAU_CUDNN_KINDS(F)                                                                   \
-  F(guess, (Handle handle, Descriptor a, Descriptor b, Descriptor convolution,                    \
-            Descriptor result, int wanted, int* found, Performance* performances),                \
-    "cudnnGetConvolutionForwardAlgorithm_v7", "cudnnGetConvolutionBackwardDataAlgorithm_v7",      \
-    "cudnnGetConvolutionBackwardFilterAlgorithm_v7")                                              \
-  F(measure, (Handle handle, Descriptor a_layout, const void* a, Descriptor b_layout,             \
-              const void* b, Descriptor convolution, Descriptor result_layout, void* result,      \
-              int wanted, int* found, Performance* performances, void* workspace, size_t bytes),  \
-    "cudnnFindConvolutionForwardAlgorithmEx", "cudnnFindConvolutionBackwardDataAlgorithmEx",      \
-    "cudnnFindConvolutionBackwardFilterAlgorithmEx")                                              \
-  F(convolve, (Handle handle, const void* alpha, Descriptor a_layout, const void* a,              \
-               Descriptor b_layout, const void* b, Descriptor convolution, int algorithm,         \
-               void* workspace, size_t bytes, const void* beta, Descriptor result_layout,         \
-               void* result),                                                                     \
+#define FLAMBEAU_CUDNN_KINDS(F)                                                                 \
+  F(guess,                                                                                      \
+    (Handle handle, Descriptor a, Descriptor b, Descriptor convolution, Descriptor result,      \
+     int wanted, int* found, Performance* performances),                                        \
+    "cudnnGetConvolutionForwardAlgorithm_v7", "cudnnGetConvolutionBackwardDataAlgorithm_v7",    \
+    "cudnnGetConvolutionBackwardFilterAlgorithm_v7")                                            \
+  F(measure,                                                                                    \
+    (Handle handle, Descriptor a_layout, const void* a, Descriptor b_layout, const void* b,     \
+     Descriptor convolution, Descriptor result_layout, void* result, int wanted, int* found,    \
+     Performance* performances, void* workspace, size_t bytes),                                 \
+    "cudnnFindConvolutionForwardAlgorithmEx", "cudnnFindConvolutionBackwardDataAlgorithmEx",    \
+    "cudnnFindConvolutionBackwardFilterAlgorithmEx")                                            \
+  F(convolve,                                                                                   \
+    (Handle handle, const void* alpha, Descriptor a_layout, const void* a, Descriptor b_layout, \
+     const void* b, Descriptor convolution, int algorithm, void* workspace, size_t bytes,       \
+     const void* beta, Descriptor result_layout, void* result),                                 \
     "cudnnConvolutionForward", "cudnnConvolutionBackwardData", "cudnnConvolutionBackwardFilter")
 
 struct Cudnn {
@@ -93,13 +95,13 @@ const Cudnn& cudnn() {
   functions.complete &= functions.member != nullptr;
     FLAMBEAU_CUDNN_FUNCTIONS(FLAMBEAU_CUDNN_FUNCTION)
 #undef FLAMBEAU_CUDNN_FUNCTION
-#define FLAMBEAU_CUDNN_KIND(member, parameters, ...)                                          \
-  {                                                                                           \
-    const char* names[] = {__VA_ARGS__};                                                      \
-    for (int i = 0; i < 3; ++i) {                                                             \
-      functions.member[i] = reinterpret_cast<int(*) parameters>(found.symbol(names[i]));      \
-      functions.complete &= functions.member[i] != nullptr;                                   \
-    }                                                                                         \
+#define FLAMBEAU_CUDNN_KIND(member, parameters, ...)                                     \
+  {                                                                                      \
+    const char* names[] = {__VA_ARGS__};                                                 \
+    for (int i = 0; i < 3; ++i) {                                                        \
+      functions.member[i] = reinterpret_cast<int(*) parameters>(found.symbol(names[i])); \
+      functions.complete &= functions.member[i] != nullptr;                              \
+    }                                                                                    \
   }
     FLAMBEAU_CUDNN_KINDS(FLAMBEAU_CUDNN_KIND)
 #undef FLAMBEAU_CUDNN_KIND
@@ -201,18 +203,17 @@ OwnedDescriptor make_convolution(const CudnnConvolution& c, int first, bool tf32
   check_cudnn(functions.convolution_create(&convolution), "cudnnCreateConvolutionDescriptor");
   OwnedDescriptor owned(convolution, {functions.convolution_destroy});
   const int compute = c.dtype == DType::Float64 ? kFloat64 : kFloat32;
-  check_cudnn(functions.convolution_set(convolution, 3 - first,
-                                        from_axis(c.padding, first).data(),
-                                        from_axis(c.stride, first).data(),
-                                        from_axis(c.dilation, first).data(), kCrossCorrelation,
-                                        compute),
-              "cudnnSetConvolutionNdDescriptor");
+  check_cudnn(
+      functions.convolution_set(convolution, 3 - first, from_axis(c.padding, first).data(),
+                                from_axis(c.stride, first).data(),
+                                from_axis(c.dilation, first).data(), kCrossCorrelation, compute),
+      "cudnnSetConvolutionNdDescriptor");
   check_cudnn(functions.convolution_set_groups(convolution, static_cast<int>(c.groups)),
               "cudnnSetConvolutionGroupCount");
   const bool narrow = c.dtype == DType::Float16 || c.dtype == DType::BFloat16;
-  const int math = narrow                                ? kTensorMath
+  const int math = narrow                               ? kTensorMath
                    : c.dtype == DType::Float32 && !tf32 ? kExactMath
-                                                         : kDefaultMath;
+                                                        : kDefaultMath;
   check_cudnn(functions.convolution_set_math(convolution, math), "cudnnSetConvolutionMathType");
   return owned;
 }
@@ -255,8 +256,8 @@ Plan make_plan(const CudnnConvolution& c, Handle handle, Options options) {
   Plan plan;
   plan.x = make_tensor(c.dtype, sizes_of(c.batch, c.in_channels, c.input, first));
   plan.y = make_tensor(c.dtype, sizes_of(c.batch, c.out_channels, c.output, first));
-  plan.w = make_filter(c.dtype,
-                       sizes_of(c.out_channels, c.in_channels / c.groups, c.kernel, first));
+  plan.w =
+      make_filter(c.dtype, sizes_of(c.out_channels, c.in_channels / c.groups, c.kernel, first));
   plan.convolution = make_convolution(c, first, options.tf32);
   for (const Performance& proposal : proposals(c, handle, plan, options.measure)) {
     if (proposal.status != 0 || proposal.workspace_bytes > kWorkspaceLimit) continue;
@@ -283,8 +284,7 @@ PlanKey key_of(const CudnnConvolution& c, Options options) {
               c.out_channels,
               options.tf32 | options.deterministic << 1 | options.measure << 2};
   auto at = key.begin() + 8;
-  for (const auto* values :
-       {&c.input, &c.kernel, &c.output, &c.stride, &c.padding, &c.dilation}) {
+  for (const auto* values : {&c.input, &c.kernel, &c.output, &c.stride, &c.padding, &c.dilation}) {
     at = std::copy(values->begin(), values->end(), at);
   }
   return key;

@@ -22,7 +22,8 @@ struct Divider {
 
 // Indices of kernels have 32 bits where all elements and places are below this: strides over the
 // grid cannot overflow then.
-inline constexpr int64_t kNarrowLimit = int64_t{1} << 30;
+inline int64_t narrow_limit = int64_t{1} << 30;  // tests lower it, to meet 64-bit indices
+inline const int64_t& kNarrowLimit = narrow_limit;
 
 // Writes kernel parameters one after another, as a struct of the kernel has them.
 class ParameterWriter {

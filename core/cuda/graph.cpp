@@ -11,6 +11,12 @@ bool capturing() { return captures > 0; }
 Graph::~Graph() {
   if (stream_) abandon();
   if (executable_) driver().graph_executable_destroy(executable_);
+  drop_draws();
+}
+
+void Graph::drop_draws() {
+  draws_.reset();
+  if (draws_memory_) deallocate(std::exchange(draws_memory_, nullptr), device_);
 }
 
 void Graph::begin(const Stream& stream) {
@@ -19,15 +25,19 @@ void Graph::begin(const Stream& stream) {
           "torch.cuda.stream(torch.cuda.Stream())");
   require(!executable_ && !stream_, "cuda graph: it was captured already; make another one");
   use(device_);
+  draws_memory_ = allocate(GraphDraws::kBytes, device_);
+  draws_ = std::make_unique<GraphDraws>(static_cast<const uint64_t*>(draws_memory_));
   // Memory may be asked for meanwhile; waiting for the captured stream is an error all the same.
   constexpr int kRelaxed = 2;
   check(driver().begin_capture(stream.handle(), kRelaxed), "cuStreamBeginCapture");
   stream_ = stream.handle();
   memory_.begin();
+  draws_->begin();
   ++captures;
 }
 
 void Graph::end() {
+  draws_->end();
   memory_.end();
   --captures;
   GraphHandle graph = nullptr;
@@ -41,6 +51,7 @@ void Graph::end() {
 }
 
 void Graph::abandon() {
+  draws_->end();
   memory_.end();
   --captures;
   GraphHandle graph = nullptr;
@@ -48,10 +59,18 @@ void Graph::abandon() {
   if (graph) driver().graph_destroy(graph);
 }
 
-void Graph::replay() const {
+void Graph::replay() {
   require(executable_, "cuda graph: it has not been captured yet");
   use(device_);
-  check(driver().graph_launch(executable_, current_stream(device_)), "cuGraphLaunch");
+  const StreamHandle stream = current_stream(device_);
+  if (const std::vector<uint64_t> words = draws_->next_run(); !words.empty()) {
+    record_use(draws_memory_, device_, stream);
+    // Not pinned, so the driver has made a copy of its own when it returns.
+    check(driver().copy_to_device(reinterpret_cast<DevicePointer>(draws_memory_), words.data(),
+                                  words.size() * sizeof(uint64_t), stream),
+          "cuMemcpyHtoDAsync");
+  }
+  check(driver().graph_launch(executable_, stream), "cuGraphLaunch");
 }
 
 }  // namespace flambeau::cuda

@@ -5,6 +5,7 @@
 
 #include "cuda/allocator.h"
 #include "cuda/device.h"
+#include "random/cuda_generator.h"
 
 namespace flambeau::cuda {
 
@@ -23,14 +24,19 @@ class Graph : public Object {
   void end();
   // Ends a capture that has failed; never raises.
   void abandon();
-  // Queues the captured work on the current stream.
-  void replay() const;
+  // Queues the captured work on the current stream. Random numbers are new every time
+  // (Note [Random numbers of graphs]).
+  void replay();
   bool ready() const { return executable_ != nullptr; }
   int device() const { return device_; }
 
  private:
+  void drop_draws();
+
   int device_;
   GraphMemory memory_;
+  void* draws_memory_ = nullptr;
+  std::unique_ptr<GraphDraws> draws_;
   StreamHandle stream_ = nullptr;
   GraphExecutableHandle executable_ = nullptr;
 };

@@ -75,8 +75,7 @@ std::array<TensorRef, 3> gradients_of(const Attended& x, const TensorRef& g) {
   TensorRef weights = weights_of(scores_of(x));
   TensorRef slopes = matmul(g, transpose_last(x.v));
   slopes = mul(weights, sub(slopes, sum(mul(weights, slopes), {-1}, true)));
-  return {mul(matmul(slopes, x.k), x.scale),
-          matmul(transpose_last(slopes), mul(x.q, x.scale)),
+  return {mul(matmul(slopes, x.k), x.scale), matmul(transpose_last(slopes), mul(x.q, x.scale)),
           matmul(transpose_last(weights), g)};
 }
 
@@ -112,8 +111,8 @@ void attention_rule(Gradient& gradient) {
   TensorRef mask = gradient.input_count() > 3 ? gradient.input(3) : nullptr;
   std::array<TensorRef, 3> results;
   if (mode.grad) {
-    results = gradients_of(
-        {q, k, v, mask, attributes.scalars[0].to_double(), attributes.flag != 0}, g);
+    results =
+        gradients_of({q, k, v, mask, attributes.scalars[0].to_double(), attributes.flag != 0}, g);
   } else {
     const TensorRef inputs[] = {g, gradient.output(0), gradient.output(1), q, k, v, mask};
     Call call{kAttentionBackward, inputs, Attributes(attributes), {}, {}, 3, {}};
@@ -199,9 +198,8 @@ void check_backward(const Call& call) {
   const Dims shape = with_matrix(sums, rows, v.shape().back());
   sums.push_back(rows);
   const bool whole = call.input(0).shape() == shape && call.input(1).shape() == shape &&
-                    call.input(2).shape() == sums && call.input(0).dtype() == q.dtype() &&
-                    call.input(1).dtype() == q.dtype() &&
-                    call.input(2).dtype() == DType::Float32;
+                     call.input(2).shape() == sums && call.input(0).dtype() == q.dtype() &&
+                     call.input(1).dtype() == q.dtype() && call.input(2).dtype() == DType::Float32;
   need(call, whole, "the gradient and the results must have the shapes of the results");
 }
 PORTABLE(kAttention, [](const Call& call) { check_attended(call, 0); });
@@ -223,8 +221,8 @@ Result fused_attention(const TensorRef& query, const TensorRef& key, const Tenso
   apply(call);
   return call.outputs[0];
 }
-OPERATOR_FORMS(fused_attention, "fused_attention",
-               "query, key, value, attn_mask, is_causal, scale", kPrivate,
+OPERATOR_FORMS(fused_attention, "fused_attention", "query, key, value, attn_mask, is_causal, scale",
+               kPrivate,
                "softmax(Q K^T * scale + mask) V in one kernel, None if there is none for this; see "
                "nn.functional.scaled_dot_product_attention.");
 

@@ -165,8 +165,8 @@ bool attention_on_gpu(Call& call) {
   const cuda::Function* function = kernel("attention", x, tile, shared);
   if (!function) return false;
   x.shape.tiles = tiles_of(x.shape.queries, tile.rows) * x.batches;
-  cuda::launch(*function, blocks(x.shape.tiles), {kThreads}, static_cast<unsigned>(shared),
-               x.shape, x.at[0], x.at[1], x.at[2], x.at[3], out.data(), sums.data());
+  cuda::launch(*function, blocks(x.shape.tiles), {kThreads}, static_cast<unsigned>(shared), x.shape,
+               x.at[0], x.at[1], x.at[2], x.at[3], out.data(), sums.data());
   return true;
 }
 
@@ -176,8 +176,8 @@ bool attention_backward_on_gpu(Call& call) {
   Operands x(call, 3, batch_of(dq));
   const Tile tile = backward_tile(std::max(x.features(), x.values()));
   const int64_t features = x.features() + x.values() + 2;
-  const size_t shared = sizeof(float) * ((tile.rows + tile.keys) * features +
-                                         2 * tile.rows * (tile.keys + 1));
+  const size_t shared =
+      sizeof(float) * ((tile.rows + tile.keys) * features + 2 * tile.rows * (tile.keys + 1));
   const cuda::Function* queries = kernel("attention_dq", x, tile, shared);
   if (!queries) return false;
   const cuda::Function* keys = kernel("attention_dkv", x, tile, shared);

@@ -30,6 +30,12 @@ Layout::Layout(Dims shape, std::vector<Dims> strides, bool merge) {
   }
 }
 
+unsigned blocks_of(int64_t count) {
+  require(count < int64_t{1} << 31, "cuda: at most 2^31 - 1 lines at once, got ", count,
+          "; split the tensor");
+  return static_cast<unsigned>(count);
+}
+
 int unit_of(uint64_t run, uint64_t step, uint64_t address, int smallest) {
   int unit = 16;
   while (unit > smallest && (run | step | address) % unit != 0) unit /= 2;

@@ -41,6 +41,9 @@ inline cuda::Extent3 grid_for(int64_t count, int device) {
   return {cuda::blocks_for(count, kThreads, device)};
 }
 
+// One block for each of `count` parts; RuntimeError for more than a grid has.
+unsigned blocks_of(int64_t count);
+
 // The widest unit of memory, in bytes, that rows of `run` bytes can be moved by, whose starts are
 // multiples of `step` bytes from addresses that are multiples of `address`.
 int unit_of(uint64_t run, uint64_t step, uint64_t address, int smallest);

@@ -42,6 +42,7 @@ void run_cummin_cuda(Call& call);
 void run_sort_cuda(Call& call);
 void run_topk_cuda(Call& call);
 void run_kthvalue_cuda(Call& call);
+void run_mode_cuda(Call& call);
 void run_median_cuda(Call& call);
 void run_nanmedian_cuda(Call& call);
 void run_median_all_cuda(Call& call);

@@ -133,7 +133,12 @@ void run_mode(Call& call) {
   });
 }
 
-const Primitive kMode{"mode", infer_picked, run_mode, picked_gradient, 0, 2};
+const Primitive kMode{.name = "mode",
+                      .infer = infer_picked,
+                      .run = run_mode,
+                      .gradient = picked_gradient,
+                      .saved_outputs = 2,
+                      .run_cuda = run_mode_cuda};
 
 PORTABLE(kMedian, check_inputs<1>);
 PORTABLE_AS(kMedianAlong, "median.dim", check_choice_along);

@@ -7,9 +7,11 @@
 #include "base/error.h"
 #include "ops/arithmetic.h"
 #include "ops/creation.h"
+#include "ops/random_cuda.h"
 #include "ops/views.h"
 #include "random/fill.h"
 #include "tensor/copy.h"
+#include "tensor/device_memory.h"
 
 namespace flambeau {
 
@@ -26,7 +28,8 @@ template <auto fill>
 void run_fill(Call& call) {
   fill_in_memory_order(call.output(), [&](void* data, int64_t count, bool) {
     DType dtype = call.output().dtype();
-    if constexpr (std::is_invocable_v<decltype(fill), DType, void*, int64_t, double, Generator&>) {
+    if constexpr (std::is_invocable_v<decltype(fill), DType, void*, int64_t, double,
+                                      CpuGenerator&>) {
       fill(dtype, data, count, number(call, 0), generator_of(call));
     } else {
       fill(dtype, data, count, number(call, 0), number(call, 1), generator_of(call));
@@ -34,17 +37,21 @@ void run_fill(Call& call) {
   });
 }
 
-const Fill kUniform("uniform", run_fill<fill_uniform>);
-const Fill kGeometric("geometric", run_fill<fill_geometric>, Fill::Any);
-const Fill kLogNormal("log_normal", run_fill<fill_log_normal>);
-const Fill kCauchy("cauchy", run_fill<fill_cauchy>);
+const Fill kUniform("uniform", run_fill<fill_uniform>, run_fill_cuda<kUniformNumbers>);
+const Fill kGeometric("geometric", run_fill<fill_geometric>, run_fill_cuda<kGeometricNumbers>,
+                      Fill::Any);
+const Fill kLogNormal("log_normal", run_fill<fill_log_normal>, run_fill_cuda<kLogNormalNumbers>);
+const Fill kCauchy("cauchy", run_fill<fill_cauchy>, run_fill_cuda<kCauchyNumbers>);
 
-const Fill kNormal("normal", [](Call& call) {
-  fill_in_memory_order(call.output(), [&](void* data, int64_t count, bool in_blocks) {
-    fill_normal(call.output().dtype(), data, count, number(call, 0), number(call, 1),
-                in_blocks && !call.attributes.flag, generator_of(call));
-  });
-});
+const Fill kNormal(
+    "normal",
+    [](Call& call) {
+      fill_in_memory_order(call.output(), [&](void* data, int64_t count, bool in_blocks) {
+        fill_normal(call.output().dtype(), data, count, number(call, 0), number(call, 1),
+                    in_blocks && !call.attributes.flag, generator_of(call));
+      });
+    },
+    run_fill_cuda<kNormalNumbers>);
 
 // Integers ints[0], ..., ints[0] + ints[1] - 1; without ints, random_() without bounds.
 const Fill kRandom(
@@ -58,6 +65,15 @@ const Fill kRandom(
                       generator_of(call));
       });
     },
+    [](Call& call) {
+      const Dims& bounds = call.attributes.ints;
+      const DType dtype = call.output().dtype();
+      fill_in_memory_order(call.output(), [&](void* data, int64_t count, bool) {
+        WholeNumbers numbers = whole_numbers(dtype);
+        if (!bounds.empty()) numbers = whole_numbers(bounds[0], static_cast<uint64_t>(bounds[1]));
+        draw_integers(dtype, data, count, numbers, cuda_generator_of(call));
+      });
+    },
     Fill::Any);
 
 const Fill kPermutation(
@@ -67,7 +83,7 @@ const Fill kPermutation(
         fill_permutation(call.output().dtype(), data, count, generator_of(call));
       });
     },
-    Fill::Any);
+    run_permutation_cuda, Fill::Any);
 
 // Checks -----------------------------------------------------------------------------------------
 
@@ -84,7 +100,8 @@ double largest(DType dtype) {
                                     : std::numeric_limits<double>::max();
 }
 
-Attributes uniform_between(double low, double high, DType dtype, Generator* generator) {
+Attributes uniform_between(double low, double high, DType dtype, Device device,
+                           Generator* generator) {
   require_floating("uniform_", dtype);
   double limit = largest(dtype);
   for (double bound : {low, high}) {
@@ -94,13 +111,13 @@ Attributes uniform_between(double low, double high, DType dtype, Generator* gene
   require(low <= high, "uniform_: required from <= to, got from=", low, " > to=", high);
   require(high - low <= limit, "uniform_: required to - from within torch.", dtype_name(dtype),
           ", got from=", low, " and to=", high);
-  return drawing(generator, low, high);
+  return drawing(device, generator, low, high);
 }
 
-Attributes normal_with(double mean, double std, DType dtype, Generator* generator) {
+Attributes normal_with(double mean, double std, DType dtype, Device device, Generator* generator) {
   require(std >= 0, "normal: expects std >= 0.0, but found std ", std);
   require_floating("normal", dtype);
-  return drawing(generator, mean, std);
+  return drawing(device, generator, mean, std);
 }
 
 // Significant digits of a dtype, and its bounds as far as int64 reaches.
@@ -158,7 +175,7 @@ int64_t spacing(int64_t value, int digits) {
 
 // Integers in [low, high). Bounds that a floating dtype would round out of the interval move
 // inwards, as in PyTorch.
-Attributes integers_between(const char* op, int64_t low, int64_t high, DType dtype,
+Attributes integers_between(const char* op, int64_t low, int64_t high, DType dtype, Device device,
                             Generator* generator) {
   require(low < high, op, ": expects 'from' to be less than 'to', but got from=", low,
           " >= to=", high);
@@ -174,18 +191,18 @@ Attributes integers_between(const char* op, int64_t low, int64_t high, DType dty
     require(low < high, op, ": no whole number of torch.", dtype_name(dtype),
             " lies in the interval; use a wider dtype");
   }
-  Attributes attributes = drawing(generator);
+  Attributes attributes = drawing(device, generator);
   attributes.ints = {low, static_cast<int64_t>(static_cast<uint64_t>(high) - low)};
   return attributes;
 }
 
 // Integers from `low` to the largest that the dtype counts to without gaps.
-Attributes integers_from(int64_t low, DType dtype, Generator* generator) {
+Attributes integers_from(int64_t low, DType dtype, Device device, Generator* generator) {
   WholeRange range = whole_range(dtype);
   int64_t highest = is_floating(dtype) ? int64_t{1} << range.digits : range.highest;
   require(low >= range.lowest && low <= highest, "random_: from=", low,
           " is out of bounds for torch.", dtype_name(dtype), "; use a wider dtype");
-  Attributes attributes = drawing(generator);
+  Attributes attributes = drawing(device, generator);
   if (low == range.lowest && range.highest == std::numeric_limits<int64_t>::max()) {
     attributes.ints = {0, 0};  // all 64 bits
     return attributes;
@@ -205,9 +222,18 @@ TensorRef marked(TensorRef result, bool requires_grad) {
   return result;
 }
 
-void require_cpu(const char* op, const OptionalDevice& device) {
-  require(!device || device->is_cpu(), op, ": memory on ", device_name(*device),
-          " needs CUDA, which is not available; use device='cpu'");
+// Where the result is: the device asked for, or out's.
+Device place(const char* op, const OptionalDevice& device, const Out& out = {}) {
+  const Device usual = out ? (*out)->device() : Device{};
+  Device wanted = device.value_or(usual);
+  if (!wanted.is_cpu()) wanted = device_memory.concrete(wanted);
+  require(!out || wanted == usual, op, ": device ", device_name(wanted),
+          " does not match that of the out parameter (", device_name(usual),
+          "); leave device away");
+  return wanted;
+}
+Device place_like(const Tensor& input, const OptionalDevice& device) {
+  return device ? place("", device) : input.device();
 }
 
 // The type of the result: out's, the one asked for, or the usual one.
@@ -219,16 +245,15 @@ DType result_dtype(const char* op, const Out& out, OptionalDType dtype, DType us
   return (*out)->dtype();
 }
 
-TensorRef draw(const char* op, const Fill& fill, const Dims& shape, DType dtype,
-               Attributes attributes, const Out& out, const OptionalDevice& device,
-               bool requires_grad) {
-  require_cpu(op, device);
+TensorRef draw(const Fill& fill, const Dims& shape, DType dtype, Attributes attributes,
+               const Out& out, bool requires_grad) {
   count_elements(shape);
   if (out) {
     const TensorRef& target = *out;
     if (!(target->shape() == shape)) {
       int64_t bytes = count_elements(shape) * item_size(dtype);
-      target->rebind(Storage::create(bytes), shape, contiguous_strides(shape), 0, dtype);
+      target->rebind(Storage::create(bytes, target->device()), shape, contiguous_strides(shape), 0,
+                     dtype);
     }
     return apply_in_place(fill.in_place, {target}, std::move(attributes));
   }
@@ -240,22 +265,23 @@ TensorRef draw(const char* op, const Fill& fill, const Dims& shape, DType dtype,
 TensorRef rand(const Dims& size, Generator* generator, Out out, OptionalDType dtype,
                OptionalDevice device, bool requires_grad) {
   DType type = result_dtype("rand", out, dtype, default_dtype());
-  return draw("rand", kUniform, size, type, uniform_between(0, 1, type, generator), out, device,
-              requires_grad);
+  Attributes attributes = uniform_between(0, 1, type, place("rand", device, out), generator);
+  return draw(kUniform, size, type, std::move(attributes), out, requires_grad);
 }
 
 TensorRef randn(const Dims& size, Generator* generator, Out out, OptionalDType dtype,
                 OptionalDevice device, bool requires_grad) {
   DType type = result_dtype("randn", out, dtype, default_dtype());
-  return draw("randn", kNormal, size, type, normal_with(0, 1, type, generator), out, device,
-              requires_grad);
+  Attributes attributes = normal_with(0, 1, type, place("randn", device, out), generator);
+  return draw(kNormal, size, type, std::move(attributes), out, requires_grad);
 }
 
 TensorRef randint(int64_t low, int64_t high, const Dims& size, Generator* generator, Out out,
                   OptionalDType dtype, OptionalDevice device, bool requires_grad) {
   DType type = result_dtype("randint", out, dtype, DType::Int64);
-  return draw("randint", kRandom, size, type,
-              integers_between("randint", low, high, type, generator), out, device, requires_grad);
+  Attributes attributes =
+      integers_between("randint", low, high, type, place("randint", device, out), generator);
+  return draw(kRandom, size, type, std::move(attributes), out, requires_grad);
 }
 
 TensorRef randint_below(int64_t high, const Dims& size, Generator* generator, Out out,
@@ -272,30 +298,29 @@ TensorRef randperm(int64_t n, Generator* generator, Out out, OptionalDType dtype
   int64_t highest = is_floating(type) ? int64_t{1} << range.digits : range.highest;
   require(n - 1 <= highest, "randperm: n cannot be greater than ", highest, " + 1 for torch.",
           dtype_name(type), ", got ", n, "; use a wider dtype");
-  return draw("randperm", kPermutation, {n}, type, drawing(generator), out, device, requires_grad);
+  Attributes attributes = drawing(place("randperm", device, out), generator);
+  return draw(kPermutation, {n}, type, std::move(attributes), out, requires_grad);
 }
 
 TensorRef rand_like(const TensorRef& input, Generator* generator, OptionalDType dtype,
                     OptionalDevice device, bool requires_grad) {
-  require_cpu("rand_like", device);
   DType type = dtype.value_or(input->dtype());
-  Attributes attributes = uniform_between(0, 1, type, generator);
+  Attributes attributes = uniform_between(0, 1, type, place_like(*input, device), generator);
   return marked(draw_like(kUniform, *input, type, std::move(attributes)), requires_grad);
 }
 
 TensorRef randn_like(const TensorRef& input, Generator* generator, OptionalDType dtype,
                      OptionalDevice device, bool requires_grad) {
-  require_cpu("randn_like", device);
   DType type = dtype.value_or(input->dtype());
-  Attributes attributes = normal_with(0, 1, type, generator);
+  Attributes attributes = normal_with(0, 1, type, place_like(*input, device), generator);
   return marked(draw_like(kNormal, *input, type, std::move(attributes)), requires_grad);
 }
 
 TensorRef randint_like(const TensorRef& input, int64_t low, int64_t high, Generator* generator,
                        OptionalDType dtype, OptionalDevice device, bool requires_grad) {
-  require_cpu("randint_like", device);
   DType type = dtype.value_or(input->dtype());
-  Attributes attributes = integers_between("randint_like", low, high, type, generator);
+  Attributes attributes =
+      integers_between("randint_like", low, high, type, place_like(*input, device), generator);
   return marked(draw_like(kRandom, *input, type, std::move(attributes)), requires_grad);
 }
 TensorRef randint_like_below(const TensorRef& input, int64_t high, Generator* generator,
@@ -311,16 +336,17 @@ TensorRef normal_of_tensors(const TensorOrScalar& mean, const TensorOrScalar& st
   Dims shape = mean.tensor && std.tensor
                    ? broadcast_shapes("normal", mean.tensor->shape(), std.tensor->shape())
                    : leader->shape();
-  if (std.tensor) {
-    TensorRef values = dense_copy(*std.tensor, DType::Float64);
+  if (std.tensor && !GraphDraws::capturing()) {  // a capture must not wait for the values
+    const TensorRef values = dense_copy(*on_host(*std.tensor), DType::Float64);
     const double* first = values->data<double>();
     require(std::all_of(first, first + values->numel(), [](double value) { return value >= 0; }),
             "normal: expects all elements of std >= 0.0");
   }
   double drawn_std = std.tensor ? 1.0 : std.scalar.to_double();
   GradMode off(false);
-  TensorRef result = draw("normal", kNormal, shape, dtype,
-                          normal_with(0, drawn_std, dtype, generator), out, {}, false);
+  Attributes attributes =
+      normal_with(0, drawn_std, dtype, place("normal", leader->device(), out), generator);
+  TensorRef result = draw(kNormal, shape, dtype, std::move(attributes), out, false);
   if (std.tensor) mul_(result, std.tensor);
   add_(result, Operand(mean));
   return result;
@@ -337,30 +363,32 @@ TensorRef normal_tensors(const TensorOrScalar& mean, const TensorOrScalar& std,
 TensorRef normal(double mean, double std, const Dims& size, Generator* generator, Out out,
                  OptionalDType dtype, OptionalDevice device, bool requires_grad) {
   DType type = result_dtype("normal", out, dtype, default_dtype());
-  return draw("normal", kNormal, size, type, normal_with(mean, std, type, generator), out, device,
-              requires_grad);
+  Attributes attributes = normal_with(mean, std, type, place("normal", device, out), generator);
+  return draw(kNormal, size, type, std::move(attributes), out, requires_grad);
 }
 
 // In place ---------------------------------------------------------------------------------------
 
 TensorRef uniform_(const TensorRef& self, double low, double high, Generator* generator) {
   return apply_in_place(kUniform.in_place, {self},
-                        uniform_between(low, high, self->dtype(), generator));
+                        uniform_between(low, high, self->dtype(), self->device(), generator));
 }
 
 TensorRef normal_(const TensorRef& self, double mean, double std, Generator* generator) {
-  return apply_in_place(kNormal.in_place, {self}, normal_with(mean, std, self->dtype(), generator));
+  return apply_in_place(kNormal.in_place, {self},
+                        normal_with(mean, std, self->dtype(), self->device(), generator));
 }
 
 TensorRef random_(const TensorRef& self, Generator* generator) {
-  return apply_in_place(kRandom.in_place, {self}, drawing(generator));
+  return apply_in_place(kRandom.in_place, {self}, drawing(self->device(), generator));
 }
 TensorRef random_between(const TensorRef& self, int64_t from, std::optional<int64_t> to,
                          Generator* generator) {
-  DType dtype = self->dtype();
+  const DType dtype = self->dtype();
+  const Device device = self->device();
   return apply_in_place(kRandom.in_place, {self},
-                        to ? integers_between("random_", from, *to, dtype, generator)
-                           : integers_from(from, dtype, generator));
+                        to ? integers_between("random_", from, *to, dtype, device, generator)
+                           : integers_from(from, dtype, device, generator));
 }
 TensorRef random_below(const TensorRef& self, int64_t to, Generator* generator) {
   return random_between(self, 0, to, generator);
@@ -369,7 +397,7 @@ TensorRef random_below(const TensorRef& self, int64_t to, Generator* generator) 
 TensorRef exponential_(const TensorRef& self, double lambd, Generator* generator) {
   require(lambd > 0, "exponential_: expects lambda > 0.0, but found lambda=", lambd);
   require_floating("exponential_", self->dtype(), ErrorKind::Runtime);
-  return apply_in_place(kExponential.in_place, {self}, drawing(generator, lambd));
+  return apply_in_place(kExponential.in_place, {self}, drawing(self->device(), generator, lambd));
 }
 
 TensorRef geometric_(const TensorRef& self, double p, Generator* generator) {
@@ -377,19 +405,20 @@ TensorRef geometric_(const TensorRef& self, double p, Generator* generator) {
   if (self->dtype() == DType::Bool) {
     fail(ErrorKind::NotImplemented, "geometric_: not implemented for torch.bool");
   }
-  return apply_in_place(kGeometric.in_place, {self}, drawing(generator, p));
+  return apply_in_place(kGeometric.in_place, {self}, drawing(self->device(), generator, p));
 }
 
 TensorRef log_normal_(const TensorRef& self, double mean, double std, Generator* generator) {
   require(std > 0, "log_normal_: expects std > 0.0, but found std=", std);
   require_floating("log_normal_", self->dtype());
-  return apply_in_place(kLogNormal.in_place, {self}, drawing(generator, mean, std));
+  return apply_in_place(kLogNormal.in_place, {self}, drawing(self->device(), generator, mean, std));
 }
 
 TensorRef cauchy_(const TensorRef& self, double median, double sigma, Generator* generator) {
   require(sigma > 0, "cauchy_: expects sigma > 0.0, but found sigma=", sigma);
   require_floating("cauchy_", self->dtype(), ErrorKind::Runtime);
-  return apply_in_place(kCauchy.in_place, {self}, drawing(generator, median, sigma));
+  return apply_in_place(kCauchy.in_place, {self},
+                        drawing(self->device(), generator, median, sigma));
 }
 
 #define FACTORY_OPTIONS "*, generator=None, out=None, dtype=None, device=None, requires_grad=False"

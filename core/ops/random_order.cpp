@@ -7,16 +7,26 @@
 
 namespace flambeau {
 
-Attributes drawing(Generator* generator, Scalar first, Scalar second) {
+Attributes drawing(Device device, Generator* generator, Scalar first, Scalar second) {
+  if (!generator) generator = &default_generator(device);
+  require(generator->device().type == device.type, "random: Expected a '",
+          device.is_cpu() ? "cpu" : "cuda", "' device type for generator but found '",
+          generator->device().is_cpu() ? "cpu" : "cuda", "'; use torch.Generator(device='",
+          device_name(device), "')");
+  require(generator->device() == device, "random: Expected a generator of ", device_name(device),
+          " but found one of ", device_name(generator->device()));
   Attributes attributes;
-  attributes.object = Ref<Generator>::share(generator ? generator : &default_generator());
+  attributes.object = Ref<Generator>::share(generator);
   attributes.scalars[0] = first;
   attributes.scalars[1] = second;
   return attributes;
 }
 
-Generator& generator_of(const Call& call) {
-  return static_cast<Generator&>(*call.attributes.object);
+CpuGenerator& generator_of(const Call& call) {
+  return static_cast<CpuGenerator&>(*call.attributes.object);
+}
+CudaGenerator& cuda_generator_of(const Call& call) {
+  return static_cast<CudaGenerator&>(*call.attributes.object);
 }
 
 // PyTorch's insertion sort: strides of 0 (and equal ones of equal sizes) decide nothing, and the
@@ -66,6 +76,8 @@ void write_distinct(const Tensor& target, const Tensor& source) {
 
 static void infer_fresh(Call& call) {
   call.expect(0, call.attributes.more_ints, call.attributes.dtype);
+  call.specs[0].elsewhere = true;
+  call.specs[0].device = static_cast<const Generator&>(*call.attributes.object).device();
 }
 static void infer_target(Call& call) {
   call.expect(0, call.input(0).shape(), call.input(0).dtype());
@@ -90,9 +102,10 @@ static void check_target(const Call& call) {
   if (kinds == Fill::Floating) need_floating(call, 0);
 }
 
-Fill::Fill(const char* name, void (*run)(Call&), Kinds kinds)
+Fill::Fill(const char* name, void (*run)(Call&), void (*run_cuda)(Call&), Kinds kinds)
     : fresh{name, infer_fresh, run}, in_place{name, infer_target, run, no_influence} {
   in_place.updates_input = true;
+  fresh.run_cuda = in_place.run_cuda = run_cuda;
   bool any = kinds == Any;
   add_portable({&fresh, name, any ? check_fresh<Any> : check_fresh<Floating>, true});
   add_portable(
@@ -120,7 +133,7 @@ TensorRef draw_like(const Fill& fill, const Tensor& like, DType dtype, Attribute
 void no_influence(Gradient& gradient) {
   for (int i = 0; i < gradient.input_count(); ++i) {
     if (!gradient.needs(i)) continue;
-    gradient.set(i, zeros(gradient.input_shape(i), gradient.input_dtype(i)));
+    gradient.set(i, zeros(gradient.input_shape(i), gradient.input_dtype(i), gradient.device()));
   }
 }
 

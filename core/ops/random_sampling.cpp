@@ -8,7 +8,7 @@
 #include "ops/creation.h"
 #include "ops/pointwise.h"
 #include "ops/portable.h"
-#include "ops/random.h"
+#include "ops/random_cuda.h"
 #include "ops/views.h"
 #include "program/builder.h"
 #include "random/fill.h"
@@ -28,8 +28,8 @@ static void run_exponential(Call& call) {
                      generator_of(call));
   });
 }
-const Fill kBernoulli("bernoulli", run_bernoulli, Fill::Any);
-const Fill kExponential("exponential", run_exponential);
+const Fill kBernoulli("bernoulli", run_bernoulli, run_fill_cuda<kBernoulliNumbers>, Fill::Any);
+const Fill kExponential("exponential", run_exponential, run_fill_cuda<kExponentialNumbers>);
 
 namespace {
 
@@ -37,7 +37,7 @@ namespace {
 
 // Elements of `target` from the probabilities, in the order of the target's memory.
 void draw_from_probabilities(const Tensor& target, const Tensor& probabilities,
-                             Generator& generator) {
+                             CpuGenerator& generator) {
   Dims order = drawing_order(target);
   TensorRef expanded = Tensor::view(probabilities.storage(), target.shape(),
                                     broadcast_strides(probabilities, target.shape()),
@@ -61,16 +61,26 @@ void require_probabilities(const char* op, const Tensor& probabilities) {
        dtype_name(probabilities.dtype()), "; use .float()");
 }
 
-const Primitive kBernoulliOf{
-    "bernoulli", [](Call& call) { call.expect(0, call.input(0).shape(), call.input(0).dtype()); },
-    [](Call& call) { draw_from_probabilities(call.output(), call.input(0), generator_of(call)); },
-    no_influence};
+Primitive bernoulli_of() {
+  Primitive primitive{
+      "bernoulli", [](Call& call) { call.expect(0, call.input(0).shape(), call.input(0).dtype()); },
+      [](Call& call) { draw_from_probabilities(call.output(), call.input(0), generator_of(call)); },
+      no_influence};
+  primitive.run_cuda = [](Call& call) {
+    draw_bernoulli_cuda(call.output(), call.input(0), cuda_generator_of(call));
+  };
+  return primitive;
+}
+const Primitive kBernoulliOf = bernoulli_of();
 
 // Input 0 is the target, input 1 the probabilities.
 Primitive bernoulli_into() {
   Primitive primitive = kBernoulliOf;
   primitive.run = [](Call& call) {
     draw_from_probabilities(call.output(), call.input(1), generator_of(call));
+  };
+  primitive.run_cuda = [](Call& call) {
+    draw_bernoulli_cuda(call.output(), call.input(1), cuda_generator_of(call));
   };
   primitive.updates_input = true;
   return primitive;
@@ -87,28 +97,30 @@ const bool portable_bernoulli =
     add_portable({&kBernoulliOf, "bernoulli.of", check_bernoulli<1>, true}) &&
     add_portable({&kBernoulliInto, "bernoulli.of_into", check_bernoulli<2>, true});
 
-Attributes bernoulli_with(const char* op, double p, Generator* generator) {
+Attributes bernoulli_with(const char* op, double p, Device device, Generator* generator) {
   require(p >= 0 && p <= 1, op, ": expects p to be in [0, 1], but got p=", p);
-  return drawing(generator, p);
+  return drawing(device, generator, p);
 }
 
 TensorRef bernoulli(const TensorRef& input, Generator* generator) {
   require_probabilities("bernoulli", *input);
-  return apply(kBernoulliOf, {input}, drawing(generator));
+  return apply(kBernoulliOf, {input}, drawing(input->device(), generator));
 }
 
 TensorRef bernoulli_number(const TensorRef& input, double p, Generator* generator) {
-  return draw_like(kBernoulli, *input, input->dtype(), bernoulli_with("bernoulli", p, generator));
+  return draw_like(kBernoulli, *input, input->dtype(),
+                   bernoulli_with("bernoulli", p, input->device(), generator));
 }
 
 TensorRef bernoulli_(const TensorRef& self, const TensorOrScalar& p, Generator* generator) {
   if (!p.tensor) {
-    return apply_in_place(kBernoulli.in_place, {self},
-                          bernoulli_with("bernoulli_", p.scalar.to_double(), generator));
+    return apply_in_place(
+        kBernoulli.in_place, {self},
+        bernoulli_with("bernoulli_", p.scalar.to_double(), self->device(), generator));
   }
   require_probabilities("bernoulli_", *p.tensor);
   broadcast_strides(*p.tensor, self->shape());
-  return apply_in_place(kBernoulliInto, {self, p.tensor}, drawing(generator));
+  return apply_in_place(kBernoulliInto, {self, p.tensor}, drawing(self->device(), generator));
 }
 
 // Multinomial ------------------------------------------------------------------------------------
@@ -149,9 +161,9 @@ void sort_largest(std::vector<Key>& keys, int64_t count) {
 // Spirakis, "Weighted random sampling with a reservoir", 2006).
 template <class T>
 void sample_without_replacement(const Tensor& input, int64_t rows, int64_t categories,
-                                int64_t samples, int64_t* out, Generator& generator) {
+                                int64_t samples, int64_t* out, CpuGenerator& generator) {
   TensorRef weights = dense_copy(input, input.dtype());
-  Attributes attributes = drawing(&generator, 1.0);
+  Attributes attributes = drawing(Device{}, &generator, 1.0);
   TensorRef noise = dense_copy(
       *draw_like(kExponential, input, input.dtype(), std::move(attributes)), input.dtype());
   using Key = std::pair<Compute<T>, int64_t>;
@@ -197,7 +209,12 @@ void run_multinomial(Call& call) {
   });
 }
 
-const Primitive kMultinomial{"multinomial", infer_multinomial, run_multinomial};
+Primitive multinomial_primitive() {
+  Primitive primitive{"multinomial", infer_multinomial, run_multinomial};
+  primitive.run_cuda = run_multinomial_cuda;
+  return primitive;
+}
+const Primitive kMultinomial = multinomial_primitive();
 
 TensorRef multinomial(const TensorRef& input, int64_t num_samples, bool replacement,
                       Generator* generator) {
@@ -210,7 +227,7 @@ TensorRef multinomial(const TensorRef& input, int64_t num_samples, bool replacem
   require(replacement || num_samples <= input->shape().back(),
           "multinomial: cannot sample n_sample > prob_dist.size(-1) samples without replacement, ",
           "got ", num_samples, " of ", input->shape().back(), "; pass replacement=True");
-  Attributes attributes = drawing(generator);
+  Attributes attributes = drawing(input->device(), generator);
   attributes.ints = {num_samples};
   attributes.flag = replacement;
   return apply(kMultinomial, {input}, std::move(attributes));
@@ -231,35 +248,75 @@ const Pointwise& dropout_program() {
   return op;
 }
 
+// On a GPU: as PyTorch's fused dropout draws, several elements side by side for each thread where
+// the input is dense and as far as its address allows.
+const Fill kDropoutMask("dropout_mask", run_bernoulli, run_dropout_mask_cuda, Fill::Any);
+
+TensorRef dropout_mask_cuda(const Tensor& input, double keep) {
+  const Dims order = drawing_order(input);
+  const int64_t bytes = item_size(input.dtype());
+  int64_t lanes = 1;
+  if (reorder(input, order)->contiguous()) {
+    lanes = 16 / bytes;
+    const auto address = reinterpret_cast<uintptr_t>(input.data());
+    while (lanes > 1 && (address % (lanes * bytes) != 0 || input.numel() % lanes != 0)) lanes /= 2;
+  } else {
+    // Elements in the order of indices then.
+    Attributes attributes = drawing(input.device(), nullptr, keep);
+    attributes.more_ints = input.shape();
+    attributes.dtype = DType::Bool;
+    return apply(kDropoutMask.fresh, {}, std::move(attributes));
+  }
+  Attributes attributes = drawing(input.device(), nullptr, keep);
+  attributes.dtype = DType::Bool;
+  attributes.flag = static_cast<int>(lanes);
+  Dims back(order.size());
+  for (int64_t i = 0; i < order.size(); ++i) {
+    attributes.more_ints.push_back(input.size(order[i]));
+    back[order[i]] = i;
+  }
+  return permute(apply(kDropoutMask.fresh, {}, std::move(attributes)), back);
+}
+
 // Computes the operands of the program; false where dropout changes nothing.
-bool prepare_dropout(const TensorRef& input, double p, bool train, std::vector<Operand>& operands) {
+bool prepare_dropout(const TensorRef& input, double p, bool train, bool in_place,
+                     std::vector<Operand>& operands) {
   require(p >= 0 && p <= 1, "dropout: probability has to be between 0 and 1, but got ", p);
   require(is_floating(input->dtype()), "dropout: result type Float can't be cast to torch.",
           dtype_name(input->dtype()), "; required a floating point tensor");
   if (!train || p == 0 || input->numel() == 0) return false;
-  double keep = 1 - p;
+  const double keep = 1 - p;
+  const Device device = input->device();
+  const bool fused = !device.is_cpu() && !in_place;  // PyTorch's own kernel, rounded once
   double scale = 0;
   visit_dtype(input->dtype(), [&]<class T>() {
-    Compute<T> one = 1;
-    if (keep > 0) scale = convert<double>(convert<T>(one / convert<Compute<T>>(keep)));
+    using C = Compute<T>;
+    if (keep > 0 && fused) scale = convert<C>(1.0 / convert<double>(convert<C>(keep)));
+    if (keep > 0 && !fused) scale = convert<double>(convert<T>(C(1) / convert<C>(keep)));
   });
   operands.push_back(input);
-  // Certain dropout draws nothing.
-  operands.push_back(keep > 0 ? draw_like(kBernoulli, *input, DType::Bool, drawing(nullptr, keep))
-                              : zeros(input->shape(), DType::Bool));
+  if (keep == 0) {  // draws nothing
+    operands.push_back(zeros(input->shape(), DType::Bool, device));
+  } else if (fused) {
+    operands.push_back(dropout_mask_cuda(*input, keep));
+  } else {
+    // On a GPU the numbers depend on the type that is drawn.
+    const DType mask = device.is_cpu() ? DType::Bool : input->dtype();
+    operands.push_back(draw_like(kBernoulli, *input, mask, drawing(device, nullptr, keep)));
+  }
   operands.push_back(Scalar(scale));
   return true;
 }
 
 TensorRef dropout(const TensorRef& input, double p, bool train) {
   std::vector<Operand> operands;
-  if (!prepare_dropout(input, p, train, operands)) return input;
+  if (!prepare_dropout(input, p, train, false, operands)) return input;
   return pointwise(dropout_program(), operands);
 }
 
 TensorRef dropout_(const TensorRef& input, double p, bool train) {
   std::vector<Operand> operands;
-  if (!prepare_dropout(input, p, train, operands)) return input;
+  if (!prepare_dropout(input, p, train, true, operands)) return input;
   return pointwise_in_place(dropout_program(), operands);
 }
 

@@ -269,7 +269,8 @@ void logsumexp_gradient(Gradient& gradient) {
   gradient.set(0, mul(with_kept(gradient.g(), mask, attributes.flag), share));
 }
 
-const Primitive kLogsumexp{"logsumexp", infer_same, run_logsumexp, logsumexp_gradient, 1, 1};
+const Primitive kLogsumexp =
+    everywhere({"logsumexp", infer_same, run_logsumexp, logsumexp_gradient, 1, 1});
 
 void check_sum_to(const Call& call) {
   need_inputs(call, 1, 1);

@@ -244,7 +244,7 @@ DEVICE State fold_range(const Parameters& p, const T* input, INDEX begin, INDEX 
 #pragma unroll
       for (int round = 0; round < kRounds; ++round) {
         if constexpr (VECTOR > 1) {
-          const auto pack = load_pack<VECTOR>(input + first + round * kStep);
+          const auto pack = load_pack<VECTOR>(input + offset(p, first + round * kStep));
 #pragma unroll
           for (int k = 0; k < VECTOR; ++k) x[round * VECTOR + k] = element(pack.at[k]);
         } else {

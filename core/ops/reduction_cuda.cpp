@@ -91,7 +91,7 @@ struct Plan {
       lanes = std::min<int64_t>(power_of_two_from((length + 7) / 8), 8);
       lanes = std::max(lanes, kThreads / power_of_two_from(std::min<int64_t>(outputs, kThreads)));
     } else {
-      if (reduced.size() == 1 && along.stride == 1) vector = vector_of(input);
+      if (along.stride == 1) vector = vector_of(input);
       const int64_t packs =
           (length + std::max<int64_t>(vector, 8) - 1) / std::max<int64_t>(vector, 8);
       lanes = std::min<int64_t>(power_of_two_from(packs), 32);
@@ -104,11 +104,17 @@ struct Plan {
     chunk = std::max<int64_t>((chunk + vector - 1) / vector * vector, 1);
     chunks = std::max<int64_t>((length + chunk - 1) / chunk, 1);
   }
-  // Rows must begin at multiples of 16 bytes.
+  // Stretches of memory must begin at multiples of 16 bytes, and hold whole packs unless there is
+  // only one for each output.
   int64_t vector_of(const Tensor& input) const {
     const int64_t size = item_size(input.dtype());
     bool aligned = reinterpret_cast<uintptr_t>(input.data()) % 16 == 0;
-    for (const Axis& axis : kept) aligned &= axis.length == 1 || axis.stride * size % 16 == 0;
+    auto check = [&](const Axis& axis) {
+      aligned &= axis.length == 1 || axis.stride * size % 16 == 0;
+    };
+    std::for_each(kept.begin(), kept.end(), check);
+    std::for_each(reduced.begin(), reduced.end() - 1, check);
+    if (reduced.size() > 1) aligned &= reduced.back().length * size % 16 == 0;
     return aligned ? 16 / size : 1;
   }
 };

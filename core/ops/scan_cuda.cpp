@@ -54,12 +54,12 @@ void scan_lines(const Tensor& out, const Tensor* positions, const Tensor& x, int
                       {"OP", op}},
                      device);
   };
-  const auto blocks = static_cast<unsigned>(count * chunks);
+  const unsigned blocks = blocks_of(count * chunks);
   TensorRef carries;
   if (chunks > 1) {
     carries = Tensor::empty({count * chunks * 16}, DType::UInt8, x.device());
     cuda::launch(kernel("scan_totals"), {blocks}, {kThreads}, 0, carries->data(), x.data(), lines);
-    cuda::launch(kernel("scan_carries"), {static_cast<unsigned>(count)}, {kThreads}, 0,
+    cuda::launch(kernel("scan_carries"), {blocks_of(count)}, {kThreads}, 0,
                  carries->data(), lines);
   }
   cuda::launch(kernel("scan_lines"), {blocks}, {kThreads}, 0, out.data(),

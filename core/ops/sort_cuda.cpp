@@ -57,7 +57,7 @@ void sort_short(const Lines& lines, bool descending, const Wanted& wanted, const
   int padded = 2;
   while (padded < lines.length) padded *= 2;
   const int together = std::max(1, 2 * kThreads / padded);
-  const auto blocks = static_cast<unsigned>((lines.count + together - 1) / together);
+  const unsigned blocks = blocks_of((lines.count + together - 1) / together);
   const unsigned shared = together * padded * (keys_of(x.dtype()).bits / 8 + sizeof(unsigned));
   cuda::launch(line_kernel("sort_lines", x), {blocks},
                {static_cast<unsigned>(together * padded / 2)}, shared, results.values->data(),
@@ -78,7 +78,7 @@ void sort_long(const Lines& lines, bool descending, const Wanted& wanted, const 
   cuda::launch(line_kernel("make_keys", x), grid_for(count, device.index), {kThreads}, 0,
                keys->data(), places->data(), x.data(), lines.length, static_cast<int>(descending),
                count);
-  const auto blocks = static_cast<unsigned>(lines.count * tiles);
+  const unsigned blocks = blocks_of(lines.count * tiles);
   for (int shift = 0; shift < key_bits(x.dtype()); shift += 4) {
     const struct {  // twin of Lines in radix_sort.cu
       int64_t length, tiles;
@@ -157,6 +157,19 @@ void run_kthvalue_cuda(Call& call) {
   Unrecorded scope;
   const Dims& ints = call.attributes.ints;
   sort_into(call, call.inputs[0], ints[0], false, {ints[1] - 1, 1}, false);
+}
+
+void run_mode_cuda(Call& call) {
+  static const cuda::KernelFile file{"ops/mode.cu"};
+  Unrecorded scope;
+  const Tensor& out = call.output();
+  if (out.numel() == 0) return;
+  Lines lines(call.inputs[0], call.attributes.ints[0]);
+  TensorList sorted = sort(lines.x, -1);
+  const cuda::Function& kernel =
+      file.get("find_mode", {{"T", cuda::type_name(out.dtype())}}, out.device().index);
+  cuda::launch(kernel, {blocks_of(lines.count)}, {kThreads}, 0, out.data(),
+               call.output(1).data(), sorted[0]->data(), sorted[1]->data(), lines.length);
 }
 
 void run_median_cuda(Call& call) { run_median_along(call, 1); }

@@ -45,7 +45,8 @@ DEVICE int64 first_wanted(const Wanted& wanted, const KEY* keys, int64 length) {
 }
 
 // `padded` is a power of two; a block has `together` lines and together * padded / 2 threads.
-extern "C" __global__ void sort_lines(T* values, int64* positions, const T* from, int64 lines,
+extern "C" __global__ void __launch_bounds__(1024)
+    sort_lines(T* values, int64* positions, const T* from, int64 lines,
                                       int length, int padded, int together, int descending,
                                       Wanted wanted) {
   DYNAMIC_SHARED(KEY, shared);

@@ -36,6 +36,8 @@ Dims strides_over(const Operand& operand, const Dims& shape, bool rows) {
   return strides;
 }
 
+constexpr int64_t kManyRows = 4096;
+
 // Everything about one run; the kernel's parameters are written in place.
 class Run {
  public:
@@ -62,7 +64,7 @@ class Run {
   void execute_flat();
   void execute_elements();
   void execute_rows();
-  void choose_threads(int64_t length);
+  void choose_threads(int64_t rows, int64_t length);
   void put_operands(ParameterWriter& parameters) const;
   void put_numbers(ParameterWriter& parameters, const CudaKernel& kernel, int64_t length) const;
   void put_geometry(ParameterWriter& parameters) const;
@@ -328,7 +330,7 @@ void Run::execute_elements() {
 }
 
 // How many threads take a row, and how many packs stay in each (256 bytes of registers at most).
-void Run::choose_threads(int64_t length) {
+void Run::choose_threads(int64_t rows, int64_t length) {
   const int64_t packs = (length + form_.width - 1) / form_.width;
   const int kept = CudaKernel::of(program_, form_).kept_bytes() * form_.width;
   auto items_for = [&](int64_t threads) -> int64_t {
@@ -337,6 +339,15 @@ void Run::choose_threads(int64_t length) {
     return items * kept <= 256 ? items : 0;
   };
   form_.threads = 1;
+  // Rows whose elements are far apart but which lie side by side: one thread for each reads
+  // memory in order, as long as there are rows enough to keep a GPU busy.
+  const bool across = std::any_of(tensors_.begin(), tensors_.end(), [](const Lying& tensor) {
+    return tensor.form->access == CudaAccess::Stepped && tensor.strides.back() == 1;
+  });
+  if (across && rows >= kManyRows) {
+    form_.items = static_cast<uint8_t>(kept ? items_for(1) : 0);
+    return;
+  }
   while (form_.threads < 32 && form_.threads < packs) form_.threads *= 2;
   if (packs > 8 * 32 || !items_for(form_.threads)) {
     form_.threads = 128;
@@ -372,7 +383,7 @@ void Run::execute_rows() {
   }
   form_.dims = static_cast<uint8_t>(shape_.size());
   form_.width = static_cast<uint8_t>(pack_width(length));
-  choose_threads(length);
+  choose_threads(rows, length);
   const CudaKernel& kernel = CudaKernel::of(program_, form_);
   require_room(static_cast<int64_t>(tensors_.size()), kernel.number_count(), form_.dims);
   alignas(16) char parameters[kCudaParameterBytes];

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "cuda/geometry.h"
 #include "cuda/module.h"
 #include "program/cuda_source.h"
 #include "python/bind_emitter.h"
@@ -67,6 +68,9 @@ void bind_cuda_program(nb::module_& module) {
         return cuda::complete_source(cuda_source(*program.program, form), {});
       },
       nb::arg("program"), nb::arg("form"), nb::arg("whole") = false);
+  // Kernels have 64-bit indices from this many elements on; returns what it was.
+  module.def("cuda_index_limit",
+             [](int64_t limit) { return std::exchange(cuda::narrow_limit, limit); });
   module.def("cuda_file",
              [](const std::string& path) { return std::string(cuda::embedded_source(path)); });
 }

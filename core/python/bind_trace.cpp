@@ -10,6 +10,7 @@
 #include "python/operator_type.h"
 #include "python/program_object.h"
 #include "python/trace_objects.h"
+#include "trace/control.h"
 
 namespace nb = nanobind;
 
@@ -143,6 +144,10 @@ void bind_call(nb::module_& module) {
       .def_prop_ro("updates_input",
                    [](CallObject& self) {
                      return self.call->primitive && self.call->primitive->updates_input;
+                   })
+      .def_prop_ro("is_control",
+                   [](CallObject& self) {
+                     return dynamic_cast<Control*>(self.call->attributes.object.get()) != nullptr;
                    })
       .def_prop_ro("takes_epilogue",
                    [](CallObject& self) {
@@ -346,36 +351,8 @@ ExecutableObject finish(UnfinishedObject& self, const std::vector<int>& outputs,
   });
 }
 
-void bind_builder(nb::module_& module) {
-  nb::class_<UnfinishedObject>(module, "ExecutableBuilder", "Puts an executable together.")
-      .def(
-          "__init__",
-          [](UnfinishedObject* self, std::optional<Device> device) {
-            new (self)
-                UnfinishedObject{ExecutableRef::adopt(new Executable(device.value_or(Device{})))};
-          },
-          nb::arg("device").none() = nb::none())
-      .def(
-          "buffer",
-          [](UnfinishedObject& self, const std::string& kind, size_t bytes, int index,
-             nb::handle tensor, int64_t offset) {
-            return translated([&] {
-              TensorRef owner = tensor.is_none() ? nullptr : unwrap(tensor.ptr());
-              return building(self).add_buffer(kind_named(kind), bytes, index, std::move(owner),
-                                               offset);
-            });
-          },
-          nb::arg("kind"), nb::arg("bytes"), nb::arg("index") = -1,
-          nb::arg("tensor").none() = nb::none(), nb::arg("offset") = -1)
-      .def("value",
-           [](UnfinishedObject& self, int buffer, nb::handle shape, nb::handle strides,
-              int64_t offset, nb::handle dtype) {
-             return translated([&] {
-               return building(self).add_value(buffer, dims_of(shape), dims_of(strides), offset,
-                                               dtype_of(dtype));
-             });
-           })
-      .def("call",
+void bind_steps(nb::class_<UnfinishedObject>& type) {
+  type.def("call",
            [](UnfinishedObject& self, const CallObject& call, const std::vector<int>& inputs,
               const std::vector<int>& outputs, std::string label) {
              translated(
@@ -406,6 +383,40 @@ void bind_builder(nb::module_& module) {
              translated([&] {
                building(self).add_update(program.program, dtype_of(dtype), lists,
                                          step_inputs(numbers), targets, std::move(label));
+             });
+           })
+      .def("fork", [](UnfinishedObject& self, size_t begin, size_t middle, size_t end) {
+        translated([&] { building(self).add_fork(begin, middle, end); });
+      });
+}
+
+void bind_builder(nb::module_& module) {
+  nb::class_<UnfinishedObject> type(module, "ExecutableBuilder", "Puts an executable together.");
+  bind_steps(type);
+  type.def("__init__",
+           [](UnfinishedObject* self, std::optional<Device> device) {
+             new (self) UnfinishedObject{
+                 ExecutableRef::adopt(new Executable(device.value_or(Device{})))};
+           },
+           nb::arg("device").none() = nb::none())
+      .def(
+          "buffer",
+          [](UnfinishedObject& self, const std::string& kind, size_t bytes, int index,
+             nb::handle tensor, int64_t offset) {
+            return translated([&] {
+              TensorRef owner = tensor.is_none() ? nullptr : unwrap(tensor.ptr());
+              return building(self).add_buffer(kind_named(kind), bytes, index, std::move(owner),
+                                               offset);
+            });
+          },
+          nb::arg("kind"), nb::arg("bytes"), nb::arg("index") = -1,
+          nb::arg("tensor").none() = nb::none(), nb::arg("offset") = -1)
+      .def("value",
+           [](UnfinishedObject& self, int buffer, nb::handle shape, nb::handle strides,
+              int64_t offset, nb::handle dtype) {
+             return translated([&] {
+               return building(self).add_value(buffer, dims_of(shape), dims_of(strides), offset,
+                                               dtype_of(dtype));
              });
            })
       .def("backward", [](UnfinishedObject& self) { building(self).begin_backward(); })

@@ -182,6 +182,7 @@ void bind_random(nanobind::module_& module);
 void bind_shared_memory(nanobind::module_& module);
 void bind_program(nanobind::module_& module);
 void bind_trace(nanobind::module_& module);
+void bind_identity(nanobind::module_& module);
 void bind_portable(nanobind::module_& module);
 void bind_family(nanobind::module_& module);
 void bind_control(nanobind::module_& module);

@@ -32,5 +32,6 @@ NB_MODULE(_core, module) {
   bind_control(module);
   bind_cuda(module);
   bind_autocast(module);
+  bind_identity(module);
   bind_operators(module);
 }

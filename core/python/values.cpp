@@ -122,6 +122,12 @@ bool as_device(PyObject* object, Device& result) {
     result = parse_device(PyUnicode_AsUTF8(object));
     return true;
   }
+  if (PyLong_CheckExact(object)) {  // the number of a GPU
+    const long number = PyLong_AsLong(object);
+    if (number == -1 && PyErr_Occurred()) throw PythonError();
+    result = parse_device(text("cuda:", number));
+    return true;
+  }
   return false;
 }
 

@@ -36,7 +36,7 @@ void visit_floating(DType dtype, Function&& function) {
 // Random bits for `count` elements of `words` words each, a chunk at a time:
 // body(bits, first, chunk).
 template <int words, class Body>
-void draw_chunks(int64_t count, Generator& generator, Body body) {
+void draw_chunks(int64_t count, CpuGenerator& generator, Body body) {
   uint32_t bits[words * kChunk];
   for (int64_t first = 0; first < count; first += kChunk) {
     int64_t chunk = std::min(kChunk, count - first);
@@ -54,7 +54,7 @@ double unit(const uint32_t* pair) {
 
 // Elementwise transform of one uniform in [0, 1), computed in double.
 template <class Transform>
-void fill_from_unit(DType dtype, void* data, int64_t count, Generator& generator,
+void fill_from_unit(DType dtype, void* data, int64_t count, CpuGenerator& generator,
                     Transform transform) {
   Lock lock(generator.mutex());
   visit_dtype(dtype, [&]<class T>() {
@@ -67,7 +67,7 @@ void fill_from_unit(DType dtype, void* data, int64_t count, Generator& generator
 }
 
 // One normal value by Box and Muller ("A note on the generation of random normal deviates", 1958).
-double next_normal(Generator& generator) {
+double next_normal(CpuGenerator& generator) {
   if (auto kept = generator.take_next_normal()) return *kept;
   uint32_t bits[4];
   generator.draw(bits, 4);
@@ -97,13 +97,13 @@ void transform_blocks(double* data, int64_t blocks, double mean, double std) {
   }
 }
 
-void draw_units(float* data, int64_t count, Generator& generator) {
+void draw_units(float* data, int64_t count, CpuGenerator& generator) {
   draw_chunks<1>(count, generator, [&](const uint32_t* bits, int64_t first, int64_t chunk) {
     FLAMBEAU_CHOOSE(unit_floats)(bits, data + first, chunk);
   });
 }
 
-void draw_units(double* data, int64_t count, Generator& generator) {
+void draw_units(double* data, int64_t count, CpuGenerator& generator) {
   draw_chunks<2>(count, generator, [&](const uint32_t* bits, int64_t first, int64_t chunk) {
     FLAMBEAU_CHOOSE(scaled_doubles)(bits, data + first, chunk, 0.0, 1.0);
   });
@@ -115,7 +115,7 @@ constexpr int64_t kSlab = 65536;
 // Float and double: uniforms are drawn for all elements, whole blocks transformed, and a partial
 // block at the end is made good by drawing the last 16 elements anew.
 template <class T>
-void fill_normal_blocks(T* data, int64_t count, double mean, double std, Generator& generator) {
+void fill_normal_blocks(T* data, int64_t count, double mean, double std, CpuGenerator& generator) {
   for (int64_t first = 0; first < count; first += kSlab) {
     int64_t slab = std::min(kSlab, count - first);
     draw_units(data + first, slab, generator);
@@ -130,7 +130,7 @@ void fill_normal_blocks(T* data, int64_t count, double mean, double std, Generat
 // 16-bit types: float blocks, rounded; here PyTorch draws nothing for the partial block itself.
 template <class T>
 void fill_normal_rounded_blocks(T* data, int64_t count, double mean, double std,
-                                Generator& generator) {
+                                CpuGenerator& generator) {
   std::vector<float> slab(std::min(count, kSlab));
   auto fill = [&](T* out, int64_t size) {
     draw_units(slab.data(), size, generator);
@@ -155,7 +155,7 @@ constexpr int whole_digits() {
 }  // namespace
 
 void fill_uniform(DType dtype, void* data, int64_t count, double low, double high,
-                  Generator& generator) {
+                  CpuGenerator& generator) {
   Lock lock(generator.mutex());
   float low_float = static_cast<float>(low), high_float = static_cast<float>(high);
   bool is_unit = low_float == 0.0f && high_float == 1.0f;
@@ -189,7 +189,7 @@ void fill_uniform(DType dtype, void* data, int64_t count, double low, double hig
 }
 
 void fill_normal(DType dtype, void* data, int64_t count, double mean, double std, bool in_blocks,
-                 Generator& generator) {
+                 CpuGenerator& generator) {
   Lock lock(generator.mutex());
   visit_floating(dtype, [&]<class T>() {
     T* out = static_cast<T*>(data);
@@ -208,7 +208,7 @@ void fill_normal(DType dtype, void* data, int64_t count, double mean, double std
 }
 
 void fill_integers(DType dtype, void* data, int64_t count, int64_t low, uint64_t range,
-                   Generator& generator) {
+                   CpuGenerator& generator) {
   Lock lock(generator.mutex());
   uint64_t base = static_cast<uint64_t>(low);  // unsigned sums wrap as they must
   visit_dtype(dtype, [&]<class T>() {
@@ -232,7 +232,7 @@ void fill_integers(DType dtype, void* data, int64_t count, int64_t low, uint64_t
   });
 }
 
-void fill_random(DType dtype, void* data, int64_t count, Generator& generator) {
+void fill_random(DType dtype, void* data, int64_t count, CpuGenerator& generator) {
   Lock lock(generator.mutex());
   visit_dtype(dtype, [&]<class T>() {
     T* out = static_cast<T*>(data);
@@ -255,7 +255,7 @@ void fill_random(DType dtype, void* data, int64_t count, Generator& generator) {
 }
 
 void fill_bernoulli(DType dtype, void* data, int64_t count, double probability,
-                    Generator& generator) {
+                    CpuGenerator& generator) {
   Lock lock(generator.mutex());
   visit_dtype(dtype, [&]<class T>() {
     T* out = static_cast<T*>(data);
@@ -269,7 +269,7 @@ void fill_bernoulli(DType dtype, void* data, int64_t count, double probability,
 }
 
 void fill_bernoulli(DType dtype, void* data, int64_t count, DType probability_dtype,
-                    const void* probabilities, Generator& generator) {
+                    const void* probabilities, CpuGenerator& generator) {
   Lock lock(generator.mutex());
   visit_dtype(dtype, [&]<class T>() {
     T* out = static_cast<T*>(data);
@@ -293,19 +293,20 @@ void fill_bernoulli(DType dtype, void* data, int64_t count, DType probability_dt
   });
 }
 
-void fill_exponential(DType dtype, void* data, int64_t count, double rate, Generator& generator) {
+void fill_exponential(DType dtype, void* data, int64_t count, double rate,
+                      CpuGenerator& generator) {
   fill_from_unit(dtype, data, count, generator,
                  [=](double u) { return -1.0 / rate * std::log1p(-u); });
 }
 
 void fill_geometric(DType dtype, void* data, int64_t count, double probability,
-                    Generator& generator) {
+                    CpuGenerator& generator) {
   fill_from_unit(dtype, data, count, generator,
                  [=](double u) { return std::ceil(std::log(u) / std::log1p(-probability)); });
 }
 
 void fill_log_normal(DType dtype, void* data, int64_t count, double mean, double std,
-                     Generator& generator) {
+                     CpuGenerator& generator) {
   Lock lock(generator.mutex());
   visit_floating(dtype, [&]<class T>() {
     T* out = static_cast<T*>(data);
@@ -316,14 +317,14 @@ void fill_log_normal(DType dtype, void* data, int64_t count, double mean, double
 }
 
 void fill_cauchy(DType dtype, void* data, int64_t count, double median, double sigma,
-                 Generator& generator) {
+                 CpuGenerator& generator) {
   fill_from_unit(dtype, data, count, generator, [=](double u) {
     return std::fma(sigma, std::tan(std::numbers::pi * (u - 0.5)), median);
   });
 }
 
 // Fisher and Yates, from the front.
-void fill_permutation(DType dtype, void* data, int64_t count, Generator& generator) {
+void fill_permutation(DType dtype, void* data, int64_t count, CpuGenerator& generator) {
   Lock lock(generator.mutex());
   visit_dtype(dtype, [&]<class T>() {
     T* out = static_cast<T*>(data);
@@ -339,7 +340,7 @@ void fill_permutation(DType dtype, void* data, int64_t count, Generator& generat
 
 template <class T>
 static void sample_rows(const T* weights, int64_t rows, int64_t categories, int64_t samples,
-                        int64_t* out, Generator& generator) {
+                        int64_t* out, CpuGenerator& generator) {
   std::vector<T> cumulative(categories);
   for (int64_t row = 0; row < rows; ++row) {
     T sum = 0;
@@ -357,7 +358,7 @@ static void sample_rows(const T* weights, int64_t rows, int64_t categories, int6
 }
 
 void sample_with_replacement(DType dtype, const void* weights, int64_t rows, int64_t categories,
-                             int64_t samples, int64_t* out, Generator& generator) {
+                             int64_t samples, int64_t* out, CpuGenerator& generator) {
   Lock lock(generator.mutex());
   if (dtype == DType::Float64) {
     sample_rows(static_cast<const double*>(weights), rows, categories, samples, out, generator);

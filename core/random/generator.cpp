@@ -1,34 +1,33 @@
 #include "random/generator.h"
 
-#include <algorithm>
-#include <cstring>
+#include <array>
 #include <random>
 
 #include "base/error.h"
-#include "random/kernels.h"
+#include "random/cpu_generator.h"
+#include "random/cuda_generator.h"
 
 namespace flambeau {
 
 namespace {
 
-// PyTorch's CPU generator state, found by experiment: words are widened to 64 bits, `left` counts
-// the words of the block that remain plus one, and unused fields are zero.
-struct StateLayout {
-  uint64_t initial_seed;
-  int32_t left;
-  int32_t seeded;
-  uint64_t position;
-  uint64_t words[624];
-  double unused_normal;
-  double next_normal;
-  double unused_radius;
-  int32_t has_next_normal;
-  int32_t padding;
-  float next_float_normal;
-  uint8_t has_next_float_normal;
-  uint8_t more_padding[3];
+// The default generators of GPUs, made when they are asked for.
+struct Table {
+  static constexpr int kMostDevices = 64;
+  std::mutex mutex;
+  std::array<Ref<CudaGenerator>, kMostDevices> generators;
+  uint64_t seed_of_new = system_entropy();
+  bool seeded = false;
+
+  // What a generator starts with: the one seed for all, or without one a seed of its own.
+  uint64_t first_seed(int device) const { return seed_of_new + (seeded ? 0 : device); }
 };
-static_assert(sizeof(StateLayout) == Generator::kStateBytes);
+Table& table() {
+  static Table& generators = *new Table;  // never destroyed, as default_generator() is not
+  return generators;
+}
+
+}  // namespace
 
 uint64_t system_entropy() {
   std::random_device device;
@@ -36,91 +35,84 @@ uint64_t system_entropy() {
   return high << 32 | device();
 }
 
-}  // namespace
-
-void Generator::manual_seed(uint64_t seed) {
-  initial_seed_ = seed;
-  words_[0] = static_cast<uint32_t>(seed);
-  for (int i = 1; i < kWords; ++i) {
-    words_[i] = 1812433253 * (words_[i - 1] ^ words_[i - 1] >> 30) + i;
-  }
-  position_ = kWords;
-  fresh_ = true;
-  next_normal_.reset();
-  next_float_normal_.reset();
-}
-
 uint64_t Generator::seed() {
-  uint64_t seed = system_entropy();
-  manual_seed(seed);
-  return seed;
+  const uint64_t fresh = system_entropy();
+  manual_seed(fresh);
+  return fresh;
 }
 
-void Generator::regenerate() {
-  FLAMBEAU_CHOOSE(twist)(words_);
-  position_ = 0;
-  fresh_ = false;
+CudaGenerator& default_cuda_generator(int device) {
+  Table& gpus = table();
+  require(device >= 0 && device < Table::kMostDevices, "generator: required a GPU's number below ",
+          Table::kMostDevices, ", got ", device);
+  std::lock_guard lock(gpus.mutex);
+  Ref<CudaGenerator>& generator = gpus.generators[device];
+  if (!generator) {
+    generator = Ref<CudaGenerator>::adopt(new CudaGenerator(device, gpus.first_seed(device)));
+  }
+  return *generator;
 }
 
-uint32_t Generator::random32() {
-  uint32_t value;
-  draw(&value, 1);
-  return value;
+Generator& default_generator(Device device) {
+  if (device.is_cpu()) return default_generator();
+  return default_cuda_generator(device.index);
 }
 
-void Generator::draw(uint32_t* out, int64_t count) {
-  auto temper_words = FLAMBEAU_CHOOSE(temper);
-  while (count > 0) {
-    if (position_ == kWords) regenerate();
-    int64_t run = std::min<int64_t>(count, kWords - position_);
-    temper_words(words_ + position_, out, run);
-    position_ += static_cast<int>(run);
-    out += run;
-    count -= run;
+bool is_default_generator(const Generator& generator) {
+  return &generator == &default_generator(generator.device());
+}
+
+void seed_cuda_generators(uint64_t seed) {
+  Table& gpus = table();
+  std::lock_guard lock(gpus.mutex);
+  gpus.seed_of_new = seed;
+  gpus.seeded = true;
+  for (Ref<CudaGenerator>& generator : gpus.generators) {
+    if (!generator) continue;
+    std::lock_guard own(generator->mutex());
+    generator->manual_seed(seed);
   }
 }
 
-Generator::State Generator::get_state() const {
-  StateLayout layout{};
-  layout.initial_seed = initial_seed_;
-  layout.left = kWords - position_ + 1;
-  layout.seeded = 1;
-  layout.position = fresh_ ? 0 : position_;
-  std::copy(words_, words_ + kWords, layout.words);
-  layout.has_next_normal = next_normal_.has_value();
-  layout.next_normal = next_normal_.value_or(0);
-  layout.has_next_float_normal = next_float_normal_.has_value();
-  layout.next_float_normal = next_float_normal_.value_or(0);
-  State state;
-  std::memcpy(state.data(), &layout, kStateBytes);
-  return state;
+DefaultStates DefaultStates::now() {
+  DefaultStates states;
+  {
+    std::lock_guard lock(default_generator().mutex());
+    states.cpu_ = default_generator().state_bytes();
+  }
+  Table& gpus = table();
+  std::lock_guard lock(gpus.mutex);
+  states.seed_of_new_ = gpus.seed_of_new;
+  states.seeded_ = gpus.seeded;
+  states.gpus_.resize(Table::kMostDevices);
+  for (int device = 0; device < Table::kMostDevices; ++device) {
+    const Ref<CudaGenerator>& generator = gpus.generators[device];
+    if (!generator) continue;
+    std::lock_guard own(generator->mutex());
+    states.gpus_[device] = generator->state_bytes();
+  }
+  return states;
 }
 
-void Generator::set_state(std::span<const uint8_t> bytes) {
-  require(bytes.size() == kStateBytes, "set_state: a state has ", kStateBytes, " bytes, got ",
-          bytes.size(), "; pass what get_state returned");
-  StateLayout layout;
-  std::memcpy(&layout, bytes.data(), kStateBytes);
-  bool fresh = layout.left == 1 && layout.position == 0;
-  bool within = layout.position >= 1 && layout.position <= kWords &&
-                layout.left == static_cast<int32_t>(kWords - layout.position) + 1;
-  require(layout.seeded == 1 && (fresh || within),
-          "set_state: required a generator's state, got bytes whose position is impossible; pass "
-          "what get_state returned");
-  initial_seed_ = layout.initial_seed;
-  fresh_ = fresh;
-  position_ = fresh ? kWords : static_cast<int>(layout.position);
-  for (int i = 0; i < kWords; ++i) words_[i] = static_cast<uint32_t>(layout.words[i]);
-  next_normal_.reset();
-  next_float_normal_.reset();
-  if (layout.has_next_normal) next_normal_ = layout.next_normal;
-  if (layout.has_next_float_normal) next_float_normal_ = layout.next_float_normal;
-}
-
-Generator& default_generator() {
-  // Never destroyed: threads may still draw while the process exits.
-  static Generator& generator = *new Generator(system_entropy());
-  return generator;
+void DefaultStates::restore() const {
+  {
+    std::lock_guard lock(default_generator().mutex());
+    default_generator().set_state(cpu_);
+  }
+  Table& gpus = table();
+  std::lock_guard lock(gpus.mutex);
+  gpus.seed_of_new = seed_of_new_;
+  gpus.seeded = seeded_;
+  for (int device = 0; device < Table::kMostDevices; ++device) {
+    const Ref<CudaGenerator>& generator = gpus.generators[device];
+    if (!generator) continue;
+    std::lock_guard own(generator->mutex());
+    if (gpus_[device].empty()) {  // made since then
+      generator->manual_seed(gpus.first_seed(device));
+    } else {
+      generator->set_state(gpus_[device]);
+    }
+  }
 }
 
 }  // namespace flambeau

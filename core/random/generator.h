@@ -1,68 +1,65 @@
-// The CPU random generator: PyTorch's stream bit for bit, and states that PyTorch can read.
+// Sources of random numbers: what the generators of all devices share.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <mutex>
-#include <optional>
 #include <span>
-#include <utility>
+#include <vector>
 
 #include "base/object.h"
+#include "tensor/device.h"
 
 namespace flambeau {
 
-// Engine: mt19937 (Matsumoto and Nishimura, "Mersenne Twister: a 623-dimensionally equidistributed
-// uniform pseudo-random number generator", 1998), seeded with the low 32 bits of the seed.
 class Generator : public Object {
  public:
   static constexpr uint64_t kDefaultSeed = 67280421310721;
-  static constexpr int kStateBytes = 5056;
-  using State = std::array<uint8_t, kStateBytes>;
-
-  explicit Generator(uint64_t seed = kDefaultSeed) { manual_seed(seed); }
 
   // Whoever draws or reseeds holds this lock; the members below do not take it.
   std::mutex& mutex() { return mutex_; }
+  Device device() const { return device_; }
 
-  void manual_seed(uint64_t seed);
+  virtual void manual_seed(uint64_t seed) = 0;
   // Reseeds from the system's entropy and returns the new seed.
   uint64_t seed();
-  uint64_t initial_seed() const { return initial_seed_; }
+  virtual uint64_t initial_seed() const = 0;
 
-  uint32_t random32();
-  uint64_t random64() {
-    uint64_t high = random32();
-    return high << 32 | random32();
-  }
-  // Writes the next `count` values of random32().
-  void draw(uint32_t* out, int64_t count);
+  // In PyTorch's layout for the device.
+  virtual std::vector<uint8_t> state_bytes() const = 0;
+  // RuntimeError for bytes that are no state of such a generator, which is then unchanged.
+  virtual void set_state(std::span<const uint8_t> bytes) = 0;
+  // A new generator in the same state.
+  virtual Ref<Generator> copy() const = 0;
 
-  // A normal transform makes two values; the second waits here for the next call.
-  std::optional<double> take_next_normal() { return std::exchange(next_normal_, std::nullopt); }
-  void keep_next_normal(double value) { next_normal_ = value; }
-
-  // Layout of PyTorch's CPU generator state: see StateLayout in generator.cpp.
-  State get_state() const;
-  // RuntimeError for another size or impossible positions; the generator is then unchanged.
-  void set_state(std::span<const uint8_t> bytes);
+ protected:
+  explicit Generator(Device device) : device_(device) {}
 
  private:
-  static constexpr int kWords = 624;
-
-  void regenerate();
-
-  uint32_t words_[kWords];
-  int position_;  // the next word to hand out; kWords when the block is used up
-  bool fresh_;    // just seeded: PyTorch writes position 0 for it, and kWords after a full block
-  uint64_t initial_seed_;
-  std::optional<double> next_normal_;
-  // PyTorch keeps a float normal as well but only other devices' code fills it: carried, not used.
-  std::optional<float> next_float_normal_;
   std::mutex mutex_;
+  Device device_;
 };
 
-// The generator of every call that names none; seeded from the system's entropy.
-Generator& default_generator();
+uint64_t system_entropy();
+
+// The generator of every call on the device that names none; seeded from the system's entropy
+// unless seed_default_generators was called. Those of GPUs need no GPU to exist.
+Generator& default_generator(Device device);
+bool is_default_generator(const Generator& generator);
+// Those of all GPUs, present and future.
+void seed_cuda_generators(uint64_t seed);
+
+// The states of all default generators. Those of GPUs that appear later start as they would have.
+class DefaultStates {
+ public:
+  static DefaultStates now();
+  void restore() const;
+  bool operator==(const DefaultStates&) const = default;
+
+ private:
+  std::vector<uint8_t> cpu_;
+  std::vector<std::vector<uint8_t>> gpus_;  // by number
+  uint64_t seed_of_new_ = 0;
+  bool seeded_ = false;
+};
 
 }  // namespace flambeau

@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "autograd/meta.h"
+#include "base/thread_pool.h"
 #include "ops/creation.h"
 #include "ops/views.h"
 #include "tensor/copy.h"
@@ -179,6 +180,15 @@ void Executable::add_update(const ProgramRef& program, DType dtype,
       make_update_step(program, dtype, std::move(tensors), numbers, targets, std::move(label)));
 }
 
+void Executable::add_fork(size_t begin, size_t middle, size_t end) {
+  require(begin < middle && middle < end && end <= steps_.size() &&
+              (forks_.empty() || forks_.back().end <= begin) &&
+              (end <= backward_at_ || begin >= backward_at_),
+          "executable: steps ", begin, " to ", middle, " and ", middle, " to ", end,
+          " cannot run beside each other");
+  forks_.push_back({begin, middle, end});
+}
+
 void Executable::move_buffer(Buffer& buffer, const Ref<Storage>& storage, int64_t root_bytes) {
   if (buffer.storage == storage && buffer.root == root_bytes) return;
   buffer.storage = storage;
@@ -309,7 +319,21 @@ void Executable::renew(bool backward) {
 
 void Executable::run_steps(size_t begin, size_t end, std::span<const double> numbers) {
   KernelMode scope;
-  for (size_t i = begin; i < end; ++i) steps_[i]->run(numbers);
+  for (const Fork& fork : forks_) {
+    if (fork.begin < begin || fork.end > end) continue;
+    for (; begin < fork.begin; ++begin) steps_[begin]->run(numbers);
+    run_beside(fork, numbers);
+    begin = fork.end;
+  }
+  for (; begin < end; ++begin) steps_[begin]->run(numbers);
+}
+
+void Executable::run_beside(const Fork& fork, std::span<const double> numbers) {
+  parallel_for(2, 1, [&](int64_t begin, int64_t end) {
+    KernelMode scope;  // of this thread
+    size_t first = begin == 0 ? fork.begin : fork.middle, last = end == 1 ? fork.middle : fork.end;
+    for (size_t i = first; i < last; ++i) steps_[i]->run(numbers);
+  });
 }
 
 // The steps of the forward or the backward part. What was written before an error counts as

@@ -80,6 +80,8 @@ class Executable : public Object {
   void add_update(const ProgramRef& program, DType dtype, std::span<const std::vector<int>> lists,
                   std::span<const StepInput> numbers, std::span<const int> targets,
                   std::string label);
+  // Steps [begin, middle) and [middle, end) may run at the same time. In ascending order.
+  void add_fork(size_t begin, size_t middle, size_t end);
   void begin_backward() { backward_at_ = steps_.size(); }
 
   struct Interface {
@@ -149,6 +151,9 @@ class Executable : public Object {
     bool requires_grad = false;  // a captured tensor did
     int64_t root = 0;            // of the memory it is bound to, in bytes
   };
+  struct Fork {
+    size_t begin, middle, end;
+  };
   struct Value {
     TensorRef tensor;
     int buffer;
@@ -172,6 +177,7 @@ class Executable : public Object {
   void renew(bool backward);
   std::unique_lock<std::mutex> acquire();
   void run_steps(size_t begin, size_t end, std::span<const double> numbers);
+  void run_beside(const Fork& fork, std::span<const double> numbers);
   void run_part(bool backward, std::span<const double> numbers);
   // On a GPU: the part as a CUDA graph, if it can be; false: nothing has been done.
   bool replay(bool backward, std::span<const double> numbers);
@@ -191,6 +197,7 @@ class Executable : public Object {
   std::vector<Buffer> buffers_;
   std::vector<Value> values_;
   std::vector<std::unique_ptr<Step>> steps_;
+  std::vector<Fork> forks_;
   size_t backward_at_ = SIZE_MAX;
   Interface interface_;
   std::vector<TensorRef> gradient_tensors_;

@@ -50,7 +50,8 @@ RecordedCallRef call_of(CallDescription description, std::span<const TensorRef> 
   require(!description.in_place || primitive.updates_input, primitive.name,
           ": it has no form that works in place");
   if (entry->draws) {
-    description.attributes.object = Ref<Generator>::share(&default_generator());
+    const Device place = outputs.empty() ? Device{} : outputs[0]->device();
+    description.attributes.object = Ref<Generator>::share(&default_generator(place));
   }
   check_call(*entry, description.attributes, inputs, outputs);
   auto recorded = RecordedCallRef::adopt(new RecordedCall);

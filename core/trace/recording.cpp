@@ -47,8 +47,7 @@ Ref<Recording> Recording::start_inside(std::span<const TensorRef> arguments) {
   auto recording = Ref<Recording>::adopt(new Recording);
   recording->outer_ = Ref<Recording>::share(active);
   recording->is_part_ = true;
-  std::lock_guard lock(default_generator().mutex());
-  recording->random_state_ = default_generator().get_state();
+  recording->random_states_ = DefaultStates::now();
   recording->begin(arguments);
   return recording;
 }
@@ -74,8 +73,7 @@ void Recording::stop() {
   outer_.reset();
   if (is_part_) {  // the step that was tried out has not happened
     for (auto& [memory, contents] : undo_) copy(*memory, *contents);
-    std::lock_guard lock(default_generator().mutex());
-    default_generator().set_state(random_state_);
+    random_states_.restore();
   }
 }
 
@@ -205,7 +203,8 @@ void Recording::before_write(const Tensor& target) {
 }
 
 void Recording::push(RecordedCallRef call) {
-  if (is_part_ && call->random && call->attributes.object.get() != &default_generator()) {
+  if (is_part_ && call->random &&
+      !is_default_generator(static_cast<const Generator&>(*call->attributes.object))) {
     fail("inside control flow, numbers are drawn from a generator of its own");
   }
   if (!mode.without_gil) call->place = places.user();

@@ -100,7 +100,7 @@ class Recording : public Object {
  public:
   static Ref<Recording> start(std::span<const TensorRef> arguments);
   // Of a part of control flow: the recording that is on rests until this one stops, and then the
-  // default generator and captured memory are as they were.
+  // default generators and captured memory are as they were.
   static Ref<Recording> start_inside(std::span<const TensorRef> arguments);
   // Empty, and not on.
   static Ref<Recording> blank() { return Ref<Recording>::adopt(new Recording); }
@@ -192,7 +192,7 @@ class Recording : public Object {
   std::vector<TensorRef> roots_;
   Ref<Recording> outer_;  // rests while this one is on
   bool is_part_ = false;
-  Generator::State random_state_;                      // of a part: as it was before
+  DefaultStates random_states_;                        // of a part: as they were before
   std::vector<std::pair<TensorRef, TensorRef>> undo_;  // memory that a part writes to, its contents
   uint32_t mark_ = 0;
   bool on_ = false;

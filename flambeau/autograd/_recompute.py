@@ -41,13 +41,13 @@ def recomputed(
     if not fl.is_grad_enabled() or _core.recording() is not None:
         return function(*args, **(kwargs or {}))
     call = _Call(function, args, kwargs or {})
-    state = fl.get_rng_state() if preserve_rng_state else None
+    states = _core.DefaultStates() if preserve_rng_state else None
     since = _core.next_sequence()
     inputs = fresh_inputs(call.tensors, [x.requires_grad for x in call.tensors], False)
     results: list[Any] = []
     structure = flatten(call.run(inputs), results)
-    if state is not None and not fl.equal(state, fl.get_rng_state()):
-        call.random_state = state
+    if states is not None and not states.same():
+        call.random_states = states
     call.places = [i for i, x in enumerate(results) if isinstance(x, Tensor) and x.requires_grad]
     if not call.places:
         return rebuild(structure, iter(results))
@@ -86,7 +86,7 @@ class _Call:
         self.tensors = [leaf for leaf in self.leaves if isinstance(leaf, Tensor)]
         self.count = len(self.tensors)
         self.is_tensor = [isinstance(leaf, Tensor) for leaf in self.leaves]
-        self.random_state: Tensor | None = None
+        self.random_states: _core.DefaultStates | None = None
         self.autocast = _core.autocast_modes()  # holds the second time, too
         self.places: list[int] = []  # of the results that require a gradient
         self.outer: list[Tensor] = []
@@ -115,11 +115,11 @@ class _Call:
         _core.set_autocast_modes(self.autocast)
         try:
             with fl.enable_grad():
-                if self.random_state is None:
+                if self.random_states is None:
                     flatten(self.run(tensors), results)
                 else:
                     with fl.random.fork_rng():
-                        fl.set_rng_state(self.random_state)
+                        self.random_states.restore()
                         flatten(self.run(tensors), results)
         finally:
             _core.set_autocast_modes(outer)

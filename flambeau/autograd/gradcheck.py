@@ -143,7 +143,10 @@ def gradgradcheck(
     outputs = [y for y in _outputs(func, arguments) if y.requires_grad]
     if grad_outputs is None:
         grad_outputs = [
-            (flambeau.arange(y.numel(), dtype=y.dtype, device=y.device) * 0.7).sin().reshape(y.shape) + 1.5
+            (flambeau.arange(y.numel(), dtype=y.dtype, device=y.device) * 0.7)
+            .sin()
+            .reshape(y.shape)
+            + 1.5
             for y in outputs
         ]
     weights = [g.detach().clone().requires_grad_() for g in grad_outputs]

@@ -238,6 +238,14 @@ class Node:
         return f"<node {self.operator}>"
 
 
+class Fork(NamedTuple):
+    """Steps that run beside each other: [begin, middle) and [middle, end)."""
+
+    begin: int
+    middle: int
+    end: int
+
+
 class Graph:
     """The steps of one run, in an order in which they can be executed.
 
@@ -248,6 +256,7 @@ class Graph:
         numbers: how many numbers are supplied at every run.
         differentiable: whether there is a backward part, run later than the forward part.
         device: where all its memory is; None for the CPU.
+        forks: the steps that run beside each other; known once the graph is lowered.
     """
 
     def __init__(
@@ -265,6 +274,7 @@ class Graph:
         self.numbers = numbers
         self.differentiable = differentiable
         self.device = device
+        self.forks: list[Fork] = []
 
     @property
     def backward_at(self) -> int | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flambeau import _core
 from flambeau.compiler._graph import Buffer, Epilogue, Graph, Input, Node, Number, Value
 from flambeau.compiler._passes.epilogues import epilogues
+from flambeau.compiler._passes.lanes import lanes
 from flambeau.compiler._passes.memory_plan import memory_plan
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ class Lowering:
 
     def __init__(self, graph: Graph) -> None:
         graph = graph.copy()
-        if graph.device is None:  # products of a GPU take no programs
+        if graph.device is None:  # a GPU's products take no programs, its steps are one queue
             epilogues(graph)
+            lanes(graph)
         self.graph = graph
         self.plan = memory_plan(graph)
         self.builder: Any = _core.ExecutableBuilder(graph.device)
@@ -42,6 +44,8 @@ class Lowering:
             self._add(node)
         if backward_at == len(graph.nodes):
             self.builder.backward()
+        for fork in graph.forks:
+            self.builder.fork(*fork)
 
     def buffer(self, buffer: Buffer) -> int:
         """The number of a buffer."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import flambeau as fl
+from flambeau import _core
 from flambeau.compiler._graph import Graph
 from flambeau.compiler._lower import Lowering
 from flambeau.compiler._passes import run_passes
@@ -64,7 +65,7 @@ class Compiled:
         leaves = [leaf for leaf, _ in self.graph.gradients]
         gradients = [leaf.grad for leaf in leaves]
         kept = [(tensor, tensor.detach().clone()) for tensor in written]
-        state = fl.get_rng_state()
+        states = _core.DefaultStates()
         arguments = [
             fl.zeros(shape, dtype=dtype).requires_grad_(needs)
             for shape, dtype, needs in self.models
@@ -72,7 +73,7 @@ class Compiled:
         try:
             profiles = [self.executable.profile(arguments, [1.0] * self.slots) for _ in range(runs)]
         finally:
-            fl.set_rng_state(state)
+            states.restore()
             for tensor, before in kept:
                 tensor.data.copy_(before)
             for leaf, gradient in zip(leaves, gradients):

@@ -35,6 +35,7 @@ class StepCost(NamedTuple):
 
     Attributes:
         label: operator, and what was merged into it.
+        lane: of steps that run beside others, "1a" or "1b": the fork, and which of its chains.
         place: the user's line.
         seconds: what it took.
         bytes: how much memory it reads and writes.
@@ -44,6 +45,7 @@ class StepCost(NamedTuple):
     """
 
     label: str
+    lane: str
     place: str
     seconds: float
     bytes: int
@@ -68,13 +70,14 @@ class Report:
 
     @property
     def seconds(self) -> float:
-        """Of the whole run."""
+        """Of all steps, one after the other."""
         return sum(step.seconds for step in self.steps)
 
     def __str__(self) -> str:
         total = self.seconds or 1.0
         lines = [
-            f"{'us':>9}  {'%':>4}  {'kB':>9}  {'GB/s':>6}  {'Gop/s':>6}  {'bound us':>8}  step"
+            f"{'us':>9}  {'%':>4}  {'kB':>9}  {'GB/s':>6}  {'Gop/s':>6}  {'bound us':>8}  "
+            f"{'lane':4}  step"
         ]
         for step in self.steps:
             seconds = step.seconds or 1e-9
@@ -82,7 +85,7 @@ class Report:
                 f"{step.seconds * 1e6:9.1f}  {100 * step.seconds / total:4.1f}  "
                 f"{step.bytes / 1e3:9.1f}  {step.bytes / seconds / 1e9:6.1f}  "
                 f"{step.operations / seconds / 1e9:6.1f}  {step.bound * 1e6:8.1f}  "
-                f"{step.label}" + (f"  ({step.place})" if step.place else "")
+                f"{step.lane:4}  {step.label}" + (f"  ({step.place})" if step.place else "")
             )
         bound = sum(step.bound for step in self.steps)
         lines.append(
@@ -109,11 +112,22 @@ def report(graph: Graph, seconds: Sequence[tuple[str, float]], arena: int = 0) -
     """
     machine = measured_machine()
     steps = []
-    for node, (_, taken) in zip(graph.nodes, seconds, strict=True):
+    lanes = _lanes(graph)
+    for number, (node, (_, taken)) in enumerate(zip(graph.nodes, seconds, strict=True)):
         moved, work = _bytes(node), _operations(node)
         bound = machine.bound(moved, work)
-        steps.append(StepCost(label(node), node.place, taken, moved, work, bound))
+        lane = lanes.get(number, "")
+        steps.append(StepCost(label(node), lane, node.place, taken, moved, work, bound))
     return Report(steps, machine, arena)
+
+
+def _lanes(graph: Graph) -> dict[int, str]:
+    """The lanes of the steps that run beside others."""
+    found: dict[int, str] = {}
+    for fork, (begin, middle, end) in enumerate(graph.forks, 1):
+        found.update(dict.fromkeys(range(begin, middle), f"{fork}a"))
+        found.update(dict.fromkeys(range(middle, end), f"{fork}b"))
+    return found
 
 
 @lru_cache(maxsize=1)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from functools import partial
-from operator import attrgetter, is_
+from operator import is_
 from types import (
     BuiltinFunctionType,
     CellType,
@@ -23,7 +23,7 @@ from types import (
 )
 from typing import TYPE_CHECKING, Any
 
-from flambeau import Tensor
+from flambeau import Tensor, _core
 from flambeau.compiler._sizes import SizeNumber
 from flambeau.nn._members import version
 
@@ -68,16 +68,13 @@ class Watch:
             self._reach(argument)
         self._watch_objects()
         # The same by columns, for the usual case that nothing has changed.
-        self._places = (
-            [container for container, _, _ in self._variables],
-            [name for _, name, _ in self._variables],
-        )
+        self._containers = [container for container, _, _ in self._variables]
+        self._keys = [name for _, name, _ in self._variables]
         self._values = [value for _, _, value in self._variables]
         # Classes have no dict; and None would not differ from a variable that was deleted.
-        plain = all(
+        self._is_plain = all(
             type(container) is dict and value is not None for container, _, value in self._variables
         )
-        self._get: Callable[[Any, str], Any] = dict.get if plain else _get
         self._boxes = [cell for cell, _ in self._cells]
         self._boxed = [value for _, value in self._cells]
 
@@ -99,12 +96,12 @@ class Watch:
                 return "an attribute of a module"
             # The change was elsewhere, or was taken back as by train() and eval().
             self._version = latest
-        if not all(map(is_, map(self._get, *self._places), self._values)):
+        if not self._variables_are_same():
             for container, name, expected in self._variables:
                 now = container.get(name, _ABSENT)
                 if now is not expected and not _equal(now, expected):
                     return name
-        if not self._cells_are_same():
+        if not _core.same_contents(self._boxes, self._boxed):
             for cell, expected in self._cells:
                 now = _contents(cell)
                 if now is not expected and not _equal(now, expected):
@@ -117,11 +114,10 @@ class Watch:
                 return "a NumPy array"
         return None
 
-    def _cells_are_same(self) -> bool:
-        try:
-            return all(map(is_, map(_cell_contents, self._boxes), self._boxed))
-        except ValueError:  # one is empty
-            return False
+    def _variables_are_same(self) -> bool:
+        if self._is_plain:
+            return _core.same_items(self._containers, self._keys, self._values)
+        return all(map(is_, map(_get, self._containers, self._keys), self._values))
 
     # --- finding ------------------------------------------------------------------------
 
@@ -290,9 +286,6 @@ def _holds(container: Any, items: list[Any]) -> bool:
     """Whether a container has exactly these items."""
     now = _items(container)
     return len(now) == len(items) and all(map(_same, now, items))
-
-
-_cell_contents = attrgetter("cell_contents")
 
 
 def _get(container: Any, name: str) -> Any:

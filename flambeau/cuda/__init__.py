@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from flambeau import _core
 from flambeau._core import OutOfMemoryError
 from flambeau.cuda._device import (
     can_device_access_peer,
@@ -133,6 +134,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in ("amp", "nvtx"):
         return importlib.import_module("flambeau.cuda." + name)
+    if name == "default_generators":
+        return tuple(_core.cuda_default_generator(i) for i in range(device_count()))
     raise AttributeError(
         f"module 'flambeau.cuda' has no attribute '{name}'; if PyTorch has it, it is not built yet"
     )

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any
 
 import flambeau as fl
-from flambeau import Tensor, _core
+from flambeau import Generator, Tensor, _core
 from flambeau.cuda.streams import Stream, StreamContext, current_stream
 
 
@@ -65,6 +65,9 @@ class CUDAGraph:
     def reset(self) -> None:
         """Lets go of the captured work and its memory."""
         self._core = _core.CudaGraph(-1)
+
+    def register_generator_state(self, generator: Generator) -> None:
+        """Accepted as PyTorch does; whatever generators the work draws from, they are found."""
 
     def pool(self) -> tuple[int, int]:
         """Returns a token for `pool=` of another capture."""

@@ -1,4 +1,7 @@
-"""Random numbers on GPUs: seeds and states of their default generators."""
+"""Random numbers on GPUs: seeds and states of their default generators.
+
+Seeding starts no GPU: generators are a seed and an offset, and the GPU computes the rest.
+"""
 
 from __future__ import annotations
 
@@ -10,49 +13,43 @@ from flambeau.cuda._device import Device, current_device, device_count, index_of
 
 def _generator(device: Device, function: str) -> Generator:
     index = index_of(device, function)
-    index = current_device() if index < 0 else index
-    if not hasattr(_core, "cuda_default_generator"):
-        raise NotImplementedError(f"{function}: random numbers on GPUs are not built yet")
+    count = device_count()
+    if index < 0:
+        index = current_device()
+    elif index >= count:
+        raise RuntimeError(
+            f"{function}: required one of {count} GPUs, got cuda:{index}; see "
+            "torch.cuda.device_count()"
+        )
     return _core.cuda_default_generator(index)
 
 
-def _all(function: str) -> list[Generator]:
-    if not hasattr(_core, "cuda_default_generator"):
-        return []
-    return [_generator(i, function) for i in range(device_count())]
-
-
 def manual_seed(seed: int) -> None:
-    """Seeds the current GPU's generator; ignored without a GPU.
+    """Seeds the current GPU's generator; harmless without a GPU.
 
     Args:
         seed: any integer of 64 bits.
     """
-    if _all("manual_seed"):
-        _generator(None, "manual_seed").manual_seed(int(seed))
+    _core.cuda_default_generator(-1).manual_seed(int(seed))
 
 
 def manual_seed_all(seed: int) -> None:
-    """Seeds the generators of all GPUs; ignored without a GPU.
+    """Seeds the generators of all GPUs; harmless without a GPU.
 
     Args:
         seed: any integer of 64 bits.
     """
-    for generator in _all("manual_seed_all"):
-        generator.manual_seed(int(seed))
+    _core.seed_cuda_generators(int(seed))
 
 
 def seed() -> None:
-    """Seeds the current GPU's generator from the system's entropy; ignored without a GPU."""
-    if _all("seed"):
-        _generator(None, "seed").seed()
+    """Seeds the current GPU's generator from the system's entropy; harmless without a GPU."""
+    _core.cuda_default_generator(-1).seed()
 
 
 def seed_all() -> None:
     """Gives the generators of all GPUs one seed from the system's entropy."""
-    generators = _all("seed_all")
-    if generators:
-        manual_seed_all(generators[0].seed())
+    manual_seed_all(_core.cuda_default_generator(-1).seed())
 
 
 def initial_seed() -> int:
@@ -61,11 +58,12 @@ def initial_seed() -> int:
     Raises:
         RuntimeError: there is no GPU.
     """
-    return _generator(None, "initial_seed").initial_seed()
+    started: int = _generator(None, "initial_seed").initial_seed()
+    return started
 
 
 def get_rng_state(device: Device = "cuda") -> Tensor:
-    """Returns the state of a GPU's generator as a uint8 tensor.
+    """Returns the state of a GPU's generator: 16 bytes, seed and offset, as PyTorch's.
 
     Args:
         device: a GPU; by default the current one.
@@ -78,15 +76,19 @@ def get_rng_state(device: Device = "cuda") -> Tensor:
 
 def get_rng_state_all() -> list[Tensor]:
     """Returns the states of the generators of all GPUs."""
-    return [generator.get_state() for generator in _all("get_rng_state_all")]
+    return [get_rng_state(i) for i in range(device_count())]
 
 
 def set_rng_state(new_state: Tensor, device: Device = "cuda") -> None:
     """Continues from a state that get_rng_state() returned.
 
     Args:
-        new_state: a uint8 tensor.
+        new_state: a uint8 tensor on the CPU.
         device: a GPU; by default the current one.
+
+    Raises:
+        TypeError: not a uint8 tensor on the CPU.
+        RuntimeError: there is no such GPU, or it is no state of one.
     """
     _generator(device, "set_rng_state").set_state(new_state)
 

@@ -112,10 +112,14 @@ def rrelu(
     if not training:
         return leaky_relu(input, (lower + upper) / 2, inplace)
     is_positive = input > 0
-    slope = fl.ones_like(input, requires_grad=False)
-    count = input.numel() - int(is_positive.sum())
-    draws = fl.empty(count, dtype=fl.float64, device=input.device).uniform_(lower, upper)
-    slope[~is_positive] = draws.to(input.dtype)
+    if input.is_cuda:  # a number for every element, as PyTorch does there
+        draws = fl.empty(input.shape, dtype=input.dtype, device=input.device)
+        slope = fl.where(is_positive, 1.0, draws.uniform_(lower, upper))
+    else:
+        slope = fl.ones_like(input, requires_grad=False)
+        count = input.numel() - int(is_positive.sum())
+        draws = fl.empty(count, dtype=fl.float64).uniform_(lower, upper)
+        slope[~is_positive] = draws.to(input.dtype)
     return input.mul_(slope) if inplace else input * slope
 
 

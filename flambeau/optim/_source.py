@@ -5,10 +5,13 @@ from __future__ import annotations
 from operator import is_
 from typing import TYPE_CHECKING
 
+from flambeau import _core
 from flambeau.compiler._sources import Sources
 
 if TYPE_CHECKING:
     from .optimizer import Batch, Group, Numbers, Optimizer
+
+_CONSTANTS = frozenset((bool, int, float, type(None)))
 
 
 class UpdateSource:
@@ -44,19 +47,25 @@ class UpdateSource:
         for _ in range(self.ahead + 1):
             after = self.optimizer._advanced(self.group, after)
         settings = self.optimizer._settings(self.group, self.batch, after)
+        # A formula that counts nothing gives the same numbers while the group is as it was.
+        self._seen = list(self.group.values()) if self._is_constant() else []
         values = settings.values()
         self._coming = after, [float(value) for value in values if not isinstance(value, bool)]
         return [value if isinstance(value, bool) else name for name, value in settings.items()]
 
+    def _is_constant(self) -> bool:
+        settings = (value for key, value in self.group.items() if key != "params")
+        return not self.before and all(type(value) in _CONSTANTS for value in settings)
+
     def is_current(self) -> bool:
         """Whether parameters, state and the choice of formula are those that were recorded."""
         optimizer, batch, group = self.optimizer, self.batch, self.group
-        if not any(group is other for other in optimizer.param_groups):
+        for other in optimizer.param_groups:
+            if other is group:
+                break
+        else:
             return False
-        parameters = group["params"]
-        if len(parameters) != len(self.parameters) or not all(
-            map(is_, parameters, self.parameters)
-        ):
+        if not _core.same_objects(group["params"], self.parameters):
             return False
         first = batch.rows[0]
         if not first:
@@ -67,8 +76,10 @@ class UpdateSource:
         for key in optimizer.number_keys if first else ():
             if [row[key] for row in batch.rows].count(first[key]) != len(batch.rows):
                 return False
-        if not all(map(is_, map(dict.get, self._rows, self._names), self._tensors)):
+        if not _core.same_items(self._rows, self._names, self._tensors):
             return False
+        if self._seen and _core.same_objects(list(group.values()), self._seen):
+            return True
         return self._look_ahead() == self.flags
 
     def advance(self, is_prepared: bool) -> list[float]:

@@ -55,6 +55,7 @@ class Call:
         self.more_ints: tuple[int, ...] = ()
         self.flag = 0
         self.takes_epilogue = key == "mm"
+        self.is_control = False
 
 
 FORMULAS: dict[str, Any] = {

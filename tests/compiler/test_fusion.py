@@ -277,3 +277,22 @@ def test_different_registers_do_not_mix() -> None:
     graph = Graph([c, d], [internal(8)])
     fusion(graph)
     assert len(graph.nodes) == 2
+
+
+def test_loops_whose_results_are_overwritten_go() -> None:
+    w = fl.ones(4, requires_grad=True)
+
+    def step(x):
+        w.grad = None
+        y = x * w * 3 * 1
+        y[1:].add_(y[:2].clone())
+        y[1] = 1.0
+        y = y.clone()
+        y[:6] *= 2
+        y[-4:] = 0.5  # all of it
+        (y.sum(0, keepdim=True) / 3 + y).square().mean().backward()
+        return w.grad
+
+    compiled = fl.compile(step)
+    for _ in range(4):
+        assert compiled(fl.randn(3, 4)).tolist() == [0.0] * 4

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import flambeau as fl
@@ -17,6 +19,16 @@ DTYPES = [
     *(fl.bool, fl.uint8, fl.int8, fl.int16, fl.int32, fl.int64),
     *(fl.float16, fl.bfloat16, fl.float32, fl.float64),
 ]
+
+
+@contextmanager
+def wide_indices() -> Iterator[None]:
+    """Kernels that are made inside have 64-bit indices, as for more than 2^30 elements."""
+    before = _core.program.cuda_index_limit(1)
+    try:
+        yield
+    finally:
+        _core.program.cuda_index_limit(before)
 
 
 def fields(**values: Any) -> dict[str, Any]:

@@ -46,7 +46,9 @@ def _compile(folder: Path) -> None:
     # Its product is the only loop that must be fast.
     product = [SOURCES / "cublaslt.cpp"]
     library("libcublasLt.so.13", product, "-O3", f"-L{folder}", "-l:libcuda.so.1", ORIGIN)
-    library("libcudnn.so.9", [SOURCES / "cudnn.cpp"], "-O3", f"-L{folder}", "-l:libcuda.so.1", ORIGIN)
+    library(
+        "libcudnn.so.9", [SOURCES / "cudnn.cpp"], "-O3", f"-L{folder}", "-l:libcuda.so.1", ORIGIN
+    )
     words = ",".join(f'"{part}"' for part in KERNEL_COMPILER)
     library("libnvrtc.so.13", [SOURCES / "nvrtc.cpp"], f"-DEMULATED_COMPILER={words}", "-ldl")
 

@@ -139,6 +139,10 @@ inline double cospi(double x) {
   double r = fabs(remainder(x, 2.0));
   return r == 0.5 ? 0.0 : cos(3.14159265358979323846 * r);
 }
+inline void sincospi(double x, double* s, double* c) {
+  *s = sinpi(x);
+  *c = cospi(x);
+}
 inline float sinpif(float x) { return static_cast<float>(sinpi(static_cast<double>(x))); }
 inline float cospif(float x) { return static_cast<float>(cospi(static_cast<double>(x))); }
 

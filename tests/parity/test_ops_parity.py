@@ -3,7 +3,7 @@
 Every case is an expression that both libraries evaluate on the same tensors.
 """
 
-import warnings
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,68 +13,8 @@ import torch
 
 import flambeau
 
-INFINITY = float("inf")
-NAN = float("nan")
-
-
-def tensors(library: Any, grad: bool = False) -> dict[str, Any]:
-    """The tensors that cases name; floating ones may ask for gradients."""
-    random = np.random.default_rng(3)
-
-    def floats(*shape: int) -> Any:
-        x = library.from_numpy(random.standard_normal(shape).astype(np.float32))
-        return x.requires_grad_() if grad else x
-
-    def whole(low: int, high: int, *shape: int) -> Any:
-        return library.from_numpy(random.integers(low, high, shape))
-
-    names = {
-        "T": library,
-        "inf": INFINITY,
-        "nan": NAN,
-        "x": floats(3, 4),
-        "y": floats(2, 3, 4),
-        "z": floats(4, 5),
-        "w": floats(2, 4, 5),
-        "v": floats(4),
-        "u": floats(3),
-        "s": floats(),
-        "big": floats(70, 90),
-        "long": floats(5000),
-        "deep": floats(2, 3, 4, 5, 2),
-        "ints": whole(-5, 5, 3, 4),
-        "index": whole(0, 3, 3, 4),
-        "rows": whole(0, 3, 5),
-        "many": whole(0, 70, 300),
-        "empty": floats(0, 3),
-        "nothing": floats(3, 0),
-    }
-    names["mask"] = library.from_numpy(np.asarray(names["ints"]) > 0)
-    names["broken"] = library.tensor([[1.0, NAN, 3.0, NAN], [2.0, 5.0, -INFINITY, 5.0]])
-    names["equal"] = library.tensor([[2.0, 1.0, 2.0, 0.0], [0.0, 0.0, 3.0, 3.0]])
-    if grad:
-        names["equal"].requires_grad_()
-    return names
-
-
-def cases(*sections: str) -> list[str]:
-    """The expressions of sections of ops_cases.txt."""
-    found, section = [], ""
-    for line in (Path(__file__).parent / "ops_cases.txt").read_text().splitlines():
-        if line.startswith("["):
-            section = line.strip("[]")
-        elif section in sections:
-            found.append(line)
-    return found
-
-
-def evaluate(case: str, library: Any) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            return eval(case, tensors(library))
-        except Exception as error:
-            return error
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from operator_cases import cases, evaluate, tensors  # noqa: E402
 
 
 def compare(ours: Any, theirs: Any) -> None:
@@ -103,7 +43,7 @@ def compare(ours: Any, theirs: Any) -> None:
 
 @pytest.mark.parametrize("case", cases("reductions", "sorting", "indexing", "products"))
 def test_values(case: str) -> None:
-    compare(evaluate(case, flambeau), evaluate(case, torch))
+    compare(evaluate(case, tensors(flambeau)), evaluate(case, tensors(torch)))
 
 
 def gradients(case: str, library: Any) -> list[Any]:

@@ -3,6 +3,7 @@
 
 #include "ops/convolution/convolution.h"
 #include "ops/registry.h"
+#include "ops/sizes.h"
 #include "ops/views.h"
 
 namespace flambeau {
@@ -93,6 +94,7 @@ TensorRef batched(const std::string& op, int axes, const TensorRef& input, const
   require(input->dim() == axes + 1 || input->dim() == axes + 2, op, ": expected input of ",
           axes + 1, " (unbatched) or ", axes + 2, " (batched) dimensions, got input ",
           input->shape());
+  for (int64_t i = input->dim() - axes; i < input->dim(); ++i) size_decides(input->size(i));
   if (input->dim() == axes + 2) return body(input);
   return squeeze(body(unsqueeze(input, 0)), 0);
 }

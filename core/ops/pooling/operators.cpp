@@ -4,6 +4,7 @@
 
 #include "ops/pooling/pooling.h"
 #include "ops/reduction.h"
+#include "ops/sizes.h"
 #include "ops/views.h"
 
 namespace flambeau {
@@ -59,6 +60,7 @@ void check_input(const std::string& op, int axes, const Tensor& input) {
     require(input.size(i) > 0 || i == 0, op,
             ": expected input that is empty in the batch at most, ", "got input ", input.shape());
   }
+  for (int64_t i = input.dim() - axes; i < input.dim(); ++i) size_decides(input.size(i));
 }
 
 Dims output_shape(const Pool& pool, const Tensor& input, bool ceil_mode) {

@@ -265,8 +265,10 @@ constexpr Primitive average_primitive(const char* name, void (*run)(Call&), void
           .run_cuda = run_cuda};
 }
 
-const Primitive kScatter = moved_primitive("pool_scatter", run_scatter, moved_rule<kGather>, run_moved_cuda<true>);
-const Primitive kGather = moved_primitive("pool_gather", run_gather, moved_rule<kScatter>, run_moved_cuda<false>);
+const Primitive kScatter =
+    moved_primitive("pool_scatter", run_scatter, moved_rule<kGather>, run_moved_cuda<true>);
+const Primitive kGather =
+    moved_primitive("pool_gather", run_gather, moved_rule<kScatter>, run_moved_cuda<false>);
 
 const Primitive kMax[2][2] = {
     {max_primitive("max_pool2d", "MaxPool2DWithIndicesBackward0"),
@@ -275,14 +277,17 @@ const Primitive kMax[2][2] = {
      max_primitive("adaptive_max_pool3d", "AdaptiveMaxPool3DBackward0")},
 };
 const Primitive kAverage[2][2] = {
-    {average_primitive("avg_pool2d", run_average, average_rule, run_average_cuda, "AvgPool2DBackward0"),
-     average_primitive("avg_pool3d", run_average, average_rule, run_average_cuda, "AvgPool3DBackward0")},
+    {average_primitive("avg_pool2d", run_average, average_rule, run_average_cuda,
+                       "AvgPool2DBackward0"),
+     average_primitive("avg_pool3d", run_average, average_rule, run_average_cuda,
+                       "AvgPool3DBackward0")},
     {average_primitive("adaptive_avg_pool2d", run_average, average_rule, run_average_cuda,
                        "AdaptiveAvgPool2DBackward0"),
      average_primitive("adaptive_avg_pool3d", run_average, average_rule, run_average_cuda,
                        "AdaptiveAvgPool3DBackward0")},
 };
-const Primitive kSpread = average_primitive("pool_spread", run_spread, spread_rule, run_spread_cuda);
+const Primitive kSpread =
+    average_primitive("pool_spread", run_spread, spread_rule, run_spread_cuda);
 
 // --- Note [Calls out of files]
 

@@ -30,9 +30,9 @@ struct KernelGeometry {
 };
 
 const cuda::Function& kernel(const char* entry, const Tensor& tensor, bool wide) {
-  return kFile.get(
-      entry, {{"T", cuda::type_name(tensor.dtype())}, {"INDEX", wide ? "int64" : "int"}},
-      tensor.device().index);
+  return kFile.get(entry,
+                   {{"T", cuda::type_name(tensor.dtype())}, {"INDEX", wide ? "int64" : "int"}},
+                   tensor.device().index);
 }
 
 cuda::Extent3 grid_of(const Tensor& result) {
@@ -78,9 +78,9 @@ void pool_scatter_on_gpu(const Tensor& values, const Tensor& indices, int64_t la
                          const Tensor& out) {
   // Sums are taken in the type that averages are computed in.
   const DType narrow = out.dtype();
-  const DType dtype = !is_floating(narrow)          ? DType::Int64
-                      : narrow == DType::Float64    ? DType::Float64
-                                                    : DType::Float32;
+  const DType dtype = !is_floating(narrow)       ? DType::Int64
+                      : narrow == DType::Float64 ? DType::Float64
+                                                 : DType::Float32;
   TensorRef sums = dtype == narrow ? TensorRef::share(const_cast<Tensor*>(&out))
                                    : Tensor::empty(out.shape(), dtype, out.device());
   fill(*sums, 0);

@@ -56,7 +56,10 @@ def fusion(graph: Graph) -> None:
         loop.members.sort(key=lambda member: member.number)
         local = {b for b, use in loop.uses.items() if b in inner and use.nodes == totals[b]}
         merged = merged_node(loop, local)
-        nodes += [merged] if merged else [member.node for member in loop.members]
+        if merged is None:
+            nodes += [member.node for member in loop.members]
+        elif merged.outputs:  # a loop whose results only itself reads does nothing
+            nodes.append(merged)
     graph.nodes = nodes
 
 

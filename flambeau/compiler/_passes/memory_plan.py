@@ -32,28 +32,36 @@ def memory_plan(graph: Graph) -> MemoryPlan:
 
     Takes the smallest free gap that is large enough. The result of a program lies on an operand
     of the same layout that is not used any more.
+
+    Steps that run beside each other share no memory that one of them still needs.
     """
     first, last = _lifetimes(graph.nodes)
     fresh = _fresh(graph, first, last)
     arena = _Arena()
     offsets: dict[Buffer, int] = {}
     shared = 0
+    freed_at = list(range(len(graph.nodes)))
+    for fork in graph.forks:
+        freed_at[fork.begin : fork.end] = [fork.end - 1] * (fork.end - fork.begin)
+    beside = _used_beside(graph)
     ending: list[list[Buffer]] = [[] for _ in graph.nodes]
     for buffer, number in last.items():
         if buffer not in fresh:
-            ending[number].append(buffer)
+            ending[freed_at[number]].append(buffer)
+    taken: set[Buffer] = set()
     for number, node in enumerate(graph.nodes):
-        taken: set[Buffer] = set()
+        kept = taken | beside.get(number, set())
         for value in node.outputs:
             buffer = value.buffer
             if buffer.kind != "internal" or buffer in fresh or buffer in offsets:
                 continue
-            place = _operand_to_replace(node, value, number, last, offsets, taken)
+            place = _operand_to_replace(node, value, number, last, offsets, kept)
             if place is None:
                 offsets[buffer] = arena.take(buffer.bytes)
             else:
                 offsets[buffer] = offsets[place]
                 taken.add(place)
+                kept.add(place)
                 shared += 1
         for value in node.reads:  # what is read unwritten has a place nevertheless
             buffer = value.buffer
@@ -63,6 +71,20 @@ def memory_plan(graph: Graph) -> MemoryPlan:
             if buffer in offsets and buffer not in taken:
                 arena.free(offsets[buffer], buffer.bytes)
     return MemoryPlan(offsets, fresh, arena.bytes, shared)
+
+
+def _used_beside(graph: Graph) -> dict[int, set[Buffer]]:
+    """For the steps of forks: the buffers of what runs beside them."""
+    found = {}
+    for begin, middle, end in graph.forks:
+        for lane, other in (
+            (range(begin, middle), range(middle, end)),
+            (range(middle, end), range(begin, middle)),
+        ):
+            nodes = [graph.nodes[number] for number in other]
+            used = {v.buffer for node in nodes for v in (*node.reads, *node.outputs)}
+            found.update(dict.fromkeys(lane, used))
+    return found
 
 
 def _lifetimes(nodes: list[Node]) -> tuple[dict[Buffer, int], dict[Buffer, int]]:
@@ -92,7 +114,7 @@ def _operand_to_replace(
     number: int,
     last: dict[Buffer, int],
     offsets: dict[Buffer, int],
-    taken: set[Buffer],
+    kept: set[Buffer],
 ) -> Buffer | None:
     """An operand that is read for the last time, element by element where `value` is written."""
     if node.program is None or node.call is not None:
@@ -104,7 +126,7 @@ def _operand_to_replace(
             and buffer.bytes == value.buffer.bytes
             and buffer in offsets
             and last[buffer] == number
-            and buffer not in taken
+            and buffer not in kept
             and all(other == x for other in node.reads if other.buffer is buffer)
             and all(other.buffer is not buffer for other in node.outputs)
         ):

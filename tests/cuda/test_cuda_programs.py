@@ -8,7 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from programs import DTYPES, ELEMENTWISE, arity, exists_for, norm, scalar, softmax, trace
+from programs import (
+    DTYPES,
+    ELEMENTWISE,
+    arity,
+    exists_for,
+    norm,
+    scalar,
+    softmax,
+    trace,
+    wide_indices,
+)
 
 import flambeau as fl
 from flambeau import Tensor, _core
@@ -155,6 +165,14 @@ def test_layouts(layout: str) -> None:
         )
 
 
+def test_wide_indices() -> None:
+    with wide_indices():
+        for layout in ("contiguous", "transposed", "row", "seven dimensions", "offset"):
+            test_layouts(layout)
+        for length in (5, 100, 1000):
+            test_rows(length)
+
+
 def test_views_of_one_storage() -> None:
     x = normal(6, 10, 14)
     views = [
@@ -246,6 +264,13 @@ def test_row_layouts() -> None:
     operands = [x, normal(9, 1), row]
     expected, got = mixed.run(operands)[0], mixed.run([o.cuda() for o in operands])[0]
     assert float((got.cpu() - expected).abs().max()) < 1e-4
+
+
+def test_many_rows_side_by_side() -> None:
+    for length in (3, 70, 400):
+        x = normal(length, 4200)
+        expected, got = fl.softmax(x, 0), fl.softmax(x.cuda(), 0)
+        check_near(got, expected, row_tolerance(length))
 
 
 def test_rows_of_integers_and_nan() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from programs import DTYPES
+from programs import DTYPES, wide_indices
 
 import flambeau as fl
 from flambeau import Tensor
@@ -78,7 +78,7 @@ def test_matrices(shape: tuple[int, ...], dim: int) -> None:
 @pytest.mark.parametrize("name", ["sum", "var", "amax", "argmax"])
 def test_layouts(name: str) -> None:
     function = {**ROUNDED, **EXACT, **PLACES}[name]
-    x = normal(12, 10, 9, 7)
+    x = normal(12, 10, 9, 7) + 1  # sums that do not cancel
     views = [
         *(lambda v: v, lambda v: v.permute(3, 1, 0, 2), lambda v: v[:, ::2, 1:8, ::3]),
         *(lambda v: v[:, :1].expand(12, 10, 9, 7), lambda v: v.transpose(0, 1)),
@@ -88,6 +88,23 @@ def test_layouts(name: str) -> None:
         for dim in dims:
             check(lambda v, d=dim: function(v, dim=d, keepdim=True), x, view, tolerance=3e-6)
         check(lambda v: function(v), x, view, tolerance=3e-6)
+
+
+def test_wide_indices() -> None:
+    with wide_indices():
+        for name in ("sum", "argmax"):
+            test_layouts(name)
+        check(lambda v: v.var(dim=0), normal(700, 9), tolerance=3e-6)
+
+
+def test_channels() -> None:
+    """What batch normalisation asks for: all but one dimension, packs in the innermost."""
+    for shape in ((6, 5, 8, 4), (6, 5, 3, 3)):
+        x = normal(*shape)
+        for name in ("sum", "var", "amax"):
+            function = {**ROUNDED, **EXACT}[name]
+            check(lambda v, f=function: f(v, dim=(0, 2, 3)), x, tolerance=3e-6)
+            check(lambda v, f=function: f(v[1:].half(), dim=(0, 2, 3)), x, tolerance=1e-3)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -165,3 +182,11 @@ def test_trace_and_broadcast_gradients() -> None:
     x, bias = normal(6, 5).cuda(), normal(5).cuda().requires_grad_()
     (x * bias).sum().backward()
     assert float((bias.grad.cpu() - x.cpu().sum(0)).abs().max()) < 1e-5
+
+
+def test_logsumexp() -> None:
+    x = normal(6, 50)
+    x[2] = -math.inf
+    x[3, 4] = math.inf
+    for dim in (0, 1):
+        check(lambda v, d=dim: v.logsumexp(dim=d), x, tolerance=3e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -52,7 +53,9 @@ def test_averages(case: str, include: bool) -> None:
     for dtype in FLOATS if case == "overlapping" else [fl.float32]:
         x = input_of(case, dtype)
         for ceil_mode in (False, True):
-            check_gradients(lambda x: pool(x, kernel, stride, padding, ceil_mode, include), x)
+            options = {"ceil_mode": ceil_mode, "count_include_pad": include}
+            options |= {"kernel_size": kernel, "stride": stride, "padding": padding}
+            check_gradients(functools.partial(pool, **options), x)
     if len(size) > 1:
         x = input_of(case, fl.float32)
         check_gradients(lambda x: pool(x, kernel, stride, padding, divisor_override=5), x)
@@ -63,8 +66,9 @@ def test_adaptive(case: str) -> None:
     axes = len(CASES[case][0])
     x = input_of(case, fl.float32)
     for size in ((3, 2, 4), (1, 1, 1), (5, 7, 3), (12, 13, 9)):
-        check_gradients(lambda x: getattr(F, f"adaptive_avg_pool{axes}d")(x, size[:axes]), x)
-        check_gradients(lambda x: getattr(F, f"adaptive_max_pool{axes}d")(x, size[:axes]), x)
+        for kind in ("avg", "max"):
+            pool = getattr(F, f"adaptive_{kind}_pool{axes}d")
+            check_gradients(functools.partial(pool, output_size=size[:axes]), x)
 
 
 @pytest.mark.parametrize("dtype", INTEGERS, ids=str)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 from typing import Any
 
@@ -53,9 +54,9 @@ def test_values_and_gradients(case: str) -> None:
     axes = len(CASES[case][4])
     for dtype in FLOATS if case in ("strided", "few rows") else FLOATS[:1]:
         inputs, options = operands(random, case, dtype)
-        convolve = getattr(F, f"conv{axes}d")
-        check_gradients(lambda x, w, b: convolve(x, w, b, **options), *inputs)
-        check_gradients(lambda x, w: convolve(x, w, **options), *inputs[:2])
+        convolve = functools.partial(getattr(F, f"conv{axes}d"), **options)
+        check_gradients(convolve, *inputs)
+        check_gradients(convolve, *inputs[:2])
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -66,11 +67,11 @@ def test_transposed(case: str) -> None:
         (x, w, _), options = operands(random, case, dtype)
         with fl.no_grad():
             y = getattr(F, f"conv{axes}d")(x, w, **options)
-        transposed = getattr(F, f"conv_transpose{axes}d")
-        bias = normal(random, x.shape[1], dtype=dtype)
-        extra = tuple(max(s, d) - 1 for s, d in zip(options["stride"], options["dilation"]))
-        check_gradients(lambda y, w, b: transposed(y, w, b, **options), y, w, bias)
-        check_gradients(lambda y, w: transposed(y, w, output_padding=extra, **options), y, w)
+        transposed = functools.partial(getattr(F, f"conv_transpose{axes}d"), **options)
+        check_gradients(transposed, y, w, normal(random, x.shape[1], dtype=dtype))
+        pairs = zip(options["stride"], options["dilation"], strict=True)
+        extra = tuple(max(stride, dilation) - 1 for stride, dilation in pairs)
+        check_gradients(functools.partial(transposed, output_padding=extra), y, w)
 
 
 def test_layouts_and_named_padding() -> None:
