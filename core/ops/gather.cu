@@ -30,23 +30,27 @@ extern "C" __global__ void gather(T* to, const T* from, Layout layout, Along alo
   }
 }
 #else
-DEVICE void combine(T* to, T value) {
+template <class V>
+DEVICE void combine(V* to, V value) {
 #if HOW == 0
   *to = value;
 #elif HOW == 1 || HOW == 3
   atomic_add(to, value);
 #else
-  typedef Compute<T> A;
+  typedef Compute<V> A;
   const A mine = convert<A>(value);
-  atomic_update(to, [=](T old) {
+  atomic_update(to, [=](V old) {
     const A theirs = convert<A>(old);
 #if HOW == 2
-    if constexpr (Same<T, bool>::value) return old && value;
-    return convert<T>(static_cast<A>(theirs * mine));
+    if constexpr (Same<V, bool>::value) {
+      return old && value;
+    } else {
+      return convert<V>(static_cast<A>(theirs * mine));
+    }
 #elif HOW == 4
-    return convert<T>(Larger()(theirs, mine));
+    return convert<V>(Larger()(theirs, mine));
 #else
-    return convert<T>(Smaller()(theirs, mine));
+    return convert<V>(Smaller()(theirs, mine));
 #endif
   });
 #endif

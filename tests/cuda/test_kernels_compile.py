@@ -39,8 +39,7 @@ FILES: dict[str, list[dict[str, str]]] = {
     "index_offsets.cu": [{}],
     "gather.cu": [
         *each("T", UNITS[:4], {**WALK, "HOW": "-1"}, {**WIDE, "HOW": "0"}),
-        *each("T", TYPES, *({**WALK, "HOW": str(how)} for how in (1, 2, 4, 5))),
-        *each("T", TYPES[1:], *({**WIDE, "HOW": str(how)} for how in (1, 2, 4, 5))),
+        *({"T": t, **WALK, "HOW": str(how)} for t in TYPES for how in (1, 2, 4, 5)),
     ],
     "joining.cu": each("T", UNITS, {"INDEX": "int"}, {"INDEX": "int64"}),
     "masked.cu": each("T", UNITS[:4], WALK, WIDE),
