@@ -33,8 +33,8 @@ def assert_close(
     """Asserts that |actual - expected| <= atol + rtol |expected| for all elements.
 
     Args:
-        actual, expected: tensors, NumPy arrays, numbers, or sequences and mappings of them, of equal
-            shapes and structure.
+        actual, expected: tensors, NumPy arrays, numbers, or sequences and mappings of them, of
+            equal shapes and structure.
         rtol, atol: both or neither; by default what the less precise dtype allows, 0 for integers.
         equal_nan: whether NaN is close to NaN.
         check_device, check_dtype, check_stride: whether these must be equal, too.

@@ -47,9 +47,9 @@ def test_not_close(actual: object, expected: object, words: str) -> None:
 
 
 def test_texts_of_the_user() -> None:
-    with pytest.raises(AssertionError, match="^mine$"):
+    with pytest.raises(AssertionError, match=r"^mine$"):
         assert_close(1, 2, msg="mine")
-    with pytest.raises(AssertionError, match="^mine: Scalars"):
+    with pytest.raises(AssertionError, match=r"^mine: Scalars"):
         assert_close(1, 2, msg=lambda text: "mine: " + text)
 
 
