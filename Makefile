@@ -2,7 +2,7 @@
 # installed into .venv (and .venv-peer for the comparisons with other libraries).
 #
 #   make demo     train the digits network and draw the pictures
-#   make test     formatting, lint, types, build, all tests; make test-cuda those of the GPU alone
+#   make test     formatting, lint, types, build, all tests; make test-cuda only those of GPUs
 #   make bench    our times beside PyTorch's, NumPy's and JAX's; make bench-cuda the same on a GPU
 #   make parity   our values beside PyTorch's
 #   make wheel    dist/flambeau-*.whl
@@ -27,11 +27,11 @@ demo: build $(VENV)/.has-demo
 	$(BIN)/python examples/digits.py
 
 # The operators' tests run twice: with machine code for every program, then as users run them.
-test: lint
+# Those of GPUs run in a process of their own, on an emulated GPU where there is no other.
+test: lint test-cuda
 	FLAMBEAU_EMITTER=always $(BIN)/python -m pytest $(PROGRAM_TESTS)
 	$(BIN)/python -m pytest
 
-# On the GPU that is there, else on an emulated one; the last lines say which.
 test-cuda: build $(VENV)/.has-test
 	$(BIN)/python -m pytest tests/cuda
 

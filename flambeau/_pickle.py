@@ -56,8 +56,8 @@ def placed(tensor: Tensor, device: str) -> Tensor:
     target = flambeau.device(device)
     if target.type == "cuda" and not flambeau.cuda.is_available():
         raise RuntimeError(
-            "load: Attempting to deserialize object on a CUDA device but torch.cuda.is_available() is "
-            "False. If you are running on a CPU-only machine, please use torch.load with "
+            "load: Attempting to deserialize object on a CUDA device but torch.cuda.is_available() "
+            "is False. If you are running on a CPU-only machine, please use torch.load with "
             "map_location=torch.device('cpu') to map your storages to the CPU."
         )
     if target.type == "cuda" and (target.index or 0) >= flambeau.cuda.device_count():

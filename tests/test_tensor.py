@@ -178,12 +178,7 @@ def test_copies() -> None:
     assert pickle.loads(pickle.dumps(torch.float32)) is torch.float32
 
 
-def test_cuda_is_absent() -> None:
-    assert not torch.cuda.is_available()
-    with pytest.raises(RuntimeError, match="cuda"):
-        torch.ones(2).cuda()
-    with pytest.raises(RuntimeError):
-        torch.ones(2, device="cuda")
+def test_unknown_devices() -> None:
     with pytest.raises(RuntimeError, match="device"):
         torch.device("nowhere")
 

@@ -309,12 +309,14 @@ bool cublaslt_multiply(const MatrixProduct& given) {
   }
   const Scratch workspace(plan->workspace_bytes, product.device);
   const Scales scales(product);
-  check_cublas(functions.multiply(handle, plan->operation.get(), scales.at(0), product.b.data,
-                                  plan->layouts[0].get(), product.a.data, plan->layouts[1].get(),
-                                  scales.at(1), product.c.data, plan->layouts[2].get(), product.out,
-                                  plan->layouts[3].get(), &plan->algorithm, workspace.data(),
-                                  plan->workspace_bytes, current_stream(product.device)),
-               "cublasLtMatmul");
+  const int status = functions.multiply(
+      handle, plan->operation.get(), scales.at(0), product.b.data, plan->layouts[0].get(),
+      product.a.data, plan->layouts[1].get(), scales.at(1), product.c.data, plan->layouts[2].get(),
+      product.out, plan->layouts[3].get(), &plan->algorithm, workspace.data(),
+      plan->workspace_bytes, current_stream(product.device));
+  plan->supported = status != kNotSupported;
+  if (!plan->supported) return false;
+  check_cublas(status, "cublasLtMatmul");
   return true;
 }
 

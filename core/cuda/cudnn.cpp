@@ -134,9 +134,9 @@ using OwnedDescriptor = std::unique_ptr<void, DescriptorDeleter>;
 
 struct Plan {
   OwnedDescriptor x, w, y, convolution;
-  int algorithm = 0;
-  size_t workspace_bytes = 0;
-  bool supported = false;
+  // What may compute it, the best one last: one that turns out not to is dropped. None: our own
+  // kernels have to.
+  std::vector<Performance> algorithms;
 
   // The operands and the result of the functions for a kind.
   std::array<Descriptor, 3> order(ConvolutionResult result) const {
@@ -220,7 +220,7 @@ OwnedDescriptor make_convolution(const CudnnConvolution& c, int first, bool tf32
 
 constexpr int kAlgorithms = 8;  // at most, of any kind
 constexpr size_t kWorkspaceLimit = size_t{1} << 30;
-// While algorithms are measured.
+// While algorithms are measured, unless the GPU has less.
 constexpr size_t kMeasuringBytes = size_t{256} << 20;
 
 // What cuDNN proposes, fastest first.
@@ -233,10 +233,11 @@ std::vector<Performance> proposals(const CudnnConvolution& c, Handle handle, con
   std::vector<Performance> found(kAlgorithms);
   int count = 0, status;
   if (measure) {
-    const Scratch workspace(kMeasuringBytes, c.device);
+    const size_t bytes = std::min(kMeasuringBytes, memory_info(c.device).first / 2);
+    const Scratch workspace(bytes, c.device);
     status = functions.measure[kind](handle, layouts[0], data[0], layouts[1], data[1],
                                      plan.convolution.get(), layouts[2], data[2], kAlgorithms,
-                                     &count, found.data(), workspace.data(), kMeasuringBytes);
+                                     &count, found.data(), workspace.data(), bytes);
   } else {
     status = functions.guess[kind](handle, layouts[0], layouts[1], plan.convolution.get(),
                                    layouts[2], kAlgorithms, &count, found.data());
@@ -262,12 +263,7 @@ Plan make_plan(const CudnnConvolution& c, Handle handle, Options options) {
   for (const Performance& proposal : proposals(c, handle, plan, options.measure)) {
     if (proposal.status != 0 || proposal.workspace_bytes > kWorkspaceLimit) continue;
     if (options.deterministic && !proposal.deterministic) continue;
-    check_cudnn(cudnn().convolution_set_math(plan.convolution.get(), proposal.math),
-                "cudnnSetConvolutionMathType");
-    plan.algorithm = proposal.algorithm;
-    plan.workspace_bytes = proposal.workspace_bytes;
-    plan.supported = true;
-    break;
+    plan.algorithms.insert(plan.algorithms.begin(), proposal);
   }
   return plan;
 }
@@ -317,6 +313,23 @@ bool is_describable(const CudnnConvolution& c) {
          std::min({inputs, outputs, weights}) > 0;
 }
 
+// The status of the convolution, queued.
+int run(const CudnnConvolution& c, const Plan& plan, const Performance& algorithm, Handle handle) {
+  check_cudnn(cudnn().convolution_set_math(plan.convolution.get(), algorithm.math),
+              "cudnnSetConvolutionMathType");
+  const Scratch workspace(algorithm.workspace_bytes, c.device);
+  const std::array<Descriptor, 3> layouts = plan.order(c.result);
+  const std::array<void*, 3> data = order(c);
+  const double wide_scales[] = {1, 0};
+  const float scales[] = {1, 0};
+  const bool wide = c.dtype == DType::Float64;
+  const void* alpha = wide ? static_cast<const void*>(&wide_scales[0]) : &scales[0];
+  const void* beta = wide ? static_cast<const void*>(&wide_scales[1]) : &scales[1];
+  return cudnn().convolve[static_cast<int>(c.result)](
+      handle, alpha, layouts[0], data[0], layouts[1], data[1], plan.convolution.get(),
+      algorithm.algorithm, workspace.data(), algorithm.workspace_bytes, beta, layouts[2], data[2]);
+}
+
 }  // namespace
 
 bool cudnn_convolve(const CudnnConvolution& convolution) {
@@ -333,20 +346,13 @@ bool cudnn_convolve(const CudnnConvolution& convolution) {
   const PlanKey key = key_of(convolution, options);
   Plan* plan = all.table.find(key);
   if (!plan) plan = &all.table.add(key, make_plan(convolution, handle, options));
-  if (!plan->supported) return false;
-  const Scratch workspace(plan->workspace_bytes, convolution.device);
-  const std::array<Descriptor, 3> layouts = plan->order(convolution.result);
-  const std::array<void*, 3> data = order(convolution);
-  const bool wide = convolution.dtype == DType::Float64;
-  const double wide_scales[] = {1, 0};
-  const float scales[] = {1, 0};
-  const void* alpha = wide ? static_cast<const void*>(&wide_scales[0]) : &scales[0];
-  const void* beta = wide ? static_cast<const void*>(&wide_scales[1]) : &scales[1];
-  const int status = cudnn().convolve[static_cast<int>(convolution.result)](
-      handle, alpha, layouts[0], data[0], layouts[1], data[1], plan->convolution.get(),
-      plan->algorithm, workspace.data(), plan->workspace_bytes, beta, layouts[2], data[2]);
-  check_cudnn(status, "a convolution of cuDNN");
-  return true;
+  for (; !plan->algorithms.empty(); plan->algorithms.pop_back()) {
+    const int status = run(convolution, *plan, plan->algorithms.back(), handle);
+    if (is_unsupported(status)) continue;
+    check_cudnn(status, "a convolution of cuDNN");
+    return true;
+  }
+  return false;
 }
 
 size_t convolution_plan_count() {

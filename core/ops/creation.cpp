@@ -4,8 +4,8 @@
 #include <cmath>
 
 #include "base/thread_pool.h"
-#include "ops/sizes.h"
 #include "ops/cuda_runs.h"
+#include "ops/sizes.h"
 #include "ops/views.h"
 #include "tensor/copy.h"
 

@@ -59,8 +59,7 @@ void scan_lines(const Tensor& out, const Tensor* positions, const Tensor& x, int
   if (chunks > 1) {
     carries = Tensor::empty({count * chunks * 16}, DType::UInt8, x.device());
     cuda::launch(kernel("scan_totals"), {blocks}, {kThreads}, 0, carries->data(), x.data(), lines);
-    cuda::launch(kernel("scan_carries"), {blocks_of(count)}, {kThreads}, 0,
-                 carries->data(), lines);
+    cuda::launch(kernel("scan_carries"), {blocks_of(count)}, {kThreads}, 0, carries->data(), lines);
   }
   cuda::launch(kernel("scan_lines"), {blocks}, {kThreads}, 0, out.data(),
                positions ? positions->data() : nullptr, x.data(),

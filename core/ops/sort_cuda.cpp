@@ -168,8 +168,8 @@ void run_mode_cuda(Call& call) {
   TensorList sorted = sort(lines.x, -1);
   const cuda::Function& kernel =
       file.get("find_mode", {{"T", cuda::type_name(out.dtype())}}, out.device().index);
-  cuda::launch(kernel, {blocks_of(lines.count)}, {kThreads}, 0, out.data(),
-               call.output(1).data(), sorted[0]->data(), sorted[1]->data(), lines.length);
+  cuda::launch(kernel, {blocks_of(lines.count)}, {kThreads}, 0, out.data(), call.output(1).data(),
+               sorted[0]->data(), sorted[1]->data(), lines.length);
 }
 
 void run_median_cuda(Call& call) { run_median_along(call, 1); }

@@ -329,14 +329,15 @@ void Run::execute_elements() {
   launch(kernel, cuda::blocks_for(threads, kCudaBlock, device_), kCudaBlock, parameters);
 }
 
-// How many threads take a row, and how many packs stay in each (256 bytes of registers at most).
+// How many threads take a row, and how many packs stay in the registers of each.
 void Run::choose_threads(int64_t rows, int64_t length) {
   const int64_t packs = (length + form_.width - 1) / form_.width;
   const int kept = CudaKernel::of(program_, form_).kept_bytes() * form_.width;
   auto items_for = [&](int64_t threads) -> int64_t {
     int64_t items = 1;
     while (items * threads < packs) items *= 2;
-    return items * kept <= 256 ? items : 0;
+    const int64_t room = threads > 512 ? 128 : 256;  // a multiprocessor has 64 K registers
+    return items * kept <= room ? items : 0;
   };
   form_.threads = 1;
   // Rows whose elements are far apart but which lie side by side: one thread for each reads
@@ -352,6 +353,7 @@ void Run::choose_threads(int64_t rows, int64_t length) {
   if (packs > 8 * 32 || !items_for(form_.threads)) {
     form_.threads = 128;
     while (form_.threads < 1024 && form_.threads * 4 < packs) form_.threads *= 2;
+    if (!items_for(form_.threads) && items_for(512)) form_.threads = 512;
   }
   form_.items = static_cast<uint8_t>(kept ? items_for(form_.threads) : 0);
 }

@@ -7,9 +7,9 @@
 #include <nanobind/stl/vector.h>
 
 #include "cuda/allocator.h"
-#include "cuda/library.h"
 #include "cuda/cublaslt.h"
 #include "cuda/cudnn.h"
+#include "cuda/library.h"
 #include "cuda/math_settings.h"
 #include "cuda/pinned.h"
 #include "tensor/copy.h"

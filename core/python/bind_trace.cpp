@@ -393,12 +393,13 @@ void bind_steps(nb::class_<UnfinishedObject>& type) {
 void bind_builder(nb::module_& module) {
   nb::class_<UnfinishedObject> type(module, "ExecutableBuilder", "Puts an executable together.");
   bind_steps(type);
-  type.def("__init__",
-           [](UnfinishedObject* self, std::optional<Device> device) {
-             new (self) UnfinishedObject{
-                 ExecutableRef::adopt(new Executable(device.value_or(Device{})))};
-           },
-           nb::arg("device").none() = nb::none())
+  type.def(
+          "__init__",
+          [](UnfinishedObject* self, std::optional<Device> device) {
+            new (self)
+                UnfinishedObject{ExecutableRef::adopt(new Executable(device.value_or(Device{})))};
+          },
+          nb::arg("device").none() = nb::none())
       .def(
           "buffer",
           [](UnfinishedObject& self, const std::string& kind, size_t bytes, int index,

@@ -165,8 +165,7 @@ struct Items {
 
 TensorRef value_tensor(PyObject* value, const Tensor& target) {
   if (is_tensor(value)) return unwrap(value);
-  const std::optional<DType> dtype =
-      is_array(value) ? std::nullopt : std::optional(target.dtype());
+  const std::optional<DType> dtype = is_array(value) ? std::nullopt : std::optional(target.dtype());
   return placed(tensor_from_data(value, dtype), target.device());
 }
 
@@ -221,7 +220,8 @@ int set_item(PyObject* self, PyObject* index_object, PyObject* value) {
           Owned::check(PyObject_CallMethod(view.get(), "masked_fill_", "OO", mask.get(), value));
       return 0;
     }
-    TensorRef source = is_number ? full({}, number, x->dtype(), x->device()) : value_tensor(value, *x);
+    TensorRef source =
+        is_number ? full({}, number, x->dtype(), x->device()) : value_tensor(value, *x);
     require(
         source->dtype() == x->dtype() || !is_tensor(value) || source->dim() == 0 || is_array(value),
         "index_put_: Index put requires the source and destination dtypes match, got torch.",

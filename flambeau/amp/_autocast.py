@@ -10,8 +10,11 @@ from typing import Any, TypeVar
 import flambeau as fl
 from flambeau import _core
 from flambeau.autograd._modes import _Decorator
+from flambeau.ops._composite import note_autocast
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+note_autocast()
 
 _DEVICE_TYPES = ("cpu", "cuda")
 _CPU_DTYPES = (fl.bfloat16, fl.float16)

@@ -23,7 +23,7 @@ from flambeau.compiler._family import Family
 from flambeau.compiler._pipeline import Compiled
 from flambeau.compiler._recorded import Recorded, finish, modes
 from flambeau.compiler._sizes import without_sizes
-from flambeau.compiler._sources import take_sources
+from flambeau.compiler._sources import SETS_OPTIMIZER, sources_of, take_sources
 from flambeau.compiler._structure import geometry, put_together, take_apart
 from flambeau.compiler._watch import Watch
 
@@ -189,6 +189,7 @@ class CompiledFunction:
         setting = (geometry(tensors), before)
         recording = _core.Recording(tensors)
         recording.numbers_are_slots = True
+        sources_of(recording).settings = watch.settings
         recording.tracks_sizes = not watch.tells_types
         self.recordings += 1
         try:
@@ -203,6 +204,8 @@ class CompiledFunction:
             refusal = "it leaves another grad mode or default dtype behind"
         if refusal is not None:
             recording.fail(refusal)
+        if watch.settings.changed():
+            recording.fail(SETS_OPTIMIZER)
         recorded = finish(recording, tensors, watch, result)
         changed = watch.changed()
         if changed is not None:

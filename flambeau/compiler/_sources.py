@@ -11,12 +11,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from flambeau import Tensor
 from flambeau._core import recording as _recording
 from flambeau.compiler._sizes import without_sizes
 
+if TYPE_CHECKING:
+    from flambeau.compiler._watch import Settings
+
+SETS_OPTIMIZER = (
+    "it sets options of an optimizer's param_groups, which a replay would not do; set them outside "
+    "of the function, or let a scheduler step in it"
+)
 Step = TypeVar("Step", bound=Callable[..., Any])
 
 
@@ -58,6 +65,7 @@ class Sources:
         self.is_part = False  # of a loop or branch, in which nothing may have effects
         self.kept: list[Any] = []  # what has to live until the recording ends
         self.controls: list[Any] = []  # what its loops and branches are made of
+        self.settings: Settings | None = None  # of the optimizers that the function can reach
         self._is_in_effect = False
         self._has_effects = False
 
@@ -89,6 +97,8 @@ class Sources:
         args, kwargs = without_sizes(args), without_sizes(kwargs)
         if any(isinstance(value, Tensor) for value in (*args, *kwargs.values())):
             refuse(f"{call.__qualname__} was given a tensor; call it outside, with a number")
+        if self.settings is not None and self.settings.changed():
+            refuse(SETS_OPTIMIZER)
         self.add(_Effect(call, args, kwargs))
         self._has_effects = True
         self._is_in_effect = True
@@ -96,6 +106,8 @@ class Sources:
             return call(*args, **kwargs)
         finally:
             self._is_in_effect = False
+            if self.settings is not None:
+                self.settings.renew()
 
 
 class _Effect:
@@ -129,7 +141,12 @@ _sources: dict[Any, Sources] = {}  # of the recordings in progress
 def recording_sources() -> Sources | None:
     """The sources of this thread's recording, or None if nothing is being recorded."""
     recording = _recording()
-    return None if recording is None else _sources.setdefault(recording, Sources())
+    return None if recording is None else sources_of(recording)
+
+
+def sources_of(recording: Any) -> Sources:
+    """The sources of a recording in progress."""
+    return _sources.setdefault(recording, Sources())
 
 
 def begin_part() -> None:

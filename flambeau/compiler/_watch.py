@@ -34,6 +34,8 @@ _SCALARS = frozenset((bool, int, float, complex, str, bytes, type(None), SizeNum
 _ABSENT = object()
 _LONGEST = 10_000  # elements of a watched list
 _LARGEST = 1 << 14  # bytes of a watched array
+# With these names, code may read learning rates by itself: they are part of what it computes then.
+_READS_SETTINGS = frozenset(("param_groups", "get_last_lr", "state_dict"))
 # How code gets at attributes that it does not name.
 _BY_NAME = frozenset(("getattr", "vars", "__dict__", "asdict", "attrgetter"))
 
@@ -63,10 +65,13 @@ class Watch:
         self._names: set[str] = set()
         self._objects: list[Any] = []
         self._modules: list[ModuleState] = []
+        self.settings = Settings()
         self._reach(function)
         for argument in arguments:
             self._reach(argument)
         self._watch_objects()
+        if not _READS_SETTINGS.isdisjoint(self._names):
+            self._copies += self.settings.groups
         # The same by columns, for the usual case that nothing has changed.
         self._containers = [container for container, _, _ in self._variables]
         self._keys = [name for _, name, _ in self._variables]
@@ -196,6 +201,7 @@ class Watch:
         if not isinstance(kind.__module__, str):
             return  # an operator of ours, whose type answers for its objects
         if _is_ours(getattr(getattr(kind, "step", None), "__module__", None)):
+            self.settings.watch(value)
             return  # optimizers and schedulers: their steps leave sources
         if isinstance(value, Module):
             for module in value.modules():
@@ -256,6 +262,30 @@ class Watch:
                     self._reach(variables[name])
             if before == (len(self._objects), len(self._names)):
                 return
+
+
+class Settings:
+    """Learning rates and the like, which a function may read anew but not set.
+
+    A replay takes them from the optimizer, as they are then; only schedulers' steps are repeated.
+    """
+
+    def __init__(self) -> None:
+        self.groups: list[tuple[dict[str, Any], list[Any]]] = []
+
+    def watch(self, owner: Any) -> None:
+        """Adds those of an optimizer, or of a scheduler's."""
+        optimizer = getattr(owner, "optimizer", owner)
+        for group in getattr(optimizer, "param_groups", ()):
+            self.groups.append((group, _items(group)))
+
+    def changed(self) -> bool:
+        """Whether a group is not what it was."""
+        return not all(_holds(group, items) for group, items in self.groups)
+
+    def renew(self) -> None:
+        """What they are now is what they shall be."""
+        self.groups = [(group, _items(group)) for group, _ in self.groups]
 
 
 # The attributes of a module with their values, and what is in those that are containers.

@@ -57,35 +57,48 @@ def composite(
     return register
 
 
+# Set at the first use of autocast, so that composites ask the core only in programs that use it.
+autocast_was_used = False
+
+
+def note_autocast() -> None:
+    """Autocast is used from now on."""
+    global autocast_was_used
+    autocast_was_used = True
+
+
 def _with_autocast(function: Function, policy: str, grad_name: str | None) -> Function:
     # One wrapper for both, so that tracebacks stay short.
     name = None if grad_name is None else _core.grad_name(grad_name)
+    rename = _core.rename_grad_fn
 
     @wraps(function)
     def casting(*args: Any, **kwargs: Any) -> Any:
-        if _core.autocast_is_on():
+        if autocast_was_used and _core.autocast_is_on():
             out = _core.call_autocast(function, policy, args, kwargs)
         else:
             out = function(*args, **kwargs)
-        return out if name is None else _renamed(out, name, args)
+        if name is not None and out.requires_grad:
+            for x in args:
+                if out is x:  # an argument handed back unchanged: that node is not the composite's
+                    return out
+            rename(out, name)
+        return out
 
     return cast(Function, casting)
 
 
-def _renamed(out: Any, name: int, args: tuple[Any, ...]) -> Any:
-    if out.requires_grad:
-        for x in args:
-            if out is x:  # an argument handed back unchanged: that node is not the composite's
-                return out
-        _core.rename_grad_fn(out, name)
-    return out
-
-
 def _with_grad_name(function: Function, grad_name: str) -> Function:
-    name = _core.grad_name(grad_name)
+    name, rename = _core.grad_name(grad_name), _core.rename_grad_fn
 
     @wraps(function)
     def named(*args: Any, **kwargs: Any) -> Any:
-        return _renamed(function(*args, **kwargs), name, args)
+        out = function(*args, **kwargs)
+        if out.requires_grad:
+            for x in args:
+                if out is x:  # an argument handed back unchanged: that node is not the composite's
+                    return out
+            rename(out, name)
+        return out
 
     return cast(Function, named)

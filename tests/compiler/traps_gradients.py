@@ -86,6 +86,97 @@ def schedule_inside(wrap):
 
 
 @trap
+def learning_rate_set_inside(wrap):
+    w = torch.ones(4, requires_grad=True)
+    optimizer = torch.optim.SGD([w], lr=0.1)
+    rates = {"now": 0.1}
+
+    def f(x):
+        optimizer.param_groups[0]["lr"] = rates["now"]
+        optimizer.zero_grad()
+        ((x * w) ** 2).sum().backward()
+        optimizer.step()
+        return w * 1
+
+    f = wrap(f)
+    seen = []
+    for i in range(3 * CALLS):
+        rates["now"] = 0.1 if i < CALLS else 0.01
+        optimizer.param_groups[0]["lr"] = 0.5  # what a replay would find
+        seen.append(values(f(x_of(i))))
+    return seen
+
+
+@trap
+def learning_rate_decays_after_the_step(wrap):
+    net = small_net()
+    optimizer = torch.optim.Adam(net.parameters(), lr=0.1)
+    plain = mean_square_step(net, optimizer)
+
+    def f(x):
+        loss = plain(x)
+        for group in optimizer.param_groups:
+            group["lr"] *= 0.9
+        return loss
+
+    f = wrap(f)
+    return [values(f(x_of(i, 6, 4))) for i in range(2 * CALLS)]
+
+
+@trap
+def learning_rate_set_beside_a_schedule(wrap):
+    net = small_net()
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+    plain = mean_square_step(net, optimizer, schedule)
+
+    def f(x):
+        loss = plain(x)
+        optimizer.param_groups[0]["lr"] += 0.01
+        return loss
+
+    f = wrap(f)
+    return [values(f(x_of(i, 6, 4))) for i in range(2 * CALLS)]
+
+
+@trap
+def learning_rate_read_inside(wrap):
+    w = torch.ones(4, requires_grad=True)
+    optimizer = torch.optim.SGD([w], lr=0.1)
+
+    def f(x):
+        return x * optimizer.param_groups[0]["lr"]
+
+    f = wrap(f)
+    seen = []
+    for i in range(3 * CALLS):
+        optimizer.param_groups[0]["lr"] = 0.1 if i < CALLS else 0.01
+        seen.append(values(f(x_of(i))))
+    return seen
+
+
+@trap
+def learning_rate_reset_inside(wrap):
+    w = torch.ones(4, requires_grad=True)
+    optimizer = torch.optim.SGD([w], lr=0.1)
+
+    def f(x):
+        optimizer.param_groups[0]["lr"] = 0.1
+        optimizer.zero_grad()
+        ((x * w) ** 2).sum().backward()
+        optimizer.step()
+        return w * 1
+
+    f = wrap(f)
+    seen = []
+    for i in range(3 * CALLS):
+        if i == 2 * CALLS:
+            optimizer.param_groups[0]["lr"] = 0.5
+        seen.append(values(f(x_of(i))))
+    return seen
+
+
+@trap
 def optimizer_state_replaced(wrap):
     net = small_net()
     optimizer = torch.optim.Adam(net.parameters(), lr=0.1)

@@ -6,7 +6,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -27,10 +26,8 @@ def use_emulated_gpu() -> None:
 use_emulated_gpu()
 
 
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """Says which GPU the tests have used."""
+def pytest_report_header() -> str:
+    """Says which GPU it is; shown above the tests, also with -q."""
     import flambeau
 
-    emulated = "emulated_cuda" in os.environ.get("FLAMBEAU_CUDA_LIBRARIES", "")
-    name = flambeau.cuda.get_device_name()
-    terminalreporter.write_line(f"GPU: {name}, emulated on the CPU" if emulated else f"GPU: {name}")
+    return f"GPU: {flambeau.cuda.get_device_name()}"

@@ -11,7 +11,7 @@ import pytest
 from compare import check_gradients, check_near, normal
 
 import flambeau as fl
-from flambeau import Tensor
+from flambeau import Tensor, _core
 from flambeau.nn import functional as F
 
 attend = F.scaled_dot_product_attention
@@ -115,6 +115,25 @@ def test_what_the_kernel_leaves_alone() -> None:
     check_gradients(attend, *doubles)
     with pytest.raises(RuntimeError):
         attend(q.to("cuda"), k[..., :4].to("cuda"), v.to("cuda"))
+
+
+@pytest.mark.parametrize("kind", ["all", "causal", "masked"])
+def test_the_primitive_without_the_kernel(kind: str) -> None:
+    # As on a GPU with too little shared memory, and for graphs that move to the CPU.
+    fused, causal, mask = _core.private["fused_attention"], kind == "causal", None
+    if kind == "masked":
+        mask = fl.tensor(np.random.default_rng(5).random((5, 6)) > 0.5)
+        mask[1] = False
+    results = []
+    for function in (
+        lambda q, k, v: fused(q, k, v, mask, causal, 0.3),
+        lambda q, k, v: attend(q, k, v, mask, is_causal=causal, scale=0.3),
+    ):
+        inputs = [x.requires_grad_() for x in projections((2, 5, 8), (6, 8), (2, 6, 4))]
+        out = function(*inputs)
+        results.append([out, *fl.autograd.grad(out, inputs, fl.ones_like(out))])
+    for a, b in zip(*results, strict=True):
+        assert fl.allclose(a, b, atol=1e-6)
 
 
 def test_scores_take_no_memory() -> None:

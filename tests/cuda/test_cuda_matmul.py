@@ -130,6 +130,20 @@ def test_gradients(dtype: Any, random: np.random.Generator) -> None:
     check_gradients(lambda x, y: x @ y, x, normal(random, 7, dtype=dtype))
 
 
+def test_results_in_given_memory(random: np.random.Generator) -> None:
+    a, b, x = (normal(random, *s) for s in ((4, 6), (6, 3), (4, 3)))
+    out = fl.empty(3, 4, device="cuda").T
+    fl.mm(a.to("cuda"), b.to("cuda"), out=out)
+    check_near(out, a @ b)
+    added = x.to("cuda")
+    added.addmm_(a.to("cuda"), b.to("cuda"), alpha=2)
+    check_near(added, fl.addmm(x, a, b, alpha=2))
+    row = normal(random, 1, 6).expand(4, 6)
+    check_near(row.to("cuda") @ b.to("cuda"), row @ b)
+    windows = a.flatten().as_strided((5, 6), (3, 1))
+    check_near(a.to("cuda").flatten().as_strided((5, 6), (3, 1)) @ b.to("cuda"), windows @ b)
+
+
 def test_tf32_is_asked_for(library: bool, random: np.random.Generator) -> None:
     a, b = normal(random, 8, 64), normal(random, 64, 8)
     if not library:

@@ -72,9 +72,7 @@ def test_reading_and_writing_at_places(dtype: Any) -> None:
     on_both(lambda x, i, s: x.index_copy(0, i, s), x, few, source)
     on_both(lambda x, i, s: x.clone().index_put_((i,), s), x, few, source)
     on_both(lambda x, i, s: x.put(i * 30, s[0, 0, :4]), x, few, source)
-    on_both(
-        lambda x, i, s: x.scatter(0, i[:, None, None].expand(4, 8, 4), s), x, few, source
-    )
+    on_both(lambda x, i, s: x.scatter(0, i[:, None, None].expand(4, 8, 4), s), x, few, source)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -107,7 +105,12 @@ def test_gradients_of_reading_are_the_same_every_time() -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_sorting(dtype: Any) -> None:
-    for x in (values(dtype, 7, 33), values(dtype, 33, 7).t(), values(dtype, 1), values(dtype, 3, 0)):
+    for x in (
+        values(dtype, 7, 33),
+        values(dtype, 33, 7).t(),
+        values(dtype, 1),
+        values(dtype, 3, 0),
+    ):
         for descending in (False, True):
             on_both(lambda x: x.sort(-1, descending, stable=True), x)  # noqa: B023
             on_both(lambda x: x.argsort(0, descending), x)  # noqa: B023
@@ -138,7 +141,11 @@ def test_sorting_long_lines(dtype: Any) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_scans(dtype: Any) -> None:
-    for x in (values(dtype, 4, 37), values(dtype, 4, 37).t(), values(dtype, 2, 3, 4).transpose(0, 1)):
+    for x in (
+        values(dtype, 4, 37),
+        values(dtype, 4, 37).t(),
+        values(dtype, 2, 3, 4).transpose(0, 1),
+    ):
         for dim in (0, -1):
             on_both(lambda x: x.cummax(dim), x)  # noqa: B023
             on_both(lambda x: x.cummin(dim), x)  # noqa: B023

@@ -16,8 +16,8 @@ import pytest
 import flambeau as fl
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-import operator_cases  # noqa: E402
-import test_elementwise as elementwise  # noqa: E402
+import operator_cases
+import test_elementwise as elementwise
 
 # The results of these depend on the order in which threads write, as in PyTorch.
 ANY_ORDER = {"x.scatter(0, index, x.flip(0))"}

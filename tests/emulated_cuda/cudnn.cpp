@@ -144,8 +144,7 @@ void each_product(const Work& work, Visit visit) {
     const int o[3] = {place / output[2] / output[1], place / output[2] % output[1],
                       place % output[2]};
     for (int tap = 0; tap < taps; ++tap) {
-      const int t[3] = {tap / kernel[2] / kernel[1], tap / kernel[2] % kernel[1],
-                        tap % kernel[2]};
+      const int t[3] = {tap / kernel[2] / kernel[1], tap / kernel[2] % kernel[1], tap % kernel[2]};
       int from = 0;
       bool inside = true;
       for (int i = 0; i < 3; ++i) {
@@ -175,9 +174,7 @@ int run_work(void* data) {
   // Whoever keeps values in the workspace is found out.
   if (work.workspace_bytes != 0) std::memset(work.workspace, 0xFF, work.workspace_bytes);
   const Layout& to = work.result == kOutput ? work.y : work.result == kInput ? work.x : work.w;
-  const void* target = work.result == kOutput  ? work.py
-                       : work.result == kInput ? work.px
-                                               : work.pw;
+  const void* target = work.result == kOutput ? work.py : work.result == kInput ? work.px : work.pw;
   std::vector<double> sums(to.count());
   const int type = to.type;
   each_product(work, [&](size_t x, size_t w, size_t y) {
@@ -314,22 +311,22 @@ CUDNN_API cudnnSetConvolutionMathType(Convolution* convolution, int math) {
 }
 
 // The three kinds: `x`, `w` and `y` are what the arguments a, b and r stand for.
-#define EMULATED_KIND(forward, get, find, kind, X, W, Y, px, pw, py)                             \
-  CUDNN_API get(Handle*, Layout* a, Layout* b, Convolution* c, Layout* r, int wanted, int* found, \
-                Performance* performances) {                                                     \
-    return propose(*X, *W, *Y, *c, wanted, found, performances);                                 \
-  }                                                                                              \
-  CUDNN_API find(Handle*, Layout* a, const void*, Layout* b, const void*, Convolution* c,        \
-                 Layout* r, void*, int wanted, int* found, Performance* performances, void*,     \
-                 size_t) {                                                                       \
-    ++measured;                                                                                  \
-    return propose(*X, *W, *Y, *c, wanted, found, performances);                                 \
-  }                                                                                              \
-  CUDNN_API forward(Handle* handle, const void* alpha, Layout* a, const void* pa, Layout* b,     \
-                    const void* pb, Convolution* c, int algorithm, void* workspace,              \
-                    size_t bytes, const void* beta, Layout* r, void* pr) {                       \
-    return enqueue(handle, {kind, *X, *W, *Y, *c, px, pw, py, workspace, bytes}, algorithm,      \
-                   alpha, beta);                                                                 \
+#define EMULATED_KIND(forward, get, find, kind, X, W, Y, px, pw, py)                               \
+  CUDNN_API get(Handle*, Layout* a, Layout* b, Convolution* c, Layout* r, int wanted, int* found,  \
+                Performance* performances) {                                                       \
+    return propose(*X, *W, *Y, *c, wanted, found, performances);                                   \
+  }                                                                                                \
+  CUDNN_API find(Handle*, Layout* a, const void*, Layout* b, const void*, Convolution* c,          \
+                 Layout* r, void*, int wanted, int* found, Performance* performances, void*,       \
+                 size_t) {                                                                         \
+    ++measured;                                                                                    \
+    return propose(*X, *W, *Y, *c, wanted, found, performances);                                   \
+  }                                                                                                \
+  CUDNN_API forward(Handle* handle, const void* alpha, Layout* a, const void* pa, Layout* b,       \
+                    const void* pb, Convolution* c, int algorithm, void* workspace, size_t bytes,  \
+                    const void* beta, Layout* r, void* pr) {                                       \
+    return enqueue(handle, {kind, *X, *W, *Y, *c, px, pw, py, workspace, bytes}, algorithm, alpha, \
+                   beta);                                                                          \
   }
 EMULATED_KIND(cudnnConvolutionForward, cudnnGetConvolutionForwardAlgorithm_v7,
               cudnnFindConvolutionForwardAlgorithmEx, kOutput, a, b, r, pa, pb, pr)

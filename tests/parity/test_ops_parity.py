@@ -14,7 +14,7 @@ import torch
 import flambeau
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from operator_cases import cases, evaluate, tensors  # noqa: E402
+from operator_cases import cases, evaluate, tensors
 
 
 def compare(ours: Any, theirs: Any) -> None:
