@@ -2,7 +2,7 @@
 # installed into .venv (and .venv-peer for the comparisons with other libraries).
 #
 #   make demo     train the digits network and draw the pictures
-#   make test     formatting, lint, types, build, all tests
+#   make test     formatting, lint, types, build, all tests; make test-cuda only those of GPUs
 #   make bench    our times beside PyTorch's, NumPy's and JAX's; make bench-cuda the same on a GPU
 #   make parity   our values beside PyTorch's
 #   make wheel    dist/flambeau-*.whl
@@ -20,16 +20,20 @@ TORCH_INDEX := https://download.pytorch.org/whl/cpu
 PROGRAM_TESTS := $(addprefix tests/test_,program.py elementwise.py layers.py reductions.py \
   optim_optimizers.py nn_losses.py)
 
-.PHONY: demo test lint format stubs bench bench-cuda parity wheel build clean
+.PHONY: demo test test-cuda lint format stubs bench bench-cuda parity wheel build clean
 .DELETE_ON_ERROR:
 
 demo: build $(VENV)/.has-demo
 	$(BIN)/python examples/digits.py
 
 # The operators' tests run twice: with machine code for every program, then as users run them.
-test: lint
+# Those of GPUs run in a process of their own, on an emulated GPU where there is no other.
+test: lint test-cuda
 	FLAMBEAU_EMITTER=always $(BIN)/python -m pytest $(PROGRAM_TESTS)
 	$(BIN)/python -m pytest
+
+test-cuda: build $(VENV)/.has-test
+	$(BIN)/python -m pytest tests/cuda
 
 lint: build $(VENV)/.has-test $(VENV)/.has-lint
 	$(BIN)/ruff format --check .

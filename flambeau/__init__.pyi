@@ -15,6 +15,7 @@ from flambeau import ops as ops
 from flambeau import optim as optim
 from flambeau import random as random
 from flambeau import serialization as serialization
+from flambeau import testing as testing
 from flambeau import utils as utils
 from flambeau import version as version
 from flambeau._core import Generator as Generator

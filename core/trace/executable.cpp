@@ -527,8 +527,10 @@ std::vector<double> Executable::profile(std::span<const TensorRef> arguments,
   std::vector<double> seconds;
   KernelMode scope;
   for (auto& step : steps_) {
+    if (!device_.is_cpu()) cuda::synchronize(device_.index);
     auto begin = std::chrono::steady_clock::now();
     step->run(numbers);
+    if (!device_.is_cpu()) cuda::synchronize(device_.index);
     std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
     seconds.push_back(taken.count());
   }

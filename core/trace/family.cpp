@@ -3,6 +3,7 @@
 #include <set>
 
 #include "ops/views.h"
+#include "tensor/copy.h"
 #include "trace/portable.h"
 #include "trace/size_line.h"
 
@@ -55,9 +56,13 @@ std::pair<int64_t, int64_t> batches_of(const Recording& first, const Recording& 
   return {before, after};
 }
 
-std::string_view contents_of(const RecordedBuffer& constant) {
-  const Storage& storage = *(constant.written ? constant.tensor->storage() : constant.storage);
-  return {storage.data(), storage.bytes()};
+// A constant's bytes, where the CPU can read them.
+Ref<Storage> contents_of(const RecordedBuffer& constant) {
+  const Ref<Storage>& own = constant.written ? constant.tensor->storage() : constant.storage;
+  if (own->device().is_cpu()) return own;
+  auto host = Storage::create(own->bytes());
+  copy_bytes(*host, 0, *own, 0, own->bytes());
+  return host;
 }
 
 // Fills memory with the element of `size` bytes that both consist of, if they do.
@@ -157,7 +162,9 @@ class Member {
 
   // A constant is the same for all batch sizes, or all its elements are.
   int64_t add_contents(const RecordedBuffer& a, const RecordedBuffer& b, RecordedBuffer& buffer) {
-    std::string_view from = contents_of(a), to = contents_of(b);
+    const Ref<Storage> before = contents_of(a), after = contents_of(b);
+    const std::string_view from{before->data(), before->bytes()};
+    const std::string_view to{after->data(), after->bytes()};
     if (from == to) return b.bytes;
     DType dtype = b.tensor->dtype();
     int64_t bytes = line_.at(from.size(), to.size());
@@ -166,6 +173,11 @@ class Member {
     require(bytes > 0 && bytes % size == 0 && repeat(from, to, size, *storage),
             "it uses a constant that depends on the batch size");
     buffer.bytes = bytes;
+    if (!second_.device.is_cpu()) {
+      auto placed = Storage::create(bytes, second_.device);
+      copy_bytes(*placed, 0, *storage, 0, bytes);
+      storage = std::move(placed);
+    }
     buffer.tensor = Tensor::view(storage, {bytes / item_size(dtype)}, {1}, 0, dtype);
     buffer.storage = std::move(storage);
     return bytes;

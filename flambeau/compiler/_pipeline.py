@@ -67,7 +67,7 @@ class Compiled:
         kept = [(tensor, tensor.detach().clone()) for tensor in written]
         states = _core.DefaultStates()
         arguments = [
-            fl.zeros(shape, dtype=dtype).requires_grad_(needs)
+            fl.zeros(shape, dtype=dtype, device=self.graph.device).requires_grad_(needs)
             for shape, dtype, needs in self.models
         ]
         try:
@@ -85,4 +85,16 @@ class Compiled:
 
     def report(self) -> Report:
         """Time, bytes moved and bound of every step; printing it makes a table."""
-        return report(self.executed, self.times(), self.arena_bytes)
+        result = report(self.executed, self.times(), self.arena_bytes)
+        if self.graph.device is not None:
+            result.queue = self._queue()
+        return result
+
+    def _queue(self) -> str:
+        """How the steps get to the GPU."""
+        if self.executable.captured:
+            return "one launch: the steps are a CUDA graph"
+        waiting = sorted(set(self.executable.not_capturable))
+        if waiting:
+            return f"queued step by step: {', '.join(waiting)} cannot be part of a CUDA graph"
+        return "queued step by step so far: a CUDA graph is made after two replays"

@@ -6,12 +6,15 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from math import prod
 from time import perf_counter
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import flambeau as fl
 from flambeau.compiler._graph import Graph, Node, Value
 from flambeau.compiler._lower import label
 from flambeau.compiler._programs import facts
+
+if TYPE_CHECKING:
+    from flambeau import device
 
 CACHED_BYTES = 1 << 20  # what a step before may have left in the caches
 
@@ -59,6 +62,7 @@ class Report:
     Attributes:
         recordings: how often a compiled function was recorded so far.
         instantiations: how many executables were made of its recordings for other batch sizes.
+        queue: on a GPU, how the steps get there.
     """
 
     def __init__(self, steps: Sequence[StepCost], machine: Machine, arena: int) -> None:
@@ -67,6 +71,7 @@ class Report:
         self.arena = arena
         self.recordings = 0
         self.instantiations = 0
+        self.queue = ""
 
     @property
     def seconds(self) -> float:
@@ -100,6 +105,8 @@ class Report:
                 f"recorded {self.recordings} times, instantiated {self.instantiations} times "
                 "for other batch sizes"
             )
+        if self.queue:
+            lines.append(self.queue)
         return "\n".join(lines)
 
 
@@ -110,7 +117,7 @@ def report(graph: Graph, seconds: Sequence[tuple[str, float]], arena: int = 0) -
         seconds: (label, seconds) of every step, as `Executable.profile` gives them.
         arena: bytes of intermediate memory.
     """
-    machine = measured_machine()
+    machine = measured_machine(graph.device)
     steps = []
     lanes = _lanes(graph)
     for number, (node, (_, taken)) in enumerate(zip(graph.nodes, seconds, strict=True)):
@@ -130,27 +137,30 @@ def _lanes(graph: Graph) -> dict[int, str]:
     return found
 
 
-@lru_cache(maxsize=1)
-def measured_machine() -> Machine:
-    """Measures the machine with copies and a matrix product."""
+@lru_cache(maxsize=8)
+def measured_machine(device: device | None = None) -> Machine:
+    """Measures the CPU or a GPU with copies and a matrix product."""
     side = 512
-    a = fl.ones(side, side)
+    a = fl.ones(side, side, device=device)
     return Machine(
-        _copy_speed(1 << 25),
-        _copy_speed(CACHED_BYTES // 4),
-        2 * side**3 / min(_timed(lambda: a @ a) for _ in range(5)),
+        _copy_speed(1 << 25, device),
+        _copy_speed(CACHED_BYTES // 4, device),
+        2 * side**3 / min(_timed(lambda: a @ a, device) for _ in range(5)),
     )
 
 
-def _copy_speed(bytes: int) -> float:
+def _copy_speed(bytes: int, device: device | None) -> float:
     """Bytes read and written per second."""
-    copy = partial(fl.zeros(bytes // 4).copy_, fl.zeros(bytes // 4))
-    return 2 * bytes / min(_timed(copy) for _ in range(5))
+    source, target = (fl.zeros(bytes // 4, device=device) for _ in range(2))
+    copy = partial(target.copy_, source)
+    return 2 * bytes / min(_timed(copy, device) for _ in range(5))
 
 
-def _timed(call: Callable[[], object]) -> float:
+def _timed(call: Callable[[], object], device: device | None) -> float:
     start = perf_counter()
     call()
+    if device is not None:
+        fl.cuda.synchronize(device)
     return perf_counter() - start
 
 

@@ -24,3 +24,10 @@ def use_emulated_gpu() -> None:
 
 
 use_emulated_gpu()
+
+
+def pytest_report_header() -> str:
+    """Says which GPU it is; shown above the tests, also with -q."""
+    import flambeau
+
+    return f"GPU: {flambeau.cuda.get_device_name()}"

@@ -1,10 +1,16 @@
-"""NVIDIA's own compiler through ctypes: needs the wheel nvidia-cuda-nvrtc, but no GPU."""
+"""NVIDIA's own compiler through ctypes: needs the wheel nvidia-cuda-nvrtc, but no GPU.
+
+It lives in a process of its own: beside the emulated compiler, whose functions have the same
+names, it crashes.
+"""
 
 from __future__ import annotations
 
 import ctypes
 import functools
 import importlib.util
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +25,17 @@ def library() -> Any:
     return ctypes.CDLL(str(folder / "libnvrtc.so.13"))
 
 
+@functools.cache
+def worker() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+
+
 def compile_source(source: str, architecture: str = "sm_80") -> tuple[bytes, str]:
     """The machine code and the compiler's warnings; AssertionError with its log if it fails."""
+    return worker().submit(compile_here, source, architecture).result()
+
+
+def compile_here(source: str, architecture: str) -> tuple[bytes, str]:
     nvrtc, program = library(), ctypes.c_void_p()
     size = ctypes.c_size_t()
     made = nvrtc.nvrtcCreateProgram(

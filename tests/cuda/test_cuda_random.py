@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from nvrtc import compile_source
 from philox_model import (
     SEED,
     Model,
@@ -369,3 +370,40 @@ def test_bernoulli_reports_wrong_probabilities() -> None:
     with pytest.raises(RuntimeError, match=r"expects p to be in \[0, 1\]"):
         torch.bernoulli(torch.tensor([0.5, 1.5], device="cuda"))
         torch.cuda.synchronize()
+
+
+# Sources -----------------------------------------------------------------------------------------
+
+FLOATS = ("half_t", "bfloat_t", "float", "double")
+KERNELS = [
+    *(
+        {"T": kind, "DISTRIBUTION": name}
+        for name in ("Uniform", "Normal", "LogNormal", "Exponential", "Cauchy")
+        for kind in FLOATS
+    ),
+    *(
+        {"T": kind, "DISTRIBUTION": name}
+        for name in ("Geometric", "Bernoulli")
+        for kind in ("unsigned char", "long long", *FLOATS)
+    ),
+    *(
+        {"T": kind, "WHOLE_LANES": lanes}
+        for kind in ("bool", "short", "half_t", "double")
+        for lanes in "24"
+    ),
+    *({"T": "bool", "MASK_LANES": lanes} for lanes in "1248"),
+    {"T": "bool", "PROBABILITY": "float"},
+    {"T": "double", "PROBABILITY": "double"},
+    {"KEYS": ""},
+    {"WEIGHT": "float"},
+    {"WEIGHT": "double"},
+]
+
+
+def test_kernels_compile_with_nvrtc_without_warnings() -> None:
+    files = ("cuda/prelude.cuh", "cuda/mathematics.cuh", "ops/random.cu")
+    prelude, mathematics, text = (torch._core.program.cuda_file(name) for name in files)
+    for kernel in KERNELS:
+        defines = "".join(f"#define {name} {value}\n" for name, value in kernel.items())
+        code, log = compile_source(prelude + mathematics + defines + text, "sm_90")
+        assert code[:4] == b"\x7fELF" and "warning" not in log, (kernel, log)
