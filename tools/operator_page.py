@@ -15,7 +15,8 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "operators.md"
 HEAD = """# Operators
 
 Written by `make stubs` from the operators' own records. "Forms": **m**ethod of `Tensor`,
-**i**n-place with a trailing underscore, **o**ut=.
+**i**n-place with a trailing underscore, **o**ut=. "GPU": **host** where some of the work on tensors
+on a GPU is done on the host, from copies; all else runs on the GPU.
 """
 
 
@@ -29,6 +30,12 @@ def forms(name: str, function: Any) -> str:
     found = "m" if hasattr(Tensor, name) else ""
     found += "i" if hasattr(Tensor, name + "_") else ""
     return found + ("o" if getattr(function, "forms", 0) & 8 else "")
+
+
+def gpu(name: str, function: Any) -> str:
+    """Where calls on tensors on a GPU are computed."""
+    without = {each.partition(".")[0] for each in _core.names_without_gpu_kernel()}
+    return "host" if getattr(function, "forms", 0) & 64 or name in without else "yes"
 
 
 def summary(name: str, function: Any) -> tuple[str, str]:
@@ -50,12 +57,12 @@ def page() -> str:
         if name.endswith("_"):
             continue
         signature, text = summary(name, getattr(flambeau, name, function))
-        cells = (f"`{signature}`", forms(name, function), text)
+        cells = (f"`{signature}`", forms(name, function), gpu(name, function), text)
         row = " | ".join(cell.replace("|", "\\|") for cell in cells)
         rows.setdefault(family(name), []).append(f"| {row} |")
     parts = [HEAD]
     for title in sorted(rows):
-        parts += [f"## {title}\n", "| operator | forms | |\n| --- | --- | --- |"]
+        parts += [f"## {title}\n", "| operator | forms | GPU | |\n| --- | --- | --- | --- |"]
         parts += [*rows[title], ""]
     return "\n".join(parts)
 

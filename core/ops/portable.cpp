@@ -48,6 +48,14 @@ std::vector<std::string> portable_names() {
   return names;
 }
 
+std::vector<std::string> names_without_gpu_kernel() {
+  std::vector<std::string> names;
+  for (const Portable& entry : portables().entries) {
+    if (entry.primitive->run && !entry.primitive->run_cuda) names.push_back(entry.name);
+  }
+  return names;
+}
+
 void need(const Call& call, bool holds, const char* what) {
   require(holds, call.primitive.name, ": ", what);
 }

@@ -28,6 +28,8 @@ bool add_portable(Portable entry);
 const Portable* portable_named(const std::string& name);
 const Portable* portable_of(const Primitive& primitive);
 std::vector<std::string> portable_names();
+// Those of them whose calls on tensors on a GPU are computed on the host.
+std::vector<std::string> names_without_gpu_kernel();
 
 // Lets files name a primitive; primitives of equal names need different `portable_name`s.
 #define PORTABLE_AS(primitive, portable_name, check)        \

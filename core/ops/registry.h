@@ -188,6 +188,7 @@ enum Form : uint32_t {
   kOut = 8,          // out= : computes, then writes into out
   kFunctional = 16,  // also flambeau.nn.functional.name
   kPrivate = 32,     // only flambeau._core.ops.name, for the Python layer
+  kHost = 64,        // for tensors on a GPU, some of it is computed on the host
   kUsual = kFunction | kMethod | kOut,
 };
 

@@ -149,7 +149,7 @@ static Result unique(const TensorRef& input, bool sorted, bool return_inverse, b
 }
 OPERATOR_FORMS(unique, "unique",
                "input, sorted=True, return_inverse=False, return_counts=False, dim=None",
-               kFunction | kMethod,
+               kFunction | kMethod | kHost,
                "Distinct elements in ascending order.\n\nArgs:\n    input: a tensor of any dtype.\n"
                "    sorted (bool): accepted; results are always sorted.\n" UNIQUE_RETURNS);
 static Result unique_consecutive(const TensorRef& input, bool return_inverse, bool return_counts,
@@ -157,7 +157,8 @@ static Result unique_consecutive(const TensorRef& input, bool return_inverse, bo
   return unique_of("unique_consecutive", input, false, return_inverse, return_counts, dim);
 }
 OPERATOR_FORMS(unique_consecutive, "unique_consecutive",
-               "input, return_inverse=False, return_counts=False, dim=None", kFunction | kMethod,
+               "input, return_inverse=False, return_counts=False, dim=None",
+               kFunction | kMethod | kHost,
                "The first of every run of equal elements.\n\nArgs:\n    input: a tensor of any "
                "dtype.\n" UNIQUE_RETURNS);
 

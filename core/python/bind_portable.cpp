@@ -132,6 +132,7 @@ TracedProgram program_from(int input_count, nb::list instructions,
 
 void bind_portable(nb::module_& module) {
   module.def("portable_names", &portable_names);
+  module.def("names_without_gpu_kernel", &names_without_gpu_kernel);
   module.def("describe_call", &describe_call);
   module.def("described_call", &described_call);
   module.def("instructions_of", &instructions_of);

@@ -36,9 +36,7 @@ def finish(process: subprocess.Popen[str]) -> None:
 
 def files_in(cache: Path) -> dict[str, tuple[int, bytes]]:
     kernels = cache / "kernels"
-    return {
-        path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in kernels.iterdir()
-    }
+    return {path.name: (path.stat().st_mtime_ns, path.read_bytes()) for path in kernels.iterdir()}
 
 
 def test_kernels_are_found_again(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_tensors import DTYPES, on_both
+from test_cuda_tensors import DTYPES, on_both
 
 import flambeau as fl
 
