@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 
@@ -26,8 +28,8 @@ def use_emulated_gpu() -> None:
 use_emulated_gpu()
 
 
-def pytest_report_header() -> str:
-    """Says which GPU it is; shown above the tests, also with -q."""
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Says which GPU it was."""
     import flambeau
 
-    return f"GPU: {flambeau.cuda.get_device_name()}"
+    terminalreporter.write_line(f"GPU: {flambeau.cuda.get_device_name()}")
