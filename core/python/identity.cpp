@@ -32,23 +32,55 @@ bool same_items(nb::list dicts, nb::list names, nb::list values) {
   return true;
 }
 
-// What cells[i] of closures holds is values[i], for all i; false if one is empty.
-bool same_contents(nb::list cells, nb::list values) {
-  const size_t count = values.size();
-  if (cells.size() != count) return false;
-  for (size_t i = 0; i < count; ++i) {
-    PyObject* cell = PyList_GET_ITEM(cells.ptr(), i);
-    if (!PyCell_Check(cell) || PyCell_GET(cell) != PyList_GET_ITEM(values.ptr(), i)) return false;
+// The variables of a watched function: entries of dicts and of class namespaces, and closure cells.
+class Variables {
+ public:
+  Variables(nb::list containers, nb::list names, nb::list values, nb::list cells, nb::list contents)
+      : containers_(std::move(containers)),
+        names_(std::move(names)),
+        values_(std::move(values)),
+        cells_(std::move(cells)),
+        contents_(std::move(contents)) {
+    require(containers_.size() == values_.size() && names_.size() == values_.size() &&
+                cells_.size() == contents_.size(),
+            "Variables: lists of one length are required");
   }
-  return true;
-}
+
+  // Whether all hold what they held; false as well where that takes a closer look.
+  bool same() const {
+    for (size_t i = 0; i < values_.size(); ++i) {
+      PyObject* container = PyList_GET_ITEM(containers_.ptr(), i);
+      PyObject* name = PyList_GET_ITEM(names_.ptr(), i);
+      PyObject* value = PyList_GET_ITEM(values_.ptr(), i);
+      if (PyDict_Check(container)) {
+        PyObject* found = PyDict_GetItemWithError(container, name);
+        if (!found && PyErr_Occurred()) throw nb::python_error();
+        if (found != value) return false;
+        continue;
+      }
+      const Owned found(PyObject_GetItem(container, name));
+      if (!found.get()) PyErr_Clear();  // it was deleted
+      if (found.get() != value) return false;
+    }
+    for (size_t i = 0; i < contents_.size(); ++i) {
+      PyObject* cell = PyList_GET_ITEM(cells_.ptr(), i);
+      if (PyCell_GET(cell) != PyList_GET_ITEM(contents_.ptr(), i)) return false;
+    }
+    return true;
+  }
+
+ private:
+  nb::list containers_, names_, values_, cells_, contents_;
+};
 
 }  // namespace
 
 void bind_identity(nb::module_& module) {
   module.def("same_objects", &same_objects);
   module.def("same_items", &same_items);
-  module.def("same_contents", &same_contents);
+  nb::class_<Variables>(module, "Variables", "Python variables, and what they held.")
+      .def(nb::init<nb::list, nb::list, nb::list, nb::list, nb::list>())
+      .def("same", &Variables::same);
 }
 
 }  // namespace flambeau::python

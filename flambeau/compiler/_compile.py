@@ -49,6 +49,7 @@ class Entry:
         self.key = key
         self.recorded = recorded._replace(tensors=[])
         self.watch = recorded.watch
+        self._holds = recorded.watch.holds
         self.sources = recorded.sources if recorded.sources.entries else None
         self.names = [call.name for call in recorded.recording.calls]
         self.compiled = Compiled(recorded)
@@ -65,7 +66,7 @@ class Entry:
 
     def try_run(self, tensors: Sequence[Tensor]) -> Any:
         """The function's result, or _MISS if the guards do not hold."""
-        if self.watch.changed() is not None:
+        if not self._holds() and self.watch.changed() is not None:
             return _MISS
         if self.sources is None:
             outputs = self.executable.try_run(tensors)

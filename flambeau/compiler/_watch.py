@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _SCALARS = frozenset((bool, int, float, complex, str, bytes, type(None), SizeNumber))
 _ABSENT = object()
+_NONE: tuple[list[Any], list[Any], list[Any]] = ([], [], [])
 _LONGEST = 10_000  # elements of a watched list
 _LARGEST = 1 << 14  # bytes of a watched array
 # With these names, code may read learning rates by itself: they are part of what it computes then.
@@ -73,15 +74,15 @@ class Watch:
         if not _READS_SETTINGS.isdisjoint(self._names):
             self._copies += self.settings.groups
         # The same by columns, for the usual case that nothing has changed.
-        self._containers = [container for container, _, _ in self._variables]
-        self._keys = [name for _, name, _ in self._variables]
-        self._values = [value for _, _, value in self._variables]
-        # Classes have no dict; and None would not differ from a variable that was deleted.
-        self._is_plain = all(
-            type(container) is dict and value is not None for container, _, value in self._variables
+        containers, names, values = map(list, zip(*self._variables)) if self._variables else _NONE
+        cells, contents = map(list, zip(*self._cells)) if self._cells else _NONE[:2]
+        self._usual = _core.Variables(containers, names, values, cells, contents)
+        # Whether nothing has changed; if not, changed() looks closer. One call in the core where
+        # variables are all there is to look at.
+        only_variables = not (self._modules or self._copies or self._arrays)
+        self.holds: Callable[[], bool] = (
+            self._usual.same if only_variables else lambda: self.changed() is None
         )
-        self._boxes = [cell for cell, _ in self._cells]
-        self._boxed = [value for _, value in self._cells]
 
     @property
     def is_empty(self) -> bool:
@@ -101,12 +102,11 @@ class Watch:
                 return "an attribute of a module"
             # The change was elsewhere, or was taken back as by train() and eval().
             self._version = latest
-        if not self._variables_are_same():
+        if not self._usual.same():
             for container, name, expected in self._variables:
                 now = container.get(name, _ABSENT)
                 if now is not expected and not _equal(now, expected):
                     return name
-        if not _core.same_contents(self._boxes, self._boxed):
             for cell, expected in self._cells:
                 now = _contents(cell)
                 if now is not expected and not _equal(now, expected):
@@ -118,11 +118,6 @@ class Watch:
             if array.tobytes() != before:
                 return "a NumPy array"
         return None
-
-    def _variables_are_same(self) -> bool:
-        if self._is_plain:
-            return _core.same_items(self._containers, self._keys, self._values)
-        return all(map(is_, map(_get, self._containers, self._keys), self._values))
 
     # --- finding ------------------------------------------------------------------------
 
@@ -316,10 +311,6 @@ def _holds(container: Any, items: list[Any]) -> bool:
     """Whether a container has exactly these items."""
     now = _items(container)
     return len(now) == len(items) and all(map(_same, now, items))
-
-
-def _get(container: Any, name: str) -> Any:
-    return container.get(name, _ABSENT)
 
 
 def _contents(cell: CellType) -> Any:
