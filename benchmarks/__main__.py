@@ -109,6 +109,9 @@ def console_line(case: Case, times: Times, libraries: Sequence[str]) -> str:
 
 def markdown(times: dict[int, Times], machine: str, libraries: Sequence[str]) -> str:
     head = ["case", *libraries, "rate", "ratio", "target", ""]
+    has_rates = any(CASES[number].bytes or CASES[number].flops for number in times)
+    if not has_rates:
+        head.remove("rate")
     lines = [
         "# Benchmarks",
         "",
@@ -122,7 +125,10 @@ def markdown(times: dict[int, Times], machine: str, libraries: Sequence[str]) ->
             group = CASES[number].group
             lines += ["", f"## {group.capitalize()}", "", f"| {' | '.join(head)} |"]
             lines.append("| --- |" + " ---: |" * (len(head) - 1))
-        lines.append(f"| {' | '.join(row(CASES[number], found, libraries))} |")
+        cells = row(CASES[number], found, libraries)
+        if not has_rates:
+            del cells[-4]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
