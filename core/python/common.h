@@ -161,6 +161,8 @@ PyObject* wrap_ints(const Dims& dims);   // tuple
 PyObject* wrap_result(Result&& result);
 // The one element of a tensor as a Python number.
 PyObject* item(const Tensor& tensor);
+// The values of a tensor on a GPU; other threads may run while they are waited for.
+TensorRef awaited(const Tensor& tensor);
 // A tensor from nested sequences, numbers, arrays or buffers (torch.tensor): always a copy.
 TensorRef tensor_from_data(PyObject* data, std::optional<DType> dtype);
 // A tensor that shares the memory of an object with the buffer protocol (torch.from_numpy).

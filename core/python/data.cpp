@@ -409,7 +409,7 @@ void bind_data(nb::module_& module) {
       require_tensor(self, "tolist");
       TensorRef x = unwrap(self.ptr());
       if (mode.tracing) recorder.untraceable("the values of a tensor (tolist(), print)");
-      if (!x->device().is_cpu()) x = on_host(*x);
+      if (!x->device().is_cpu()) x = awaited(*x);
       return to_list(*x, 0, x->offset());
     });
   });

@@ -229,6 +229,11 @@ PyObject* wrap_shape(const Dims& dims) {
   return fill_tuple(type->tp_alloc(type, dims.size()), dims, wrap_length);
 }
 
+TensorRef awaited(const Tensor& tensor) {
+  WithoutGil others;
+  return on_host(tensor);
+}
+
 PyObject* item(const Tensor& tensor) {
   require(tensor.numel() == 1, "item: a Tensor with ", tensor.numel(),
           " elements cannot be converted to Scalar; only one-element tensors can");
@@ -236,7 +241,7 @@ PyObject* item(const Tensor& tensor) {
     recorder.untraceable(
         "the value of a tensor (item(), bool(), float() ...); use where, cond, while_loop or scan");
   }
-  if (!tensor.device().is_cpu()) return item(*on_host(tensor));
+  if (!tensor.device().is_cpu()) return item(*awaited(tensor));
   return visit_dtype(tensor.dtype(), [&]<class T>() -> PyObject* {
     auto value = convert<Compute<T>>(*tensor.data<T>());
     if constexpr (std::is_same_v<T, bool>) {
