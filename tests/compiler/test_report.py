@@ -22,7 +22,7 @@ def small_graph() -> Graph:
 
 
 def test_report_counts_bytes_and_operations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_report, "measured_machine", lambda: _report.Machine(1e8, 1e9, 2e9))
+    monkeypatch.setattr(_report, "measured_machine", lambda _: _report.Machine(1e8, 1e9, 2e9))
     graph = small_graph()
     run_passes(graph)
     report = _report.report(graph, [("", 1e-5)] * len(graph.nodes), arena=4096)
