@@ -104,7 +104,7 @@ void Executable::capture(CapturedPart& part, bool backward) {
     begun = false;
     graph->end();
     part.graph = std::move(graph);
-  } catch (const Error&) {  // it is run step by step then
+  } catch (const std::exception&) {  // it is run step by step then
     if (begun) graph->abandon();
     part.possible = false;
   }
