@@ -19,24 +19,17 @@ struct Source {
   std::string_view path, text;
 };
 constexpr Source kSources[] = {
-    {"", ""},
 """
 
 TAIL = """};
 
 }  // namespace
 
-std::string_view embedded_source_or_empty(std::string_view path) {
+std::string_view embedded_source(std::string_view path) {
   for (const Source& source : kSources) {
     if (source.path == path) return source.text;
   }
-  return {};
-}
-
-std::string_view embedded_source(std::string_view path) {
-  std::string_view text = embedded_source_or_empty(path);
-  require(!text.empty(), "cuda: there is no kernel source ", path);
-  return text;
+  fail("cuda: there is no kernel source ", path);
 }
 
 }  // namespace flambeau::cuda

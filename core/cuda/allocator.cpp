@@ -24,7 +24,6 @@ constexpr size_t kSmallSegment = 2 << 20;
 constexpr size_t kMiddle = 10 << 20;  // up to here blocks share segments
 constexpr size_t kMiddleSegment = 20 << 20;
 constexpr size_t kRounding = 2 << 20;  // of larger segments
-constexpr int kMostDevices = 64;
 
 size_t round_up(size_t bytes, size_t unit) { return (bytes + unit - 1) / unit * unit; }
 

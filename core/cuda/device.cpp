@@ -17,8 +17,6 @@ namespace flambeau::cuda {
 
 namespace {
 
-constexpr int kMostDevices = 64;
-
 // A GPU of this process: its context is made at its first use and lives as long as the process.
 struct Gpu {
   std::mutex mutex;  // of the first use; std::call_once needs thread-local memory of libstdc++

@@ -7,6 +7,8 @@
 
 namespace flambeau::cuda {
 
+inline constexpr int kMostDevices = 64;  // of a process
+
 // GPUs that can be used; 0 without a driver. Never raises, initialises nothing but the driver.
 int device_count();
 // Whether any context was made in this process.

@@ -22,9 +22,7 @@ using GraphExecutableHandle = struct CUgraphExec_st*;
 // FLAMBEAU_DRIVER_FUNCTION(member, symbol, parameters): one line for each function that is used.
 #define FLAMBEAU_DRIVER_FUNCTIONS(F)                                                               \
   F(init, "cuInit", (unsigned flags))                                                              \
-  F(driver_version, "cuDriverGetVersion", (int* version))                                          \
   F(device_count, "cuDeviceGetCount", (int* count))                                                \
-  F(device_get, "cuDeviceGet", (int* device, int ordinal))                                         \
   F(device_name, "cuDeviceGetName", (char* name, int length, int device))                          \
   F(device_total_memory, "cuDeviceTotalMem_v2", (size_t* bytes, int device))                       \
   F(device_attribute, "cuDeviceGetAttribute", (int* value, int attribute, int device))             \
@@ -37,9 +35,6 @@ using GraphExecutableHandle = struct CUgraphExec_st*;
   F(memory_allocate, "cuMemAlloc_v2", (DevicePointer * pointer, size_t bytes))                     \
   F(memory_free, "cuMemFree_v2", (DevicePointer pointer))                                          \
   F(host_allocate, "cuMemHostAlloc", (void** pointer, size_t bytes, unsigned flags))               \
-  F(host_free, "cuMemFreeHost", (void* pointer))                                                   \
-  F(host_device_pointer, "cuMemHostGetDevicePointer_v2",                                           \
-    (DevicePointer * device, void* host, unsigned flags))                                          \
   F(copy_to_device, "cuMemcpyHtoDAsync_v2",                                                        \
     (DevicePointer to, const void* from, size_t bytes, StreamHandle stream))                       \
   F(copy_to_host, "cuMemcpyDtoHAsync_v2",                                                          \
@@ -76,14 +71,12 @@ using GraphExecutableHandle = struct CUgraphExec_st*;
      void** arguments, void** extra))                                                              \
   F(begin_capture, "cuStreamBeginCapture_v2", (StreamHandle stream, int mode))                     \
   F(end_capture, "cuStreamEndCapture", (StreamHandle stream, GraphHandle * graph))                 \
-  F(is_capturing, "cuStreamIsCapturing", (StreamHandle stream, int* status))                       \
   F(graph_instantiate, "cuGraphInstantiateWithFlags",                                              \
     (GraphExecutableHandle * executable, GraphHandle graph, unsigned long long flags))             \
   F(graph_launch, "cuGraphLaunch", (GraphExecutableHandle executable, StreamHandle stream))        \
   F(graph_executable_destroy, "cuGraphExecDestroy", (GraphExecutableHandle executable))            \
   F(graph_destroy, "cuGraphDestroy", (GraphHandle graph))                                          \
   F(can_access_peer, "cuDeviceCanAccessPeer", (int* can, int device, int peer))                    \
-  F(enable_peer_access, "cuCtxEnablePeerAccess", (ContextHandle peer, unsigned flags))             \
   F(error_name, "cuGetErrorName", (int error, const char** name))                                  \
   F(error_text, "cuGetErrorString", (int error, const char** text))
 

@@ -22,7 +22,6 @@ std::deque<ErrorSite>& sites() {
   return *list;
 }
 
-constexpr int kMostDevices = 64;
 std::atomic<ErrorSlot*> slots[kMostDevices];
 
 }  // namespace

@@ -80,7 +80,7 @@ uint64_t mixed(uint64_t hash, std::string_view text) {
 std::string complete_source(std::string_view text, std::initializer_list<Define> defines) {
   std::string source;
   for (const char* file : {"cuda/prelude.cuh", "cuda/mathematics.cuh"}) {
-    source += embedded_source_or_empty(file);
+    source += embedded_source(file);
   }
   for (const Define& define : defines) {
     source += "#define ";
@@ -138,16 +138,6 @@ const char* type_name(DType dtype) {
     default:
       return "double";
   }
-}
-
-const char* compute_type_name(DType dtype) {
-  const bool narrow = dtype == DType::Float16 || dtype == DType::BFloat16;
-  return narrow ? "float" : type_name(dtype);
-}
-
-std::string compile_to_cubin(const std::string& source, const std::string& label,
-                             const std::string& architecture) {
-  return nvrtc_compile(source, label, architecture);
 }
 
 }  // namespace flambeau::cuda

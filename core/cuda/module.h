@@ -19,7 +19,6 @@ struct Function {
 
 // The text of a file below core/ that was built in ("ops/gather.cu"); fails for an unknown path.
 std::string_view embedded_source(std::string_view path);
-std::string_view embedded_source_or_empty(std::string_view path);
 
 struct Define {
   std::string_view name;
@@ -50,11 +49,4 @@ class KernelFile {
 
 // The type's name in kernels: "float", "half_t", "bfloat_t", "long long" ...
 const char* type_name(DType dtype);
-// The type that kernels compute in: float for 16-bit floats, else the type itself.
-const char* compute_type_name(DType dtype);
-
-// The GPU code for an architecture ("sm_90"), without a GPU; used by function_of and by tests.
-std::string compile_to_cubin(const std::string& source, const std::string& label,
-                             const std::string& architecture);
-
 }  // namespace flambeau::cuda

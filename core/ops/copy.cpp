@@ -14,17 +14,13 @@ void run_copy(Call& call) { copy(call.output(), call.input(0)); }
 // The engine casts a gradient to the receiver's dtype.
 void copy_rule(Gradient& gradient) { gradient.set(0, gradient.g()); }
 
-const Primitive kClone{.name = "clone",
-                       .infer = infer_copy,
-                       .run = run_copy,
-                       .gradient = copy_rule,
-                       .run_cuda = run_copy};
-const Primitive kCast{.name = "to",
-                      .infer = infer_copy,
-                      .run = run_copy,
-                      .gradient = copy_rule,
-                      .grad_name = "ToCopyBackward0",
-                      .run_cuda = run_copy};
+const Primitive kClone =
+    everywhere({.name = "clone", .infer = infer_copy, .run = run_copy, .gradient = copy_rule});
+const Primitive kCast = everywhere({.name = "to",
+                                    .infer = infer_copy,
+                                    .run = run_copy,
+                                    .gradient = copy_rule,
+                                    .grad_name = "ToCopyBackward0"});
 
 // To another device; ints: the device, then the input's.
 int64_t number_of(Device device) { return device.is_cpu() ? -1 : device.index; }
@@ -42,12 +38,11 @@ void run_transfer(Call& call) { copy(call.output(), call.input(0), call.attribut
 void transfer_rule(Gradient& gradient) {
   gradient.set(0, transfer(gradient.g(), gradient.attributes().ints[1], true));
 }
-const Primitive kTransfer{.name = "to",
-                          .infer = infer_transfer,
-                          .run = run_transfer,
-                          .gradient = transfer_rule,
-                          .grad_name = "ToCopyBackward0",
-                          .run_cuda = run_transfer};
+const Primitive kTransfer = everywhere({.name = "to",
+                                        .infer = infer_transfer,
+                                        .run = run_transfer,
+                                        .gradient = transfer_rule,
+                                        .grad_name = "ToCopyBackward0"});
 TensorRef transfer(const TensorRef& x, int64_t to, bool wait) {
   Attributes attributes;
   attributes.ints = {to, number_of(x->device())};
@@ -61,26 +56,24 @@ void run_copy_into(Call& call) { copy(call.output(), call.input(1), call.attribu
 void copy_into_rule(Gradient& gradient) {
   if (gradient.needs(1)) gradient.set(1, gradient.g());
 }
-const Primitive kCopyInto{.name = "copy",
-                          .infer = infer_copy_into,
-                          .run = run_copy_into,
-                          .gradient = copy_into_rule,
-                          .updates_input = true,
-                          .grad_name = "CopyBackwards",
-                          .run_cuda = run_copy_into,
-                          .devices = Primitive::Devices::Any};
+const Primitive kCopyInto = everywhere({.name = "copy",
+                                        .infer = infer_copy_into,
+                                        .run = run_copy_into,
+                                        .gradient = copy_into_rule,
+                                        .updates_input = true,
+                                        .grad_name = "CopyBackwards",
+                                        .devices = Primitive::Devices::Any});
 
 void run_fill(Call& call) { fill(call.output(), call.attributes.scalars[0]); }
 // Nothing of the old value is left.
 void fill_rule(Gradient&) {}
 constexpr Primitive filling(const char* name, const char* grad_name) {
-  return {.name = name,
-          .infer = infer_copy_into,
-          .run = run_fill,
-          .gradient = fill_rule,
-          .updates_input = true,
-          .grad_name = grad_name,
-          .run_cuda = run_fill};
+  return everywhere({.name = name,
+                     .infer = infer_copy_into,
+                     .run = run_fill,
+                     .gradient = fill_rule,
+                     .updates_input = true,
+                     .grad_name = grad_name});
 }
 const Primitive kFill = filling("fill", "FillBackward0");
 const Primitive kZero = filling("zero", "ZeroBackward0");

@@ -13,12 +13,7 @@ thread_local Mode mode;
 static void run_on_host(Call& call) {
   std::vector<TensorRef> inputs;
   for (const TensorRef& input : call.inputs) {
-    TensorRef host = input;
-    if (input && !input->device().is_cpu()) {
-      host = Tensor::empty(input->shape(), input->dtype());
-      copy(*host, *input);
-    }
-    inputs.push_back(std::move(host));
+    inputs.push_back(input && !input->device().is_cpu() ? on_host(*input) : input);
   }
   Call host(call.primitive, inputs, Attributes(call.attributes), call.specs);
   host.output_count = call.output_count;

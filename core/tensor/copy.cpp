@@ -130,37 +130,10 @@ void copy_strided(To* to, const From* from, const Dims& shape, const Dims& to_st
 
 }  // namespace
 
-// Between devices without kernels: dense bytes, converted and arranged on the CPU.
-static void copy_through_host(const Tensor& target, const Tensor& source) {
-  TensorRef dense = Tensor::view(source);
-  if (!source.device().is_cpu()) {
-    // All that the source reaches, as it lies there.
-    const size_t bytes = source.storage()->bytes();
-    auto storage = Storage::create(bytes);
-    device_memory.copy_bytes(storage->data(), {}, source.storage()->data(), source.device(), bytes,
-                             true);
-    dense =
-        Tensor::view(storage, source.shape(), source.strides(), source.offset(), source.dtype());
-  }
-  if (target.device().is_cpu()) return copy(target, *dense);
-  const size_t bytes = target.storage()->bytes();
-  auto storage = Storage::create(bytes);
-  if (!target.contiguous() ||
-      static_cast<size_t>(target.numel()) * item_size(target.dtype()) != bytes) {
-    device_memory.copy_bytes(storage->data(), {}, target.storage()->data(), target.device(), bytes,
-                             true);
-  }
-  copy(*Tensor::view(storage, target.shape(), target.strides(), target.offset(), target.dtype()),
-       *dense);
-  device_memory.copy_bytes(target.storage()->data(), target.device(), storage->data(), {}, bytes,
-                           true);
-}
-
 void copy(const Tensor& target, const Tensor& source, bool wait) {
   if (target.numel() == 0) return;
   if (!target.device().is_cpu() || !source.device().is_cpu()) [[unlikely]] {
-    return device_memory.copy ? device_memory.copy(target, source, wait)
-                              : copy_through_host(target, source);
+    return device_memory.copy(target, source, wait);
   }
   if (target.dtype() == source.dtype() && target.contiguous() && source.contiguous() &&
       target.numel() == source.numel()) {
@@ -201,10 +174,7 @@ void copy_bytes(const Storage& to, size_t to_offset, const Storage& from, size_t
 
 void fill(const Tensor& target, Scalar value) {
   if (!target.device().is_cpu()) [[unlikely]] {
-    if (device_memory.fill) return device_memory.fill(target, value);
-    auto number = Tensor::empty({}, target.dtype());
-    fill(*number, value);
-    return copy(target, *number);
+    return device_memory.fill(target, value);
   }
   visit_dtype(target.dtype(), [&]<class T>() {
     T number = value.to<T>();
