@@ -8,7 +8,7 @@
 
 #include "cuda/allocator.h"
 #include "cuda/cublaslt.h"
-#include "cuda/cudnn.h"
+#include "cuda/cudnn_convolution.h"
 #include "cuda/library.h"
 #include "cuda/math_settings.h"
 #include "cuda/pinned.h"

@@ -124,22 +124,26 @@ def test_switches(library: bool) -> None:
     folder = os.environ["FLAMBEAU_CUDA_LIBRARIES"].split(":")[0]
     cudnn = ctypes.CDLL(f"{folder}/libcudnn.so.9")
     x, w = fl.ones(2, 3, 5, 5, device="cuda"), fl.ones(4, 3, 3, 3, device="cuda")
-    default_math, tensor_math, exact_math = 0, 1, 3
+    # Its engines: 0 cannot be built, 1 and 3 round for tensor cores, 1 and 2 add in any order.
     F.conv2d(x, w)
-    assert cudnn.emulated_cudnn_last_math() == exact_math
-    assert cudnn.emulated_cudnn_last_algorithm() == 0
+    assert cudnn.emulated_cudnn_last_engine() == 2
     F.conv2d(x.half(), w.half())
-    assert cudnn.emulated_cudnn_last_math() == tensor_math
-    measured = cudnn.emulated_cudnn_measured()
+    assert cudnn.emulated_cudnn_last_engine() == 1
+    with fl.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+        F.conv2d(x, w)
+    assert cudnn.emulated_cudnn_last_engine() == 4
+    executed = cudnn.emulated_cudnn_executed()
     with fl.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=True):
         F.conv2d(x, w)
+        # Two engines, and the one that is proposed again as a fallback, run twice each.
+        assert cudnn.emulated_cudnn_executed() == executed + 2 * 3 + 1
         F.conv2d(x, w)
-    assert cudnn.emulated_cudnn_last_math() == default_math
-    assert cudnn.emulated_cudnn_last_algorithm() == 1  # the other one adds in any order
-    assert cudnn.emulated_cudnn_measured() == measured + 1
+        assert cudnn.emulated_cudnn_executed() == executed + 2 * 3 + 2
+    assert cudnn.emulated_cudnn_last_engine() in (3, 4)
+    executed = cudnn.emulated_cudnn_executed()
     with fl.backends.cudnn.flags(enabled=False):
         F.conv2d(x.double(), w.double())
-    assert cudnn.emulated_cudnn_last_math() == default_math
+    assert cudnn.emulated_cudnn_executed() == executed
     before = _core.cuda_plan_counts()[1]
     F.conv2d(x, w)
     assert _core.cuda_plan_counts()[1] == before

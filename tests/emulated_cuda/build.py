@@ -46,9 +46,8 @@ def _compile(folder: Path) -> None:
     # Its product is the only loop that must be fast.
     product = [SOURCES / "cublaslt.cpp"]
     library("libcublasLt.so.13", product, "-O3", f"-L{folder}", "-l:libcuda.so.1", ORIGIN)
-    library(
-        "libcudnn.so.9", [SOURCES / "cudnn.cpp"], "-O3", f"-L{folder}", "-l:libcuda.so.1", ORIGIN
-    )
+    convolution = sorted(SOURCES.glob("cudnn*.cpp"))
+    library("libcudnn.so.9", convolution, "-O3", f"-L{folder}", "-l:libcuda.so.1", ORIGIN)
     words = ",".join(f'"{part}"' for part in KERNEL_COMPILER)
     library("libnvrtc.so.13", [SOURCES / "nvrtc.cpp"], f"-DEMULATED_COMPILER={words}", "-ldl")
 

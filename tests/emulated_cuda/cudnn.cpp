@@ -1,237 +1,468 @@
+#include "cudnn.h"
+
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <memory>
-#include <vector>
+#include <set>
 
-#include "cuda_types.h"
-#include "sixteen_bit.h"
-
-// cuDNN 9's convolutions through its classic interface, computed on the host as work of the
-// emulated stream. Only contiguous tensors of two or three axes; all else is
-// CUDNN_STATUS_NOT_SUPPORTED.
+// cuDNN 9's graph interface for convolutions and attention: descriptors with their attributes,
+// engines that differ in what they promise, plans, execution as work of the emulated stream
+// (cudnn_work.cpp). All else is refused.
 
 using cudnnStatus_t = int;
 
 EMULATED_API CUresult cuCtxGetCurrent(CUcontext*);
 EMULATED_API CUresult emulated_cuda_enqueue(CUstream, int (*run)(void*), void* data,
                                             void (*release)(void*));
-EMULATED_API int emulated_cuda_check_range(const char* what, const void* pointer, size_t bytes);
 
 namespace {
 
+using namespace emulated;
+
 constexpr cudnnStatus_t CUDNN_STATUS_SUCCESS = 0, CUDNN_STATUS_NOT_INITIALIZED = 1001;
-constexpr cudnnStatus_t CUDNN_STATUS_BAD_PARAM = 2000, CUDNN_STATUS_NOT_SUPPORTED = 3000;
+constexpr cudnnStatus_t CUDNN_STATUS_BAD_PARAM = 2000;
+constexpr cudnnStatus_t CUDNN_STATUS_BAD_PARAM_MISALIGNED_POINTER = 2003;
+constexpr cudnnStatus_t CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED = 2004;
+constexpr cudnnStatus_t CUDNN_STATUS_BAD_PARAM_SHAPE_MISMATCH = 2008;
+constexpr cudnnStatus_t CUDNN_STATUS_BAD_PARAM_ATTRIBUTE_TYPE = 2010;
+constexpr cudnnStatus_t CUDNN_STATUS_NOT_SUPPORTED = 3000;
 constexpr cudnnStatus_t CUDNN_STATUS_EXECUTION_FAILED = 5000;
-enum DataType : int { kFloat = 0, kDouble = 1, kHalf = 2, kBfloat = 9 };
-enum MathType : int { kDefaultMath = 0, kTensorMath = 1, kConvertingMath = 2, kFmaMath = 3 };
-constexpr size_t kMostDims = 5;
+
+// Numbers of cudnn_graph.h.
+enum Type : int {
+  kHandle = 0,
+  kDataType,
+  kBoolean,
+  kInt64,
+  kFloatType,
+  kDoubleType,
+  kPointer,
+  kConvolutionMode,
+  kHeuristicMode,
+  kNote = 11,
+  kPointwiseMode = 14,
+  kDescriptor = 15
+};
+enum Kind : int {
+  kConvolution = 1,
+  kEngine,
+  kEngineConfig,
+  kHeuristics,
+  kPlan,
+  kForward = 10,
+  kBackwardFilter,
+  kBackwardData,
+  kGraph = 15,
+  kPack,
+  kTensor,
+  kAttention = 41,
+  kAttentionBackward = 43,
+  kBandMask = 44
+};
+
+struct Rule {
+  int kind, attribute, type;
+  size_t most;  // values
+  bool required = true;
+};
+constexpr size_t kMany = 8;
+const Rule kRules[] = {
+    {kTensor, 900, kInt64, 1},
+    {kTensor, 901, kDataType, 1},
+    {kTensor, 902, kInt64, kMany},
+    {kTensor, 903, kInt64, kMany},
+    {kTensor, 906, kInt64, 1},
+    {kTensor, 907, kBoolean, 1, false},
+    {kTensor, 908, kBoolean, 1, false},
+    {kConvolution, 100, kDataType, 1},
+    {kConvolution, 101, kConvolutionMode, 1},
+    {kConvolution, 102, kInt64, 3},
+    {kConvolution, 103, kInt64, 3},
+    {kConvolution, 104, kInt64, 3},
+    {kConvolution, 105, kInt64, 3},
+    {kConvolution, 106, kInt64, 1},
+    {kForward, 702, kDescriptor, 1},
+    {kForward, 703, kDescriptor, 1},
+    {kForward, 704, kDescriptor, 1},
+    {kForward, 705, kDescriptor, 1},
+    {kBackwardData, 708, kDescriptor, 1},
+    {kBackwardData, 709, kDescriptor, 1},
+    {kBackwardData, 710, kDescriptor, 1},
+    {kBackwardData, 711, kDescriptor, 1},
+    {kBackwardFilter, 714, kDescriptor, 1},
+    {kBackwardFilter, 715, kDescriptor, 1},
+    {kBackwardFilter, 716, kDescriptor, 1},
+    {kBackwardFilter, 717, kDescriptor, 1},
+    {kAttention, 2800, kDescriptor, 1},
+    {kAttention, 2801, kDescriptor, 1},
+    {kAttention, 2802, kDescriptor, 1},
+    {kAttention, 2803, kDescriptor, 1},
+    {kAttention, 2804, kDescriptor, 1},
+    {kAttention, 2805, kDescriptor, 1},
+    {kAttention, 2811, kDescriptor, 1, false},
+    {kAttention, 2812, kInt64, 1, false},
+    {kAttention, 2813, kInt64, 1, false},
+    {kAttentionBackward, 2851, kDescriptor, 1},
+    {kAttentionBackward, 2852, kDescriptor, 1},
+    {kAttentionBackward, 2853, kDescriptor, 1},
+    {kAttentionBackward, 2854, kDescriptor, 1},
+    {kAttentionBackward, 2855, kDescriptor, 1},
+    {kAttentionBackward, 2856, kDescriptor, 1},
+    {kAttentionBackward, 2859, kDescriptor, 1},
+    {kAttentionBackward, 2860, kDescriptor, 1},
+    {kAttentionBackward, 2861, kDescriptor, 1},
+    {kAttentionBackward, 2862, kDescriptor, 1},
+    {kAttentionBackward, 2867, kDescriptor, 1, false},
+    {kAttentionBackward, 2868, kInt64, 1, false},
+    {kAttentionBackward, 2869, kInt64, 1, false},
+    {kBandMask, 3000, kDescriptor, 1},
+    {kBandMask, 3005, kDescriptor, 1},
+    {kBandMask, 3006, kDescriptor, 1},
+    {kBandMask, 3007, kPointwiseMode, 1},
+    {kGraph, 800, kHandle, 1, false},
+    {kGraph, 801, kDescriptor, kMany},
+    {kHeuristics, 200, kHeuristicMode, 1},
+    {kHeuristics, 201, kDescriptor, 1},
+    {kPlan, 401, kDescriptor, 1},
+    {kPack, 1000, kInt64, 32},
+    {kPack, 1001, kPointer, 32},
+    {kPack, 1003, kPointer, 1, false},
+};
 
 struct Handle {
   CUstream stream = nullptr;
 };
-struct Layout {  // of a tensor or a filter
-  int type = kFloat;
-  std::vector<int> sizes;
-  bool dense = true;
 
-  size_t count() const {
-    size_t product = 1;
-    for (int size : sizes) product *= static_cast<size_t>(size);
-    return product;
+struct Descriptor;
+using Shared = std::shared_ptr<Descriptor>;
+
+struct Values {
+  std::vector<char> bytes;
+  std::vector<Shared> descriptors;
+  template <typename T>
+  std::vector<T> as() const {
+    std::vector<T> result(bytes.size() / sizeof(T));
+    std::memcpy(result.data(), bytes.data(), bytes.size());
+    return result;
   }
-  size_t bytes() const { return count() * (type == kDouble ? 8 : type == kFloat ? 4 : 2); }
 };
-struct Convolution {
-  std::vector<int> padding, stride, dilation;
-  int mode = 1, compute = kFloat, groups = 1, math = kDefaultMath;
-};
-struct Performance {  // cudnnConvolutionFwdAlgoPerf_t and its likes
-  int algorithm;
-  cudnnStatus_t status;
-  float time;
-  size_t memory;
-  int deterministic;
-  int math;
-  int reserved[3];
-};
-static_assert(sizeof(Performance) == 48);
 
-enum Result { kOutput, kInput, kWeight };
+struct Descriptor {
+  int kind;
+  bool finalized = false;
+  std::map<int, Values> values;
+  int engine = -1;  // of engine configurations and engines
+  Shared graph;     // of engine configurations
 
-// Everything that a convolution needs when it is executed.
-struct Work {
-  Result result;
-  Layout x, w, y;
-  Convolution convolution;
-  const void *px, *pw, *py;
-  void* workspace;
+  bool has(int attribute) const { return values.contains(attribute); }
+  template <typename T>
+  std::vector<T> all(int attribute) const {
+    return values.at(attribute).as<T>();
+  }
+  template <typename T>
+  T one(int attribute) const {
+    return all<T>(attribute).at(0);
+  }
+  const Shared& part(int attribute) const { return values.at(attribute).descriptors.at(0); }
+};
+
+// Descriptors live while anything refers to them, but only these may be used by a caller.
+std::map<Descriptor*, Shared>& alive() {
+  static auto* const all = new std::map<Descriptor*, Shared>;
+  return *all;
+}
+Shared find(void* descriptor) {
+  auto found = alive().find(static_cast<Descriptor*>(descriptor));
+  return found == alive().end() ? nullptr : found->second;
+}
+
+size_t width_of(int type) {
+  return type == kBoolean                                                               ? 1
+         : type == kInt64 || type == kDoubleType || type == kPointer || type == kHandle ? 8
+                                                                                        : 4;
+}
+
+// --- engines: those that round or add in any order are faster
+
+struct Engine {
+  std::vector<int> notes;
   size_t workspace_bytes;
+  bool builds = true;
+};
+constexpr int kTensorCore = 0, kNondeterministic = 4;
+const Engine kEngines[] = {{{}, 0, false},
+                           {{kTensorCore, kNondeterministic}, 0},
+                           {{kNondeterministic}, 512},
+                           {{kTensorCore}, 1024},
+                           {{}, 4096}};
+constexpr int kFallbackMode = 2, kUsualMode = 3;
+int last_engine = -1, executed = 0;
+
+bool is_attention(int kind) { return kind == kAttention || kind == kAttentionBackward; }
+
+std::vector<int> engines_for(const Descriptor& graph, int mode) {
+  const Descriptor& operation = *graph.values.at(801).descriptors.at(0);
+  if (mode == kFallbackMode)
+    return is_attention(operation.kind) ? std::vector<int>{} : std::vector{4};
+  if (operation.kind == kAttention) return {0, 3};
+  if (operation.kind == kAttentionBackward) return {0, 1, 3};
+  return {0, 1, 2, 3, 4};
+}
+
+// --- operations
+
+GraphTensor tensor_of(const Descriptor& from) {
+  GraphTensor tensor;
+  tensor.id = from.one<int64_t>(906);
+  tensor.type = from.one<int>(901);
+  tensor.sizes = from.all<int64_t>(902);
+  tensor.strides = from.all<int64_t>(903);
+  tensor.alignment = from.one<int64_t>(900);
+  tensor.is_virtual = from.has(907) && from.one<char>(907) != 0;
+  tensor.by_value = from.has(908) && from.one<char>(908) != 0;
+  return tensor;
+}
+
+bool is_sixteen_bit(const GraphTensor& tensor) {
+  return tensor.type == kHalf || tensor.type == kBfloat;
+}
+
+// Whether no two elements share a place, and none is unused.
+bool is_dense(const GraphTensor& tensor) {
+  std::vector<std::pair<int64_t, int64_t>> dims;
+  for (size_t d = 0; d < tensor.sizes.size(); ++d) {
+    if (tensor.sizes[d] != 1) dims.emplace_back(tensor.strides[d], tensor.sizes[d]);
+  }
+  std::ranges::sort(dims);
+  int64_t step = 1;
+  for (const auto& [stride, size] : dims) {
+    if (stride != step) return false;
+    step *= size;
+  }
+  return true;
+}
+
+bool channels_come_last(const GraphTensor& tensor) {
+  return tensor.sizes[1] > 1 && tensor.strides[1] == 1 && tensor.strides.back() != 1;
+}
+
+struct ConvolutionNames {
+  int first;  // alpha; beta, the convolution, w, x, y follow in this order or with x before w
+  int w, x, y;
+  GraphKind kind;
 };
 
-cudnnStatus_t check(const Layout& x, const Layout& w, const Layout& y, const Convolution& c) {
-  const size_t dims = x.sizes.size();
-  if (dims < 4 || dims > kMostDims || w.sizes.size() != dims || y.sizes.size() != dims ||
-      c.padding.size() != dims - 2) {
+cudnnStatus_t check_convolution(const GraphWork& work, const Descriptor& c) {
+  const GraphTensor &x = work["x"], &w = work["w"], &y = work["y"];
+  const size_t axes = work.padding.size();
+  if (x.sizes.size() != axes + 2 || w.sizes.size() != axes + 2 || y.sizes.size() != axes + 2 ||
+      axes < 2) {
     return CUDNN_STATUS_BAD_PARAM;
   }
-  if (!x.dense || !y.dense || c.mode != 1) return CUDNN_STATUS_NOT_SUPPORTED;
   if (w.type != x.type || y.type != x.type) return CUDNN_STATUS_NOT_SUPPORTED;
-  if (c.compute != (x.type == kDouble ? kDouble : kFloat)) return CUDNN_STATUS_NOT_SUPPORTED;
-  bool good = x.sizes[0] == y.sizes[0] && x.sizes[0] > 0 && w.sizes[0] == y.sizes[1] &&
-              c.groups > 0 && w.sizes[1] * c.groups == x.sizes[1] && w.sizes[0] % c.groups == 0;
-  for (size_t i = 0; i < c.padding.size(); ++i) {
-    const int window = c.dilation[i] * (w.sizes[2 + i] - 1) + 1;
-    const int room = x.sizes[2 + i] + 2 * c.padding[i] - window;
-    good = good && room >= 0 && y.sizes[2 + i] == room / c.stride[i] + 1;
+  if (c.one<int>(100) != (x.type == kDouble ? kDouble : kFloat)) return CUDNN_STATUS_NOT_SUPPORTED;
+  if (c.one<int>(101) != 1 || !is_dense(x) || !is_dense(w) || !is_dense(y)) {
+    return CUDNN_STATUS_NOT_SUPPORTED;
   }
-  return good ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_BAD_PARAM;
-}
-
-double load(int type, const void* base, size_t index) {
-  switch (type) {
-    case kDouble:
-      return static_cast<const double*>(base)[index];
-    case kFloat:
-      return static_cast<const float*>(base)[index];
-    case kHalf:
-      return emulated_half_to_float(static_cast<const uint16_t*>(base)[index]);
-    default:
-      return emulated_bfloat_to_float(static_cast<const uint16_t*>(base)[index]);
-  }
-}
-
-void store(int type, void* base, size_t index, double value) {
-  const auto single = static_cast<float>(value);
-  switch (type) {
-    case kDouble:
-      static_cast<double*>(base)[index] = value;
-      return;
-    case kFloat:
-      static_cast<float*>(base)[index] = single;
-      return;
-    case kHalf:
-      static_cast<uint16_t*>(base)[index] = emulated_float_to_half(single);
-      return;
-    default:
-      static_cast<uint16_t*>(base)[index] = emulated_float_to_bfloat(single);
-  }
-}
-
-// Three axes, missing ones first.
-std::array<int, 3> axes_of(const std::vector<int>& values, size_t skipped, int missing) {
-  std::array<int, 3> result = {missing, missing, missing};
-  const size_t count = values.size() - skipped;
-  std::copy(values.begin() + static_cast<long>(skipped), values.end(),
-            result.begin() + static_cast<long>(3 - count));
-  return result;
-}
-
-// Calls visit(index in x, in w, in y) for every product of the convolution.
-template <typename Visit>
-void each_product(const Work& work, Visit visit) {
-  const Convolution& c = work.convolution;
-  const auto input = axes_of(work.x.sizes, 2, 1), kernel = axes_of(work.w.sizes, 2, 1);
-  const auto output = axes_of(work.y.sizes, 2, 1);
-  const auto padding = axes_of(c.padding, 0, 0), stride = axes_of(c.stride, 0, 1);
-  const auto dilation = axes_of(c.dilation, 0, 1);
-  const int rows = work.w.sizes[0] / c.groups, channels = work.w.sizes[1];
-  const int pixels = input[0] * input[1] * input[2], taps = kernel[0] * kernel[1] * kernel[2];
-  const int places = output[0] * output[1] * output[2];
-  for (int n = 0; n < work.y.sizes[0] * work.y.sizes[1] * places; ++n) {
-    const int place = n % places, row = n / places % work.y.sizes[1];
-    const int image = n / places / work.y.sizes[1];
-    const int o[3] = {place / output[2] / output[1], place / output[2] % output[1],
-                      place % output[2]};
-    for (int tap = 0; tap < taps; ++tap) {
-      const int t[3] = {tap / kernel[2] / kernel[1], tap / kernel[2] % kernel[1], tap % kernel[2]};
-      int from = 0;
-      bool inside = true;
-      for (int i = 0; i < 3; ++i) {
-        const int at = o[i] * stride[i] - padding[i] + t[i] * dilation[i];
-        inside = inside && at >= 0 && at < input[i];
-        from = from * input[i] + at;
-      }
-      for (int channel = 0; inside && channel < channels; ++channel) {
-        const int source = image * work.x.sizes[1] + row / rows * channels + channel;
-        visit(static_cast<size_t>(source) * pixels + from,
-              static_cast<size_t>(row * channels + channel) * taps + tap, static_cast<size_t>(n));
+  for (const GraphTensor* a : {&x, &w, &y}) {
+    for (const GraphTensor* b : {&x, &w, &y}) {
+      const bool told = a->sizes[1] > 1 && b->sizes[1] > 1 && a->strides[1] != a->strides.back() &&
+                        b->strides[1] != b->strides.back();
+      if (told && channels_come_last(*a) != channels_come_last(*b)) {
+        return CUDNN_STATUS_NOT_SUPPORTED;
       }
     }
   }
+  bool good = x.sizes[0] == y.sizes[0] && w.sizes[0] == y.sizes[1] && w.sizes[1] > 0 &&
+              x.sizes[1] % w.sizes[1] == 0 && w.sizes[0] % (x.sizes[1] / w.sizes[1]) == 0;
+  const auto after = c.all<int64_t>(104);
+  for (size_t i = 0; i < axes; ++i) {
+    const int64_t window = work.dilation[i] * (w.sizes[2 + i] - 1) + 1;
+    const int64_t room = x.sizes[2 + i] + work.padding[i] + after[i] - window;
+    good = good && work.padding[i] >= 0 && after[i] >= 0 && room >= 0 &&
+           y.sizes[2 + i] == room / work.stride[i] + 1;
+  }
+  return good ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_BAD_PARAM_SHAPE_MISMATCH;
 }
 
-bool check_memory(const Work& work) {
-  return emulated_cuda_check_range("cuDNN: x", work.px, work.x.bytes()) != 0 &&
-         emulated_cuda_check_range("cuDNN: w", work.pw, work.w.bytes()) != 0 &&
-         emulated_cuda_check_range("cuDNN: y", work.py, work.y.bytes()) != 0 &&
-         emulated_cuda_check_range("cuDNN: workspace", work.workspace, work.workspace_bytes) != 0;
-}
-
-int run_work(void* data) {
-  const Work& work = *static_cast<Work*>(data);
-  if (!check_memory(work)) return emulated::CUDA_ERROR_ILLEGAL_ADDRESS;
-  // Whoever keeps values in the workspace is found out.
-  if (work.workspace_bytes != 0) std::memset(work.workspace, 0xFF, work.workspace_bytes);
-  const Layout& to = work.result == kOutput ? work.y : work.result == kInput ? work.x : work.w;
-  const void* target = work.result == kOutput ? work.py : work.result == kInput ? work.px : work.pw;
-  std::vector<double> sums(to.count());
-  const int type = to.type;
-  each_product(work, [&](size_t x, size_t w, size_t y) {
-    if (work.result == kOutput) {
-      sums[y] += load(type, work.px, x) * load(type, work.pw, w);
-    } else if (work.result == kInput) {
-      sums[x] += load(type, work.py, y) * load(type, work.pw, w);
-    } else {
-      sums[w] += load(type, work.px, x) * load(type, work.py, y);
+cudnnStatus_t make_convolution(const Descriptor& operation, GraphWork& work) {
+  const ConvolutionNames names =
+      operation.kind == kForward ? ConvolutionNames{700, 703, 704, 705, GraphKind::Forward}
+      : operation.kind == kBackwardData
+          ? ConvolutionNames{706, 709, 710, 711, GraphKind::BackwardData}
+          : ConvolutionNames{712, 715, 716, 717, GraphKind::BackwardFilter};
+  const Descriptor& c = *operation.part(names.first + 2);
+  work.kind = names.kind;
+  work.tensors["w"] = tensor_of(*operation.part(names.w));
+  work.tensors["x"] = tensor_of(*operation.part(names.x));
+  work.tensors["y"] = tensor_of(*operation.part(names.y));
+  work.dilation = c.all<int64_t>(102);
+  work.stride = c.all<int64_t>(103);
+  work.padding = c.all<int64_t>(105);
+  const bool wide = work["x"].type == kDouble;
+  for (int i = 0; i < 2; ++i) {
+    const Values& scale = operation.values.at(names.first + i);
+    if (scale.bytes.size() != (wide ? 8U : 4U)) return CUDNN_STATUS_BAD_PARAM_ATTRIBUTE_TYPE;
+    if ((wide ? scale.as<double>()[0] : scale.as<float>()[0]) != 1 - i) {
+      return CUDNN_STATUS_NOT_SUPPORTED;
     }
-  });
-  for (size_t i = 0; i < sums.size(); ++i) store(type, const_cast<void*>(target), i, sums[i]);
-  return emulated::CUDA_SUCCESS;
+  }
+  return check_convolution(work, c);
 }
 
-// The fast algorithm adds in any order, the other one needs memory.
-constexpr int kFast = 0, kOrdered = 1;
-constexpr size_t kOrderedBytes = 4096;
-int last_algorithm = -1, last_math = -1, measured = 0;
+cudnnStatus_t make_mask(const Descriptor& operation, int first, GraphWork& work) {
+  const Descriptor& graph = *operation.part(first);
+  if (graph.kind != kGraph || !operation.has(first + 1) || !operation.has(first + 2)) {
+    return CUDNN_STATUS_BAD_PARAM;
+  }
+  const Descriptor& mask = *graph.values.at(801).descriptors.at(0);
+  constexpr int kGreaterOrEqual = 303;
+  if (mask.kind != kBandMask || mask.one<int>(3007) != kGreaterOrEqual) {
+    return CUDNN_STATUS_NOT_SUPPORTED;
+  }
+  const GraphTensor x = tensor_of(*mask.part(3000)), y = tensor_of(*mask.part(3006));
+  const std::vector<int64_t> scores = {work["q"].sizes[0], work["q"].sizes[1], work["q"].sizes[2],
+                                       work["k"].sizes[2]};
+  if (x.sizes != scores || y.sizes != scores || !x.is_virtual || !y.is_virtual ||
+      x.id != operation.one<int64_t>(first + 1) || y.id != operation.one<int64_t>(first + 2)) {
+    return CUDNN_STATUS_BAD_PARAM;
+  }
+  work.causal = true;
+  work.tensors["masked"] = tensor_of(*mask.part(3005));
+  return work["masked"].by_value ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_NOT_SUPPORTED;
+}
 
-cudnnStatus_t propose(const Layout& x, const Layout& w, const Layout& y, const Convolution& c,
-                      int wanted, int* found, Performance* performances) {
-  if (wanted < 1 || found == nullptr || performances == nullptr) return CUDNN_STATUS_BAD_PARAM;
-  *found = 0;
-  if (cudnnStatus_t status = check(x, w, y, c)) return status;
-  performances[(*found)++] = {kFast, CUDNN_STATUS_SUCCESS, 1, 0, 0, c.math, {}};
-  if (wanted > 1) {
-    performances[(*found)++] = {kOrdered, CUDNN_STATUS_SUCCESS, 2, kOrderedBytes, 1, c.math, {}};
+cudnnStatus_t check_attention(const GraphWork& work, bool backward) {
+  const GraphTensor &q = work["q"], &k = work["k"], &v = work["v"];
+  const GraphTensor &stats = work["stats"], &scale = work["scale"];
+  std::vector<std::pair<const GraphTensor*, std::vector<int64_t>>> shapes;
+  if (q.sizes.size() != 4 || k.sizes.size() != 4 || v.sizes.size() != 4)
+    return CUDNN_STATUS_BAD_PARAM;
+  const int64_t batch = q.sizes[0], heads = q.sizes[1];
+  shapes.push_back({&k, {batch, heads, k.sizes[2], q.sizes[3]}});
+  shapes.push_back({&v, {batch, heads, k.sizes[2], v.sizes[3]}});
+  shapes.push_back({&work["out"], {batch, heads, q.sizes[2], v.sizes[3]}});
+  if (backward) {
+    shapes.push_back({&work["dq"], q.sizes});
+    shapes.push_back({&work["dk"], k.sizes});
+    shapes.push_back({&work["dv"], v.sizes});
+    shapes.push_back({&work["dout"], work["out"].sizes});
+  }
+  shapes.push_back({&q, q.sizes});
+  for (const auto& [tensor, sizes] : shapes) {
+    if (tensor->sizes != sizes) return CUDNN_STATUS_BAD_PARAM_SHAPE_MISMATCH;
+    if (!is_sixteen_bit(*tensor) || tensor->type != q.type || tensor->strides[3] != 1 ||
+        tensor->sizes[3] % 8 != 0 || tensor->sizes[3] > 256 || tensor->alignment < 16) {
+      return CUDNN_STATUS_NOT_SUPPORTED;
+    }
+    for (int d = 0; d < 3; ++d) {
+      if (tensor->strides[d] % 8 != 0 || tensor->strides[d] <= 0) return CUDNN_STATUS_NOT_SUPPORTED;
+    }
+  }
+  const std::vector<int64_t> rows = {batch, heads, q.sizes[2], 1};
+  if (stats.sizes != rows || stats.type != kFloat) return CUDNN_STATUS_BAD_PARAM_SHAPE_MISMATCH;
+  return scale.by_value && scale.type == kFloat ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_NOT_SUPPORTED;
+}
+
+cudnnStatus_t make_attention(const Descriptor& operation, GraphWork& work) {
+  const bool backward = operation.kind == kAttentionBackward;
+  const int first = backward ? 2851 : 2800;
+  const char* names[] = {"q", "k", "v", "out", "stats", "scale"};
+  for (int i = 0; i < 6; ++i) work.tensors[names[i]] = tensor_of(*operation.part(first + i));
+  const char* gradients[] = {"dq", "dk", "dv", "dout"};
+  for (int i = 0; backward && i < 4; ++i) {
+    work.tensors[gradients[i]] = tensor_of(*operation.part(2859 + i));
+  }
+  work.kind = backward ? GraphKind::AttentionBackward : GraphKind::Attention;
+  const int graph = backward ? 2867 : 2811;
+  if (operation.has(graph)) {
+    if (cudnnStatus_t status = make_mask(operation, graph, work)) return status;
+  }
+  return check_attention(work, backward);
+}
+
+cudnnStatus_t make_work(const Descriptor& graph, GraphWork& work) {
+  const Values& operations = graph.values.at(801);
+  if (operations.descriptors.size() != 1) return CUDNN_STATUS_NOT_SUPPORTED;
+  const Descriptor& operation = *operations.descriptors[0];
+  if (operation.kind == kBandMask) return CUDNN_STATUS_SUCCESS;  // part of an attention
+  if (is_attention(operation.kind)) return make_attention(operation, work);
+  return make_convolution(operation, work);
+}
+
+// --- execution
+
+cudnnStatus_t bind(GraphTensor& tensor, const std::vector<int64_t>& ids,
+                   const std::vector<void*>& data) {
+  const auto found = std::ranges::find(ids, tensor.id);
+  if (found == ids.end() || data[static_cast<size_t>(found - ids.begin())] == nullptr) {
+    return CUDNN_STATUS_BAD_PARAM;
+  }
+  tensor.data = data[static_cast<size_t>(found - ids.begin())];
+  if (tensor.by_value) {
+    tensor.value = tensor.load(0);
+  } else if (reinterpret_cast<uintptr_t>(tensor.data) % static_cast<uintptr_t>(tensor.alignment)) {
+    return CUDNN_STATUS_BAD_PARAM_MISALIGNED_POINTER;
   }
   return CUDNN_STATUS_SUCCESS;
 }
 
-cudnnStatus_t enqueue(Handle* handle, Work work, int algorithm, const void* alpha,
-                      const void* beta) {
-  if (handle == nullptr || alpha == nullptr || beta == nullptr) return CUDNN_STATUS_BAD_PARAM;
-  if (cudnnStatus_t status = check(work.x, work.w, work.y, work.convolution)) return status;
-  const int scale = work.x.type == kDouble ? kDouble : kFloat;
-  if (load(scale, alpha, 0) != 1 || load(scale, beta, 0) != 0) return CUDNN_STATUS_NOT_SUPPORTED;
-  if (algorithm != kFast && algorithm != kOrdered) return CUDNN_STATUS_NOT_SUPPORTED;
-  if (algorithm == kOrdered && work.workspace_bytes < kOrderedBytes) return CUDNN_STATUS_BAD_PARAM;
-  if (!check_memory(work)) return CUDNN_STATUS_BAD_PARAM;
-  last_algorithm = algorithm;
-  last_math = work.convolution.math;
-  auto release = [](void* data) { delete static_cast<Work*>(data); };
-  CUresult error =
-      emulated_cuda_enqueue(handle->stream, &run_work, new Work(std::move(work)), release);
-  return error == emulated::CUDA_SUCCESS ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_EXECUTION_FAILED;
+cudnnStatus_t execute(Handle* handle, const Descriptor& plan, const Descriptor& pack) {
+  const Descriptor& config = *plan.part(401);
+  const Engine& engine = kEngines[config.engine];
+  auto work = std::make_unique<GraphWork>();
+  if (cudnnStatus_t status = make_work(*config.graph, *work)) return status;
+  const auto ids = pack.all<int64_t>(1000);
+  const auto data = pack.all<void*>(1001);
+  if (ids.size() != data.size() || std::set(ids.begin(), ids.end()).size() != ids.size()) {
+    return CUDNN_STATUS_BAD_PARAM;
+  }
+  for (auto& [name, tensor] : work->tensors) {
+    if (cudnnStatus_t status = bind(tensor, ids, data)) return status;
+    if (!tensor.by_value && !tensor.in_memory(("cuDNN: " + name).c_str())) {
+      return CUDNN_STATUS_BAD_PARAM;
+    }
+  }
+  if (work->causal) work->masked = (*work)["masked"].value;
+  work->workspace_bytes = engine.workspace_bytes;
+  work->workspace = pack.has(1003) ? pack.one<void*>(1003) : nullptr;
+  if (engine.workspace_bytes != 0 && work->workspace == nullptr) return CUDNN_STATUS_BAD_PARAM;
+  work->rounds = std::ranges::count(engine.notes, kTensorCore) != 0;
+  last_engine = config.engine;
+  ++executed;
+  auto release = [](void* work) { delete static_cast<GraphWork*>(work); };
+  const CUresult error =
+      emulated_cuda_enqueue(handle->stream, &run_graph_work, work.release(), release);
+  return error == CUDA_SUCCESS ? CUDNN_STATUS_SUCCESS : CUDNN_STATUS_EXECUTION_FAILED;
+}
+
+cudnnStatus_t check_complete(const Descriptor& descriptor) {
+  for (const Rule& rule : kRules) {
+    if (rule.kind == descriptor.kind && rule.required && !descriptor.has(rule.attribute)) {
+      return CUDNN_STATUS_BAD_PARAM;
+    }
+  }
+  for (const auto& [attribute, values] : descriptor.values) {
+    for (const Shared& part : values.descriptors) {
+      if (!part->finalized) return CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED;
+    }
+  }
+  return CUDNN_STATUS_SUCCESS;
+}
+
+bool is_scale(int kind, int attribute) {
+  const int first = kind == kForward ? 700 : kind == kBackwardData ? 706 : 712;
+  return (kind == kForward || kind == kBackwardData || kind == kBackwardFilter) &&
+         (attribute == first || attribute == first + 1);
 }
 
 }  // namespace
 
 #define CUDNN_API EMULATED_API cudnnStatus_t
 
-// For tests: what the last convolution used, and how often algorithms were measured.
-EMULATED_API int emulated_cudnn_last_algorithm() { return last_algorithm; }
-EMULATED_API int emulated_cudnn_last_math() { return last_math; }
-EMULATED_API int emulated_cudnn_measured() { return measured; }
+// For tests: the engine of the last execution, and how many there were.
+EMULATED_API int emulated_cudnn_last_engine() { return last_engine; }
+EMULATED_API int emulated_cudnn_executed() { return executed; }
 
 EMULATED_API size_t cudnnGetVersion() { return 92800; }
 
@@ -249,88 +480,114 @@ CUDNN_API cudnnSetStream(Handle* handle, CUstream stream) {
   return CUDNN_STATUS_SUCCESS;
 }
 
-CUDNN_API cudnnCreateTensorDescriptor(Layout** tensor) {
-  *tensor = new Layout;
-  return CUDNN_STATUS_SUCCESS;
-}
-CUDNN_API cudnnDestroyTensorDescriptor(Layout* tensor) {
-  delete tensor;
-  return CUDNN_STATUS_SUCCESS;
-}
-CUDNN_API cudnnSetTensorNdDescriptor(Layout* tensor, int type, int dims, const int* sizes,
-                                     const int* strides) {
-  if (tensor == nullptr || dims < 4 || dims > 8) return CUDNN_STATUS_BAD_PARAM;
-  tensor->type = type;
-  tensor->sizes.assign(sizes, sizes + dims);
-  int step = 1;
-  for (int d = dims - 1; d >= 0; step *= sizes[d--]) tensor->dense &= strides[d] == step;
+CUDNN_API cudnnBackendCreateDescriptor(int kind, void** descriptor) {
+  const bool known =
+      kind == kEngine || kind == kEngineConfig ||
+      std::ranges::any_of(kRules, [&](const Rule& rule) { return rule.kind == kind; });
+  if (!known) return CUDNN_STATUS_NOT_SUPPORTED;
+  auto made = std::make_shared<Descriptor>();
+  made->kind = kind;
+  alive()[made.get()] = made;
+  *descriptor = made.get();
   return CUDNN_STATUS_SUCCESS;
 }
 
-CUDNN_API cudnnCreateFilterDescriptor(Layout** filter) {
-  return cudnnCreateTensorDescriptor(filter);
-}
-CUDNN_API cudnnDestroyFilterDescriptor(Layout* filter) {
-  return cudnnDestroyTensorDescriptor(filter);
-}
-CUDNN_API cudnnSetFilterNdDescriptor(Layout* filter, int type, int format, int dims,
-                                     const int* sizes) {
-  if (filter == nullptr || dims < 4 || dims > 8) return CUDNN_STATUS_BAD_PARAM;
-  if (format != 0) return CUDNN_STATUS_NOT_SUPPORTED;
-  filter->type = type;
-  filter->sizes.assign(sizes, sizes + dims);
-  return CUDNN_STATUS_SUCCESS;
+CUDNN_API cudnnBackendDestroyDescriptor(void* descriptor) {
+  return alive().erase(static_cast<Descriptor*>(descriptor)) == 1 ? CUDNN_STATUS_SUCCESS
+                                                                  : CUDNN_STATUS_BAD_PARAM;
 }
 
-CUDNN_API cudnnCreateConvolutionDescriptor(Convolution** convolution) {
-  *convolution = new Convolution;
-  return CUDNN_STATUS_SUCCESS;
-}
-CUDNN_API cudnnDestroyConvolutionDescriptor(Convolution* convolution) {
-  delete convolution;
-  return CUDNN_STATUS_SUCCESS;
-}
-CUDNN_API cudnnSetConvolutionNdDescriptor(Convolution* convolution, int axes, const int* padding,
-                                          const int* stride, const int* dilation, int mode,
-                                          int compute) {
-  if (convolution == nullptr || axes < 2) return CUDNN_STATUS_BAD_PARAM;
-  convolution->padding.assign(padding, padding + axes);
-  convolution->stride.assign(stride, stride + axes);
-  convolution->dilation.assign(dilation, dilation + axes);
-  convolution->mode = mode;
-  convolution->compute = compute;
-  return CUDNN_STATUS_SUCCESS;
-}
-CUDNN_API cudnnSetConvolutionGroupCount(Convolution* convolution, int groups) {
-  convolution->groups = groups;
-  return CUDNN_STATUS_SUCCESS;
-}
-CUDNN_API cudnnSetConvolutionMathType(Convolution* convolution, int math) {
-  convolution->math = math;
-  return CUDNN_STATUS_SUCCESS;
-}
-
-// The three kinds: `x`, `w` and `y` are what the arguments a, b and r stand for.
-#define EMULATED_KIND(forward, get, find, kind, X, W, Y, px, pw, py)                               \
-  CUDNN_API get(Handle*, Layout* a, Layout* b, Convolution* c, Layout* r, int wanted, int* found,  \
-                Performance* performances) {                                                       \
-    return propose(*X, *W, *Y, *c, wanted, found, performances);                                   \
-  }                                                                                                \
-  CUDNN_API find(Handle*, Layout* a, const void*, Layout* b, const void*, Convolution* c,          \
-                 Layout* r, void*, int wanted, int* found, Performance* performances, void*,       \
-                 size_t) {                                                                         \
-    ++measured;                                                                                    \
-    return propose(*X, *W, *Y, *c, wanted, found, performances);                                   \
-  }                                                                                                \
-  CUDNN_API forward(Handle* handle, const void* alpha, Layout* a, const void* pa, Layout* b,       \
-                    const void* pb, Convolution* c, int algorithm, void* workspace, size_t bytes,  \
-                    const void* beta, Layout* r, void* pr) {                                       \
-    return enqueue(handle, {kind, *X, *W, *Y, *c, px, pw, py, workspace, bytes}, algorithm, alpha, \
-                   beta);                                                                          \
+CUDNN_API cudnnBackendSetAttribute(void* descriptor, int attribute, int type, int64_t count,
+                                   const void* values) {
+  const Shared to = find(descriptor);
+  if (!to || to->finalized || count < 1 || values == nullptr) return CUDNN_STATUS_BAD_PARAM;
+  if (!is_scale(to->kind, attribute)) {
+    const Rule* rule = std::ranges::find_if(kRules, [&](const Rule& rule) {
+      return rule.kind == to->kind && rule.attribute == attribute;
+    });
+    if (rule == std::end(kRules) || count > static_cast<int64_t>(rule->most)) {
+      return CUDNN_STATUS_BAD_PARAM;
+    }
+    if (rule->type != type) return CUDNN_STATUS_BAD_PARAM_ATTRIBUTE_TYPE;
   }
-EMULATED_KIND(cudnnConvolutionForward, cudnnGetConvolutionForwardAlgorithm_v7,
-              cudnnFindConvolutionForwardAlgorithmEx, kOutput, a, b, r, pa, pb, pr)
-EMULATED_KIND(cudnnConvolutionBackwardData, cudnnGetConvolutionBackwardDataAlgorithm_v7,
-              cudnnFindConvolutionBackwardDataAlgorithmEx, kInput, r, a, b, pr, pa, pb)
-EMULATED_KIND(cudnnConvolutionBackwardFilter, cudnnGetConvolutionBackwardFilterAlgorithm_v7,
-              cudnnFindConvolutionBackwardFilterAlgorithmEx, kWeight, a, r, b, pa, pr, pb)
+  Values& kept = to->values[attribute];
+  kept = {};
+  if (type == kDescriptor) {
+    for (int64_t i = 0; i < count; ++i) {
+      kept.descriptors.push_back(find(static_cast<void* const*>(values)[i]));
+      if (!kept.descriptors.back()) return CUDNN_STATUS_BAD_PARAM;
+    }
+    return CUDNN_STATUS_SUCCESS;
+  }
+  const auto* bytes = static_cast<const char*>(values);
+  kept.bytes.assign(bytes, bytes + static_cast<size_t>(count) * width_of(type));
+  return CUDNN_STATUS_SUCCESS;
+}
+
+CUDNN_API cudnnBackendFinalize(void* descriptor) {
+  const Shared made = find(descriptor);
+  if (!made || made->finalized) return CUDNN_STATUS_BAD_PARAM;
+  if (cudnnStatus_t status = check_complete(*made)) return status;
+  if (made->kind == kTensor && made->all<int64_t>(902).size() != made->all<int64_t>(903).size()) {
+    return CUDNN_STATUS_BAD_PARAM;
+  }
+  if (made->kind == kGraph) {
+    GraphWork work;
+    if (cudnnStatus_t status = make_work(*made, work)) return status;
+  }
+  if (made->kind == kPlan && !kEngines[made->part(401)->engine].builds) {
+    return CUDNN_STATUS_NOT_SUPPORTED;
+  }
+  made->finalized = true;
+  return CUDNN_STATUS_SUCCESS;
+}
+
+CUDNN_API cudnnBackendGetAttribute(void* descriptor, int attribute, int type, int64_t wanted,
+                                   int64_t* count, void* values) {
+  const Shared from = find(descriptor);
+  if (!from || count == nullptr) return CUDNN_STATUS_BAD_PARAM;
+  if (from->kind == kHeuristics && attribute == 202 && type == kDescriptor && from->finalized) {
+    const int mode = from->one<int>(200);
+    if (mode != kUsualMode && mode != kFallbackMode) return CUDNN_STATUS_NOT_SUPPORTED;
+    const auto engines = engines_for(*from->part(201), mode);
+    *count = static_cast<int64_t>(engines.size());
+    for (int64_t i = 0; i < std::min(wanted, *count); ++i) {
+      const Shared config = find(static_cast<void**>(values)[i]);
+      if (!config || config->kind != kEngineConfig) return CUDNN_STATUS_BAD_PARAM;
+      config->engine = engines[static_cast<size_t>(i)];
+      config->graph = from->part(201);
+      config->finalized = true;
+    }
+    return CUDNN_STATUS_SUCCESS;
+  }
+  if (from->kind == kEngineConfig && attribute == 300 && type == kDescriptor && wanted == 1) {
+    const Shared engine = find(*static_cast<void**>(values));
+    if (!engine || engine->kind != kEngine) return CUDNN_STATUS_BAD_PARAM;
+    engine->engine = from->engine;
+    *count = 1;
+    return CUDNN_STATUS_SUCCESS;
+  }
+  if (from->kind == kEngine && attribute == 1303 && type == kNote && from->engine >= 0) {
+    const std::vector<int>& notes = kEngines[from->engine].notes;
+    *count = static_cast<int64_t>(notes.size());
+    const auto room = static_cast<size_t>(std::min(wanted, *count));
+    std::copy_n(notes.begin(), room, static_cast<int*>(values));
+    return CUDNN_STATUS_SUCCESS;
+  }
+  if (from->kind == kPlan && attribute == 402 && type == kInt64 && wanted == 1 && from->finalized) {
+    *static_cast<int64_t*>(values) =
+        static_cast<int64_t>(kEngines[from->part(401)->engine].workspace_bytes);
+    *count = 1;
+    return CUDNN_STATUS_SUCCESS;
+  }
+  return CUDNN_STATUS_BAD_PARAM;
+}
+
+CUDNN_API cudnnBackendExecute(Handle* handle, void* plan, void* pack) {
+  const Shared what = find(plan), with = find(pack);
+  if (handle == nullptr || !what || !with || what->kind != kPlan || with->kind != kPack) {
+    return CUDNN_STATUS_BAD_PARAM;
+  }
+  if (!what->finalized || !with->finalized) return CUDNN_STATUS_BAD_PARAM_NOT_FINALIZED;
+  return execute(handle, *what, *with);
+}

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <array>
 
-#include "cuda/cudnn.h"
+#include "cuda/cudnn_convolution.h"
 #include "cuda/geometry.h"
 #include "cuda/launch.h"
 #include "cuda/scratch.h"
