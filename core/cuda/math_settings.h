@@ -11,6 +11,9 @@ struct MathSettings {
   std::atomic<bool> cudnn_tf32{true};
   std::atomic<bool> cudnn_benchmark{false};      // its algorithms are timed instead of guessed
   std::atomic<bool> cudnn_deterministic{false};  // only algorithms that always add in one order
+  // Who may compute attention before products and softmax have to: cuDNN, a kernel of our own
+  // (PyTorch has two names for such).
+  std::atomic<bool> attention_cudnn{true}, attention_flash{true}, attention_efficient{true};
   // cuBLASLt may be used; off, products are computed by kernels of our own.
   std::atomic<bool> cublas{true};
 };

@@ -212,7 +212,7 @@ Result fused_attention(const TensorRef& query, const TensorRef& key, const Tenso
                        const std::optional<TensorRef>& attn_mask, bool is_causal, double scale) {
   const TensorRef mask = attn_mask.value_or(nullptr);
   if (mask && mask->requires_grad() && mode.grad) return {};
-  if (!fits(*query, *key, *value, mask.get())) return {};
+  if (!attention_kernels_permitted() || !fits(*query, *key, *value, mask.get())) return {};
   Attributes attributes;
   attributes.scalars[0] = scale;
   attributes.flag = is_causal;

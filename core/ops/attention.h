@@ -10,7 +10,11 @@ namespace flambeau {
 // row sees the keys up to its own number. Outputs: (..., L, V), and the logarithms of the sums of
 // exp(scores) (..., L) in float.
 //
-// The kernels (ops/attention.cu). False: this GPU has too little shared memory; nothing happened.
+// Whether torch.nn.attention.sdpa_kernel permits any.
+bool attention_kernels_permitted();
+
+// By cuDNN, or by kernels of our own (ops/attention.cu). False: neither may or can; nothing
+// happened.
 bool attention_on_gpu(Call& call);
 // Inputs of "attention_backward": g, output and sums of the call before, then its inputs.
 bool attention_backward_on_gpu(Call& call);

@@ -1,6 +1,8 @@
 #include <array>
 
+#include "cuda/cudnn_attention.h"
 #include "cuda/launch.h"
+#include "cuda/math_settings.h"
 #include "cuda/scratch.h"
 #include "ops/attention.h"
 #include "tensor/copy.h"
@@ -67,6 +69,9 @@ class Operands {
   DType dtype() const { return tensors_[0]->dtype(); }
   DType mask_dtype() const { return tensors_[3] ? tensors_[3]->dtype() : DType::Bool; }
   int device() const { return tensors_[0]->device().index; }
+  bool has_mask() const { return tensors_[3] != nullptr; }
+  // The inputs for cuDNN, which walks over two dimensions of a batch. False: there are more.
+  bool describe(const Dims& batch, cuda::CudnnAttention& a) const;
 
  private:
   // What operand i is broadcast to.
@@ -102,6 +107,39 @@ class Operands {
   Dims sizes_;
   std::array<Dims, 4> strides_;
 };
+
+bool Operands::describe(const Dims& batch, cuda::CudnnAttention& a) const {
+  const Dims& sizes = batch.size() <= 2 ? batch : sizes_;
+  if (sizes.size() > 2) return false;
+  a.dtype = dtype();
+  a.device = device();
+  a.causal = shape.causal;
+  a.scale = shape.scale;
+  a.batch = sizes.size() > 1 ? sizes[0] : 1;
+  a.heads = sizes.empty() ? 1 : sizes.back();
+  a.queries = shape.queries;
+  a.keys = shape.keys;
+  a.features = features();
+  a.values = values();
+  std::array<int64_t, 3>* const strides[] = {&a.q_strides, &a.k_strides, &a.v_strides};
+  for (int i = 0; i < 3; ++i) {
+    const Dims all = broadcast_strides(*tensors_[i], full_shape(i, batch));
+    const Dims& steps = batch.size() <= 2 ? all : strides_[i];
+    const int64_t lengths[] = {a.batch, a.heads, i == 0 ? a.queries : a.keys};
+    const int64_t given[] = {sizes.size() > 1 ? steps[0] : 0,
+                             sizes.empty() ? 0 : steps[sizes.size() - 1], at[i].row};
+    // A step that is never taken is that of a dense tensor.
+    int64_t dense = tensors_[i]->shape().back();
+    for (int d = 2; d >= 0; --d) {
+      (*strides[i])[d] = lengths[d] > 1 ? given[d] : dense;
+      dense = (*strides[i])[d] * lengths[d];
+    }
+  }
+  a.q = at[0].data;
+  a.k = at[1].data;
+  a.v = at[2].data;
+  return true;
+}
 
 // Rows and keys of a tile, by the longer of the features.
 struct Tile {
@@ -152,12 +190,28 @@ Dims batch_of(const Tensor& output) {
 
 TensorRef dense(const TensorRef& x) { return x->contiguous() ? x : dense_copy(*x, x->dtype()); }
 
+// Whether kernels of our own may be used.
+bool ours_permitted() {
+  return cuda::math_settings.attention_flash || cuda::math_settings.attention_efficient;
+}
+
 }  // namespace
+
+bool attention_kernels_permitted() {
+  return cuda::math_settings.attention_cudnn || ours_permitted();
+}
 
 bool attention_on_gpu(Call& call) {
   const Tensor &out = call.output(0), &sums = call.output(1);
   if (sums.numel() == 0) return true;
   Operands x(call, 0, batch_of(out));
+  cuda::CudnnAttention attention;
+  if (!x.has_mask() && x.describe(batch_of(out), attention)) {
+    attention.out = out.data();
+    attention.log_sums = sums.data();
+    if (cuda::cudnn_attend(attention)) return true;
+  }
+  if (!ours_permitted()) return false;
   const Tile tile = forward_tile(std::max(x.features(), x.values()));
   const size_t shared = sizeof(float) * (tile.rows * (x.features() + 1) +
                                          tile.keys * (std::max(x.features(), x.values()) + 1) +
@@ -174,6 +228,19 @@ bool attention_backward_on_gpu(Call& call) {
   const Tensor &dq = call.output(0), &dk = call.output(1), &dv = call.output(2);
   const int device = dq.device().index;
   Operands x(call, 3, batch_of(dq));
+  const TensorRef g = dense(call.inputs[0]), out = dense(call.inputs[1]);
+  const TensorRef sums = dense(call.inputs[2]);
+  cuda::CudnnAttention attention;
+  if (!x.has_mask() && x.describe(batch_of(dq), attention)) {
+    attention.out = out->data();
+    attention.log_sums = sums->data();
+    attention.g = g->data();
+    attention.dq = dq.data();
+    attention.dk = dk.data();
+    attention.dv = dv.data();
+    if (cuda::cudnn_attend(attention)) return true;
+  }
+  if (!ours_permitted()) return false;
   const Tile tile = backward_tile(std::max(x.features(), x.values()));
   const int64_t features = x.features() + x.values() + 2;
   const size_t shared =
@@ -182,8 +249,6 @@ bool attention_backward_on_gpu(Call& call) {
   if (!queries) return false;
   const cuda::Function* keys = kernel("attention_dkv", x, tile, shared);
   const cuda::Function* rows = kernel("attention_deltas", x, tile, 0);
-  const TensorRef g = dense(call.inputs[0]), out = dense(call.inputs[1]);
-  const TensorRef sums = dense(call.inputs[2]);
   const int64_t count = x.batches * x.shape.queries;
   const cuda::Scratch deltas(count * sizeof(float), device);
   if (count > 0) {

@@ -8,6 +8,7 @@
 
 #include "cuda/allocator.h"
 #include "cuda/cublaslt.h"
+#include "cuda/cudnn_attention.h"
 #include "cuda/cudnn_convolution.h"
 #include "cuda/library.h"
 #include "cuda/math_settings.h"
@@ -151,7 +152,10 @@ std::atomic<bool>& math_setting(const std::string& name) {
       {"cudnn", &all.cudnn},
       {"cudnn_tf32", &all.cudnn_tf32},
       {"cudnn_benchmark", &all.cudnn_benchmark},
-      {"cudnn_deterministic", &all.cudnn_deterministic}};
+      {"cudnn_deterministic", &all.cudnn_deterministic},
+      {"attention_cudnn", &all.attention_cudnn},
+      {"attention_flash", &all.attention_flash},
+      {"attention_efficient", &all.attention_efficient}};
   for (const auto& [known, setting] : kNames) {
     if (name == known) return *setting;
   }
@@ -159,9 +163,10 @@ std::atomic<bool>& math_setting(const std::string& name) {
 }
 
 void bind_memory(nb::module_& module) {
-  // Of matrix products and of convolutions.
+  // Of matrix products, convolutions and attention.
   module.def("cuda_plan_counts", [] {
-    return std::make_pair(cuda::matrix_plan_count(), cuda::convolution_plan_count());
+    return std::make_tuple(cuda::matrix_plan_count(), cuda::convolution_plan_count(),
+                           cuda::attention_plan_count());
   });
   module.def("cuda_memory_statistics", &statistics);
   module.def("cuda_reset_peaks",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from flambeau import _core
 from flambeau.backends._precision import Switch
 
 __all__ = ["is_built", "matmul"]
@@ -35,19 +36,48 @@ def is_built() -> bool:
     return True
 
 
+_math_sdp = True
+
+
 def flash_sdp_enabled() -> bool:
-    """Returns True: attention chooses its way by itself."""
-    return True
+    """Returns whether attention may be computed by a kernel of our own."""
+    return _core.math_setting("attention_flash")
 
 
-mem_efficient_sdp_enabled = math_sdp_enabled = cudnn_sdp_enabled = flash_sdp_enabled
+def mem_efficient_sdp_enabled() -> bool:
+    """Returns whether attention may be computed by a kernel of our own, by PyTorch's other name."""
+    return _core.math_setting("attention_efficient")
+
+
+def cudnn_sdp_enabled() -> bool:
+    """Returns whether attention may be computed by cuDNN."""
+    return _core.math_setting("attention_cudnn")
+
+
+def math_sdp_enabled() -> bool:
+    """Returns what enable_math_sdp was given."""
+    return _math_sdp
 
 
 def enable_flash_sdp(enabled: bool) -> None:
-    """Accepted as PyTorch does; attention chooses its way by itself."""
+    """Permits or forbids attention by a kernel of our own; see torch.nn.attention.sdpa_kernel."""
+    _core.set_math_setting("attention_flash", bool(enabled))
 
 
-enable_mem_efficient_sdp = enable_math_sdp = enable_cudnn_sdp = enable_flash_sdp
+def enable_mem_efficient_sdp(enabled: bool) -> None:
+    """As enable_flash_sdp; the kernel is used if either permits it."""
+    _core.set_math_setting("attention_efficient", bool(enabled))
+
+
+def enable_cudnn_sdp(enabled: bool) -> None:
+    """Permits or forbids attention by cuDNN."""
+    _core.set_math_setting("attention_cudnn", bool(enabled))
+
+
+def enable_math_sdp(enabled: bool) -> None:
+    """Kept for math_sdp_enabled: products and softmax always compute what nothing else can."""
+    global _math_sdp
+    _math_sdp = bool(enabled)
 
 
 def preferred_linalg_library(backend: Any = None) -> str:

@@ -7,9 +7,15 @@ from contextlib import contextmanager
 from enum import Enum
 from typing import Any
 
+from flambeau.backends import cuda
+
 
 class SDPBackend(Enum):
-    """PyTorch's kernels. Here there is one implementation per device, whatever is chosen."""
+    """Ways to compute attention on GPUs; there is one on the CPU, whatever is chosen.
+
+    CUDNN_ATTENTION is cuDNN's, for 16-bit floats; FLASH_ATTENTION and EFFICIENT_ATTENTION are one
+    kernel of our own; MATH is products and softmax, which also compute what the others cannot.
+    """
 
     ERROR = -1
     MATH = 0
@@ -19,10 +25,39 @@ class SDPBackend(Enum):
     OVERRIDEABLE = 4
 
 
+_SWITCHES = {
+    SDPBackend.MATH: (cuda.math_sdp_enabled, cuda.enable_math_sdp),
+    SDPBackend.FLASH_ATTENTION: (cuda.flash_sdp_enabled, cuda.enable_flash_sdp),
+    SDPBackend.EFFICIENT_ATTENTION: (
+        cuda.mem_efficient_sdp_enabled,
+        cuda.enable_mem_efficient_sdp,
+    ),
+    SDPBackend.CUDNN_ATTENTION: (cuda.cudnn_sdp_enabled, cuda.enable_cudnn_sdp),
+}
+
+
 @contextmanager
-def sdpa_kernel(backends: Any, set_priority: bool = False) -> Iterator[None]:
-    """Accept PyTorch's choice of kernels for a block; it changes nothing here."""
-    chosen = [backends] if isinstance(backends, SDPBackend) else list(backends)
+def sdpa_kernel(
+    backends: SDPBackend | list[SDPBackend], set_priority: bool = False
+) -> Iterator[None]:
+    """Permits only some ways to compute attention on GPUs in a block.
+
+    Args:
+        backends: one or more SDPBackend. Where none of them can compute a call, products and softmax
+            do (PyTorch raises an error then).
+        set_priority: accepted; cuDNN comes first, then the kernel of our own.
+
+    Raises:
+        AssertionError: anything else than an SDPBackend, or none.
+    """
+    chosen: list[Any] = [backends] if isinstance(backends, SDPBackend) else list(backends)
     if not chosen or not all(isinstance(backend, SDPBackend) for backend in chosen):
         raise AssertionError(f"sdpa_kernel: one or more SDPBackend are required, got {backends}")
-    yield
+    before = {backend: enabled() for backend, (enabled, _) in _SWITCHES.items()}
+    try:
+        for backend, (_, enable) in _SWITCHES.items():
+            enable(backend in chosen)
+        yield
+    finally:
+        for backend, (_, enable) in _SWITCHES.items():
+            enable(before[backend])
