@@ -1,7 +1,7 @@
 #include "cuda/cudnn_graph.h"
 
 #include <algorithm>
-#include <array>
+#include <iterator>
 #include <map>
 #include <mutex>
 
@@ -63,7 +63,7 @@ constexpr int kTensorId = 906, kTensorVirtual = 907, kTensorByValue = 908;
 constexpr int kPackIds = 1000, kPackData = 1001, kPackWorkspace = 1003;
 constexpr int kEngineNotes = 1303;
 // cudnnBackendHeurMode_t: the usual one, then engines that work without any claim to speed.
-constexpr std::array<int, 2> kHeuristicModes = {3, 2};
+constexpr int kHeuristicModes[] = {3, 2};
 // cudnnBackendNumericalNote_t
 constexpr int kTensorCore = 0, kConvertsInputs = 1, kAnyOrder = 4;
 constexpr size_t kMostNotes = 32;
@@ -242,25 +242,32 @@ CudnnDescriptor cudnn_virtual(int64_t id, std::span<const int64_t> sizes) {
 // --- plans
 
 CudnnPlan::CudnnPlan(std::vector<CudnnDescriptor> parts, CudnnHandle handle, CudnnDemands demands)
-    : parts_(std::move(parts)) {
+    : parts_(std::move(parts)), demands_(demands) {
   CudnnDescriptor graph(CudnnKind::OperationGraph);
   graph.set(kGraphOperations, parts_.back());
   graph.set_value(kGraphHandle, kHandle, static_cast<const void*>(&handle));
-  try {
-    parts_.push_back(std::move(graph).finalize());
-    for (int mode : kHeuristicModes) {
+  parts_.push_back(std::move(graph).finalize());
+  modes_.assign(std::rbegin(kHeuristicModes), std::rend(kHeuristicModes));
+}
+
+bool CudnnPlan::propose_more() {
+  while (proposed_.empty() && !modes_.empty()) {
+    const int mode = modes_.back();
+    modes_.pop_back();
+    try {
       for (CudnnDescriptor& config : proposals(parts_.back(), mode)) {
-        if (satisfies(config, demands)) proposed_.push_back(std::move(config));
+        if (satisfies(config, demands_)) proposed_.push_back(std::move(config));
       }
+    } catch (const CudnnRefusal&) {
+      // What was proposed so far is what there is.
     }
-  } catch (const CudnnRefusal&) {
-    // What was proposed so far is what there is.
+    std::ranges::reverse(proposed_);
   }
-  std::ranges::reverse(proposed_);
+  return !proposed_.empty();
 }
 
 bool CudnnPlan::build_next() {
-  while (!proposed_.empty()) {
+  while (propose_more()) {
     CudnnDescriptor config = std::move(proposed_.back());
     proposed_.pop_back();
     CudnnDescriptor plan(CudnnKind::ExecutionPlan);
@@ -303,7 +310,9 @@ bool CudnnPlan::execute(CudnnHandle handle, std::span<const int64_t> ids,
 
 void CudnnPlan::measure(CudnnHandle handle, std::span<const int64_t> ids,
                         std::span<void* const> data, int device) {
-  while (engines_.size() < kMostMeasured && build_next()) {
+  // Those that are a last resort only if there is nothing else.
+  while (engines_.size() < kMostMeasured && (engines_.empty() || !proposed_.empty())) {
+    if (!build_next()) break;
   }
   std::vector<std::pair<double, size_t>> times;
   for (size_t i = 0; i < engines_.size(); ++i) {

@@ -104,9 +104,13 @@ class CudnnPlan {
           std::span<void* const> data, int device);
   // The next one that can be built becomes the last of engines_. False: there is no more.
   bool build_next();
+  bool propose_more();  // false: proposed_ stays empty
 
-  std::vector<CudnnDescriptor> parts_, proposed_;  // the best of proposed_ last
-  std::vector<Engine> engines_;                    // built ones, the first is used
+  std::vector<CudnnDescriptor> parts_;  // the graph is the last one
+  CudnnDemands demands_;
+  std::vector<int> modes_;                 // of heuristics not asked yet, the first one last
+  std::vector<CudnnDescriptor> proposed_;  // the best one last
+  std::vector<Engine> engines_;            // built ones, the first is used
 };
 
 // Held while a handle or a table of plans is used.

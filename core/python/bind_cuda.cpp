@@ -165,8 +165,8 @@ std::atomic<bool>& math_setting(const std::string& name) {
 void bind_memory(nb::module_& module) {
   // Of matrix products, convolutions and attention.
   module.def("cuda_plan_counts", [] {
-    return std::make_tuple(cuda::matrix_plan_count(), cuda::convolution_plan_count(),
-                           cuda::attention_plan_count());
+    return std::vector<size_t>{cuda::matrix_plan_count(), cuda::convolution_plan_count(),
+                               cuda::attention_plan_count()};
   });
   module.def("cuda_memory_statistics", &statistics);
   module.def("cuda_reset_peaks",

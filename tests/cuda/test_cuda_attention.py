@@ -1,21 +1,37 @@
-"""Attention's kernel gives what its definition in products and softmax gives."""
+"""Attention by cuDNN and by our kernel gives what its definition in products and softmax gives."""
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import math
+import os
 from typing import Any
 
 import numpy as np
 import pytest
-from compare import check_gradients, check_near, normal
+from compare import check_gradients, check_near, normal, setting
 
 import flambeau as fl
 from flambeau import Tensor, _core
 from flambeau.nn import functional as F
+from flambeau.nn.attention import SDPBackend, sdpa_kernel
 
 attend = F.scaled_dot_product_attention
 DTYPES = [fl.float32, fl.float16, fl.bfloat16]
+EMULATED = "emulated_cuda" in os.environ.get("FLAMBEAU_CUDA_LIBRARIES", "")
+
+
+@pytest.fixture(params=[True, False], ids=["cudnn", "own"], autouse=True)
+def library(request: pytest.FixtureRequest) -> Any:
+    with setting("attention_cudnn", request.param):
+        yield request.param
+
+
+def executed() -> int:
+    """Graphs that the emulated cuDNN has executed."""
+    folder = os.environ["FLAMBEAU_CUDA_LIBRARIES"].split(":")[0]
+    return int(ctypes.CDLL(f"{folder}/libcudnn.so.9").emulated_cudnn_executed())
 
 
 def projections(*shapes: tuple[int, ...], dtype: Any = fl.float32) -> list[Tensor]:
@@ -142,3 +158,105 @@ def test_scores_take_no_memory() -> None:
     out = attend(*inputs)
     # The result and the sums of its rows; blocks have 512 bytes or multiples of that.
     assert out.requires_grad and fl.cuda.memory_allocated() - before <= 70 * 9 * 4 + 1024
+
+
+@pytest.mark.skipif(not EMULATED, reason="asks the emulated cuDNN what it did")
+def test_who_computes(library: bool) -> None:
+    def calls(*inputs: Tensor, **options: Any) -> int:
+        before = executed()
+        leaves = [x.to("cuda").requires_grad_() for x in inputs]
+        out = attend(*leaves, **options)
+        out.backward(fl.ones_like(out))
+        return executed() - before
+
+    shapes = (2, 3, 5, 16), (2, 3, 7, 16), (2, 3, 7, 8)
+    half = projections(*shapes, dtype=fl.float16)
+    both = 2 if library else 0
+    assert calls(*half) == calls(*half, is_causal=True) == both
+    assert calls(*(x.bfloat16() for x in half)) == both
+    assert calls(*half, attn_mask=fl.ones(5, 7, dtype=fl.bool, device="cuda")) == 0
+    assert calls(*projections(*shapes)) == 0  # float32
+    odd = projections((1, 2, 5, 12), (1, 2, 5, 12), (1, 2, 5, 12), dtype=fl.float16)
+    assert calls(*odd) == 0
+    shared = projections((2, 3, 5, 8), (1, 3, 7, 8), (2, 3, 7, 8), dtype=fl.float16)
+    assert calls(*shared) == 0  # keys of one batch for all
+    assert calls(*projections((5, 8), (7, 8), (7, 8), dtype=fl.float16)) == both
+    with fl.backends.cudnn.flags(enabled=False):
+        assert calls(*half) == 0
+
+
+@pytest.mark.parametrize("causal", [False, True], ids=["all", "causal"])
+def test_layouts_of_16_bit_floats(causal: bool) -> None:
+    # As models have them: heads inside of rows, queries, keys and values beside each other.
+    joined = normal(np.random.default_rng(6), 2, 9, 3 * 2 * 16, dtype=fl.float16)
+
+    def self_attention(x: Tensor) -> Tensor:
+        q, k, v = (y.view(2, 9, 2, 16).transpose(1, 2) for y in x.chunk(3, -1))
+        return attend(q, k, v, is_causal=causal).transpose(1, 2).reshape(2, 9, 32)
+
+    check_gradients(self_attention, joined, scale=1.0)
+    # An address, and a step, that are no multiples of 16 bytes.
+    flat = normal(np.random.default_rng(7), 3 * 10 * 20 + 1, dtype=fl.float16)
+
+    def apart(x: Tensor) -> Tensor:
+        wide = x[1:].view(3, 10, 20)
+        return attend(wide[0, :, :16], wide[1, :, :16], wide[2, :, :16], is_causal=causal)
+
+    check_gradients(apart, flat, scale=1.0)
+    check_gradients(lambda x: attend(*x[:-1].view(3, 10, 20)[..., :8], is_causal=causal), flat)
+
+
+def test_choice_of_a_way() -> None:
+    q, k, v = (x.to("cuda") for x in projections((2, 6, 8), (2, 6, 8), (2, 6, 8), dtype=fl.float16))
+    expected = attend(q.float(), k.float(), v.float()).cpu().half()
+    for backends in (
+        SDPBackend.MATH,
+        SDPBackend.CUDNN_ATTENTION,
+        [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH],
+    ):
+        with sdpa_kernel(backends):
+            check_near(attend(q, k, v), expected)
+    with sdpa_kernel(SDPBackend.MATH):
+        enabled = fl.backends.cuda
+        assert enabled.math_sdp_enabled() and not enabled.cudnn_sdp_enabled()
+        assert not enabled.flash_sdp_enabled() and not enabled.mem_efficient_sdp_enabled()
+        assert _core.private["fused_attention"](q, k, v, None, False, 1.0) is None
+    assert fl.backends.cuda.flash_sdp_enabled() and fl.backends.cuda.mem_efficient_sdp_enabled()
+    with pytest.raises(AssertionError, match="SDPBackend are required"), sdpa_kernel([]):
+        pass
+
+
+@pytest.mark.skipif(not EMULATED, reason="asks the emulated cuDNN what it did")
+def test_gradients_in_one_order(library: bool) -> None:
+    folder = os.environ["FLAMBEAU_CUDA_LIBRARIES"].split(":")[0]
+    cudnn = ctypes.CDLL(f"{folder}/libcudnn.so.9")
+    inputs = [x.to("cuda").requires_grad_() for x in projections(*((3, 8),) * 3, dtype=fl.float16)]
+    for deterministic, engine in ((False, 1), (True, 3)):
+        with fl.backends.cudnn.flags(enabled=True, deterministic=deterministic):
+            attend(*inputs).sum().backward()
+        # Engine 1 adds in any order.
+        assert not library or cudnn.emulated_cudnn_last_engine() == engine
+
+
+def test_plans_of_attention_are_bounded(library: bool) -> None:
+    if not library:
+        return
+    x = fl.ones(1, 300, 8, device="cuda", dtype=fl.float16)
+    for length in range(1, 301):
+        attend(x[:, :1], x[:, :length], x[:, :length])
+    assert _core.cuda_plan_counts()[2] == 256
+    fl.cuda.synchronize()
+
+
+def test_compiled(library: bool) -> None:
+    joined = normal(np.random.default_rng(8), 2, 9, 3 * 16, dtype=fl.float16).to("cuda")
+
+    def slopes(x: Tensor) -> Tensor:
+        x = x.detach().requires_grad_()
+        q, k, v = [y.view(2, 9, 2, 8).transpose(1, 2) for y in x.chunk(3, -1)]
+        out = attend(q, k, v, is_causal=True)
+        return fl.autograd.grad(out, x, out)[0]
+
+    compiled = fl.compile(slopes)
+    for factor in (1.0, 0.5, 2.0, -1.0, 0.25):  # the last ones are one CUDA graph
+        assert fl.equal(compiled(joined * factor), slopes(joined * factor))
