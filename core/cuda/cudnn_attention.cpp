@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 #include <vector>
 
 #include "base/recent_table.h"
 #include "cuda/cudnn_graph.h"
+#include "cuda/graph.h"
 #include "cuda/library.h"
 #include "cuda/math_settings.h"
 
@@ -147,7 +149,16 @@ PlanKey key_of(const CudnnAttention& a, bool deterministic) {
   return key;
 }
 
-using Plans = RecentTable<PlanKey, CudnnPlan, WordsHash>;
+// Note [Plans of attention]: cuDNN compiles a kernel for every set of shapes, which takes about a
+// second. That pays in training, where shapes come back, and not where a sequence grows by a word
+// at each call. So the kernel of our own computes until shapes have come back a few times.
+constexpr int kPatience = 3;  // the call that makes the plan
+
+struct Entry {
+  int calls = 0;
+  std::optional<CudnnPlan> plan;
+};
+using Plans = RecentTable<PlanKey, Entry, WordsHash>;
 // Used under cudnn_lock().
 Plans& plans() {
   static auto* const all = new Plans(kAttentionPlans);  // outlives the library's own statics
@@ -162,16 +173,29 @@ CudnnPlan make_plan(const CudnnAttention& a, CudnnHandle handle, bool determinis
   }
 }
 
+// Null: not yet.
+CudnnPlan* plan_for(const CudnnAttention& a, CudnnHandle handle) {
+  const bool deterministic = math_settings.cudnn_deterministic;
+  const bool alone = !math_settings.attention_flash && !math_settings.attention_efficient;
+  const PlanKey key = key_of(a, deterministic);
+  Entry* entry = plans().find(key);
+  if (!entry) entry = &plans().add(key, {});
+  if (!entry->plan) {
+    const bool early = ++entry->calls < kPatience && !alone;
+    if (early || capturing()) return nullptr;
+    entry->plan = make_plan(a, handle, deterministic);
+  }
+  return &*entry->plan;
+}
+
 }  // namespace
 
 bool cudnn_attend(const CudnnAttention& a) {
   if (!math_settings.attention_cudnn || !is_describable(a) || !cudnn_usable()) return false;
   if (version_of(LibraryName::Cudnn) < kFirstVersion) return false;
-  const bool deterministic = math_settings.cudnn_deterministic;
   const CudnnSession session(a.device);
-  const PlanKey key = key_of(a, deterministic);
-  CudnnPlan* plan = plans().find(key);
-  if (!plan) plan = &plans().add(key, make_plan(a, session.handle, deterministic));
+  CudnnPlan* const plan = plan_for(a, session.handle);
+  if (!plan) return false;
   float scale = a.scale, hidden = -std::numeric_limits<float>::infinity();
   std::vector<int64_t> ids;
   std::vector<void*> data;

@@ -27,8 +27,8 @@ struct CudnnAttention {
   void *dq = nullptr, *dk = nullptr, *dv = nullptr;
 };
 
-// On the current stream. False if cuDNN is missing, older than 9.21, switched off, or has no engine
-// for this: nothing happened.
+// On the current stream. False if cuDNN is missing, older than 9.21, switched off, has no engine
+// for this, or none yet (Note [Plans of attention]): nothing happened.
 bool cudnn_attend(const CudnnAttention& attention);
 
 inline constexpr size_t kAttentionPlans = 256;

@@ -66,6 +66,7 @@ TensorRef scores_of(const Attended& x) {
 
 // Zeros where a row sees nothing.
 TensorRef weights_of(const TensorRef& scores) {
+  if (scores->shape().back() == 0) return scores;
   TensorRef empty = eq(amax(scores, {-1}, true), -kInfinity);
   return masked_fill(softmax(masked_fill(scores, empty, 0.0), -1), empty, 0.0);
 }

@@ -24,7 +24,12 @@ EMULATED = "emulated_cuda" in os.environ.get("FLAMBEAU_CUDA_LIBRARIES", "")
 
 @pytest.fixture(params=[True, False], ids=["cudnn", "own"], autouse=True)
 def library(request: pytest.FixtureRequest) -> Any:
-    with setting("attention_cudnn", request.param):
+    ours = not request.param
+    with (
+        setting("attention_cudnn", request.param),
+        setting("attention_flash", ours),
+        setting("attention_efficient", ours),
+    ):
         yield request.param
 
 
@@ -152,7 +157,9 @@ def test_the_primitive_without_the_kernel(kind: str) -> None:
         assert fl.allclose(a, b, atol=1e-6)
 
 
-def test_scores_take_no_memory() -> None:
+def test_scores_take_no_memory(library: bool) -> None:
+    if library:
+        return
     inputs = [x.to("cuda").requires_grad_() for x in projections((70, 8), (80, 8), (80, 8))]
     before = fl.cuda.memory_allocated()
     out = attend(*inputs)
@@ -216,14 +223,27 @@ def test_choice_of_a_way() -> None:
     ):
         with sdpa_kernel(backends):
             check_near(attend(q, k, v), expected)
-    with sdpa_kernel(SDPBackend.MATH):
+    everything = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+    with sdpa_kernel(everything), sdpa_kernel(SDPBackend.MATH):
         enabled = fl.backends.cuda
         assert enabled.math_sdp_enabled() and not enabled.cudnn_sdp_enabled()
         assert not enabled.flash_sdp_enabled() and not enabled.mem_efficient_sdp_enabled()
         assert _core.private["fused_attention"](q, k, v, None, False, 1.0) is None
-    assert fl.backends.cuda.flash_sdp_enabled() and fl.backends.cuda.mem_efficient_sdp_enabled()
+    with sdpa_kernel(everything):
+        assert fl.backends.cuda.flash_sdp_enabled() and fl.backends.cuda.mem_efficient_sdp_enabled()
     with pytest.raises(AssertionError, match="SDPBackend are required"), sdpa_kernel([]):
         pass
+
+
+@pytest.mark.skipif(not EMULATED, reason="asks the emulated cuDNN what it did")
+def test_plans_are_made_for_what_comes_back(library: bool) -> None:
+    q, k, v = (x.to("cuda") for x in projections((4, 8), (11, 8), (11, 8), dtype=fl.float16))
+    with setting("attention_flash", True):
+        before, counts = executed(), []
+        for _ in range(4):
+            attend(q, k, v)
+            counts.append(executed() - before)
+    assert counts == ([0, 0, 1, 2] if library else [0, 0, 0, 0])
 
 
 @pytest.mark.skipif(not EMULATED, reason="asks the emulated cuDNN what it did")
