@@ -80,6 +80,21 @@ from flambeau.autograd._modes import enable_grad as enable_grad
 from flambeau.autograd._modes import inference_mode as inference_mode
 from flambeau.autograd._modes import no_grad as no_grad
 from flambeau.autograd._modes import set_grad_enabled as set_grad_enabled
+from flambeau.backends._deterministic import (
+    are_deterministic_algorithms_enabled as are_deterministic_algorithms_enabled,
+)
+from flambeau.backends._deterministic import (
+    get_deterministic_debug_mode as get_deterministic_debug_mode,
+)
+from flambeau.backends._deterministic import (
+    is_deterministic_algorithms_warn_only_enabled as is_deterministic_algorithms_warn_only_enabled,
+)
+from flambeau.backends._deterministic import (
+    set_deterministic_debug_mode as set_deterministic_debug_mode,
+)
+from flambeau.backends._deterministic import (
+    use_deterministic_algorithms as use_deterministic_algorithms,
+)
 from flambeau.backends._precision import (
     get_float32_matmul_precision as get_float32_matmul_precision,
 )

@@ -175,7 +175,7 @@ CudnnPlan make_plan(const CudnnAttention& a, CudnnHandle handle, bool determinis
 
 // Null: not yet.
 CudnnPlan* plan_for(const CudnnAttention& a, CudnnHandle handle) {
-  const bool deterministic = math_settings.cudnn_deterministic;
+  const bool deterministic = math_settings.cudnn_deterministic || math_settings.deterministic;
   const bool alone = !math_settings.attention_flash && !math_settings.attention_efficient;
   const PlanKey key = key_of(a, deterministic);
   Entry* entry = plans().find(key);

@@ -158,7 +158,8 @@ CudnnPlan make_plan(const CudnnConvolution& c, CudnnHandle handle, Options optio
 
 bool cudnn_convolve(const CudnnConvolution& c) {
   if (!is_floating(c.dtype) || !is_describable(c) || !cudnn_usable()) return false;
-  const Options options{math_settings.cudnn_tf32, math_settings.cudnn_deterministic,
+  const Options options{math_settings.cudnn_tf32,
+                        math_settings.cudnn_deterministic || math_settings.deterministic,
                         math_settings.cudnn_benchmark && !capturing()};
   const CudnnSession session(c.device);
   void* const data[] = {c.x, c.w, c.y};

@@ -275,7 +275,8 @@ constexpr Primitive scatter_primitive(const char* name, void (*rule)(Gradient&),
           .saved_inputs = 2,
           .updates_input = true,
           .grad_name = grad_name,
-          .run_cuda = run_scatter_cuda};
+          .run_cuda = run_scatter_cuda,
+          .in_any_order = always};
 }
 const Primitive kScatter = scatter_primitive("scatter", scatter_gradient);
 const Primitive kScatterValue = scatter_primitive("scatter", scatter_gradient, "ScatterBackward1");
@@ -399,7 +400,8 @@ const Primitive kScatterReduce{.name = "scatter_reduce",
                                .saved_inputs = 7,
                                .saved_outputs = 1,
                                .updates_input = true,
-                               .run_cuda = run_scatter_reduce};
+                               .run_cuda = run_scatter_reduce,
+                               .in_any_order = always};
 
 void check_gather(const Call& call) {
   need_inputs(call, 2, 2);

@@ -199,7 +199,8 @@ const Primitive kIndexCopy{.name = "index_copy",
                            .gradient = index_copy_gradient,
                            .saved_inputs = 2,
                            .updates_input = true,
-                           .run_cuda = run_index_copy_cuda};
+                           .run_cuda = run_index_copy_cuda,
+                           .in_any_order = always};
 
 // --- index_fill: scalars[0] is the value
 
@@ -304,7 +305,8 @@ const Primitive kPut{.name = "put",
                      .gradient = put_gradient,
                      .saved_inputs = 2,
                      .updates_input = true,
-                     .run_cuda = run_put_cuda};
+                     .run_cuda = run_put_cuda,
+                     .in_any_order = unless_flagged};  // sums are sorted first
 
 // --- embedding: ints = {padding_idx, scale_grad_by_freq}
 

@@ -1,5 +1,6 @@
 #include "ops/primitive.h"
 
+#include "cuda/math_settings.h"
 #include "ops/registry.h"
 #include "ops/views.h"
 #include "tensor/copy.h"
@@ -33,8 +34,15 @@ static void run_on_host(Call& call) {
   }
 }
 
+bool has_gpu_run(const Call& call) {
+  const Primitive& primitive = call.primitive;
+  if (!primitive.run_cuda) return false;
+  return !cuda::math_settings.deterministic || !primitive.in_any_order ||
+         !primitive.in_any_order(call);
+}
+
 void run_on_gpu(Call& call) {
-  if (call.primitive.run_cuda) {
+  if (has_gpu_run(call)) {
     call.primitive.run_cuda(call);
   } else {
     run_on_host(call);

@@ -123,9 +123,16 @@ struct Primitive {
   // The kernel for tensors on a GPU; run itself where it is made of parts that serve any device.
   // Null: the call is computed on the host, from copies.
   void (*run_cuda)(Call& call) = nullptr;
+  // Whether the kernel adds, or writes to one place, in an order that varies from run to run; null:
+  // never. With torch.use_deterministic_algorithms such calls are computed on the host.
+  bool (*in_any_order)(const Call& call) = nullptr;
   // Where the inputs may be. CpuNumbers: beside tensors on a GPU, 0-d tensors on the CPU.
   enum class Devices : uint8_t { One, CpuNumbers, Any } devices = Devices::One;
 };
+
+// For Primitive::in_any_order.
+inline bool always(const Call&) { return true; }
+inline bool unless_flagged(const Call& call) { return call.attributes.flag == 0; }
 
 // A primitive whose run is made of parts that serve any device.
 constexpr Primitive everywhere(Primitive primitive) {
@@ -197,6 +204,8 @@ class GradMode {
   bool saved_;
 };
 
+// Whether run_on_gpu stays on the GPU.
+bool has_gpu_run(const Call& call);
 // The kernel for a GPU, or the CPU's on copies of the inputs.
 void run_on_gpu(Call& call);
 // Runs the kernel; what it does inside is not recorded.

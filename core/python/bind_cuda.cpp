@@ -147,6 +147,7 @@ namespace {
 std::atomic<bool>& math_setting(const std::string& name) {
   cuda::MathSettings& all = cuda::math_settings;
   const std::pair<const char*, std::atomic<bool>*> kNames[] = {
+      {"deterministic", &all.deterministic},
       {"matmul_tf32", &all.matmul_tf32},
       {"cublas", &all.cublas},
       {"cudnn", &all.cudnn},
@@ -231,7 +232,9 @@ void bind_cuda(nb::module_& module) {
     return translated([&] { return math_setting(name).load(); });
   });
   module.def("set_math_setting", [](const std::string& name, bool value) {
-    translated([&] { math_setting(name) = value; });
+    translated([&] {
+      if (math_setting(name).exchange(value) != value) ++cuda::math_settings.changes;
+    });
   });
   module.def("cuda_can_access_peer", &can_access_peer);
   bind_memory(module);

@@ -1,5 +1,6 @@
 #include "trace/replay.h"
 
+#include "cuda/math_settings.h"
 #include "tensor/copy.h"
 #include "trace/executable.h"
 
@@ -114,7 +115,14 @@ void Executable::capture(CapturedPart& part, bool backward) {
 
 bool Executable::replay(bool backward, std::span<const double> numbers) {
   CapturedPart& part = captured_[backward];
-  if (!part.possible || cuda::capturing()) return false;
+  if (cuda::capturing()) return false;
+  if (part.settings != cuda::math_settings.changes) {
+    part.graph.reset();
+    part.runs = 0;
+    part.possible = true;
+    part.settings = cuda::math_settings.changes;
+  }
+  if (!part.possible) return false;
   if (!part.graph) {
     if (part.runs == 0) part.possible = can_be_captured(backward);
     if (part.runs++ < CapturedPart::kRunsBefore || !part.possible) return false;

@@ -28,9 +28,10 @@ class CapturedPart {
   };
 
   bool possible = true;
-  int runs = 0;      // before it was captured
-  int misses = 0;    // runs whose memory was elsewhere, in a row
-  int captures = 0;  // so far
+  int runs = 0;          // before it was captured
+  int misses = 0;        // runs whose memory was elsewhere, in a row
+  int captures = 0;      // so far
+  int64_t settings = 0;  // math_settings.changes when it was captured
   Ref<cuda::Graph> graph;
   std::vector<Copied> in, out;
   std::vector<Fixed> fixed;

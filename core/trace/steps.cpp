@@ -28,7 +28,7 @@ class CallStep final : public Step {
     if (copies_) copy(call_.output(), call_.input(0));
     run_kernel(call_);
   }
-  bool can_be_captured() const override { return call_.primitive.run_cuda; }
+  bool can_be_captured() const override { return has_gpu_run(call_); }
 
  private:
   RecordedCallRef recorded_;

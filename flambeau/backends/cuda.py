@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from flambeau import _core
@@ -78,6 +80,29 @@ def enable_math_sdp(enabled: bool) -> None:
     """Kept for math_sdp_enabled: products and softmax always compute what nothing else can."""
     global _math_sdp
     _math_sdp = bool(enabled)
+
+
+@contextmanager
+def sdp_kernel(
+    enable_flash: bool = True,
+    enable_math: bool = True,
+    enable_mem_efficient: bool = True,
+    enable_cudnn: bool = True,
+) -> Iterator[None]:
+    """PyTorch's older form of torch.nn.attention.sdpa_kernel."""
+    before = (flash_sdp_enabled(), math_sdp_enabled(), mem_efficient_sdp_enabled())
+    before_cudnn = cudnn_sdp_enabled()
+    try:
+        enable_flash_sdp(enable_flash)
+        enable_math_sdp(enable_math)
+        enable_mem_efficient_sdp(enable_mem_efficient)
+        enable_cudnn_sdp(enable_cudnn)
+        yield
+    finally:
+        enable_flash_sdp(before[0])
+        enable_math_sdp(before[1])
+        enable_mem_efficient_sdp(before[2])
+        enable_cudnn_sdp(before_cudnn)
 
 
 def preferred_linalg_library(backend: Any = None) -> str:

@@ -43,8 +43,8 @@ def sdpa_kernel(
     """Permits only some ways to compute attention on GPUs in a block.
 
     Args:
-        backends: one or more SDPBackend. Where none of them can compute a call, products and softmax
-            do (PyTorch raises an error then).
+        backends: one or more SDPBackend. Where none of them can compute a call, products and
+            softmax do (PyTorch raises an error then).
         set_priority: accepted; cuDNN comes first, then the kernel of our own.
 
     Raises:

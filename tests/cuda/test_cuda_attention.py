@@ -231,6 +231,8 @@ def test_choice_of_a_way() -> None:
         assert _core.private["fused_attention"](q, k, v, None, False, 1.0) is None
     with sdpa_kernel(everything):
         assert fl.backends.cuda.flash_sdp_enabled() and fl.backends.cuda.mem_efficient_sdp_enabled()
+    with sdpa_kernel(everything), fl.backends.cuda.sdp_kernel(enable_flash=False):
+        assert not enabled.flash_sdp_enabled() and enabled.mem_efficient_sdp_enabled()
     with pytest.raises(AssertionError, match="SDPBackend are required"), sdpa_kernel([]):
         pass
 

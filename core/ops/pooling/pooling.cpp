@@ -247,13 +247,15 @@ constexpr Primitive max_primitive(const char* name, const char* grad_name) {
           .run_cuda = run_max_cuda};
 }
 constexpr Primitive moved_primitive(const char* name, void (*run)(Call&), void (*rule)(Gradient&),
-                                    void (*run_cuda)(Call&)) {
+                                    void (*run_cuda)(Call&),
+                                    bool (*in_any_order)(const Call&) = nullptr) {
   return {.name = name,
           .infer = infer_moved,
           .run = run,
           .gradient = rule,
           .saved_inputs = 2,
-          .run_cuda = run_cuda};
+          .run_cuda = run_cuda,
+          .in_any_order = in_any_order};
 }
 constexpr Primitive average_primitive(const char* name, void (*run)(Call&), void (*rule)(Gradient&),
                                       void (*run_cuda)(Call&), const char* grad_name = nullptr) {
@@ -266,7 +268,7 @@ constexpr Primitive average_primitive(const char* name, void (*run)(Call&), void
 }
 
 const Primitive kScatter =
-    moved_primitive("pool_scatter", run_scatter, moved_rule<kGather>, run_moved_cuda<true>);
+    moved_primitive("pool_scatter", run_scatter, moved_rule<kGather>, run_moved_cuda<true>, always);
 const Primitive kGather =
     moved_primitive("pool_gather", run_gather, moved_rule<kScatter>, run_moved_cuda<false>);
 
