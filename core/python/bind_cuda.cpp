@@ -163,6 +163,7 @@ void bind_memory(nb::module_& module) {
   module.def("cuda_plan_counts", [] {
     return std::make_pair(cuda::matrix_plan_count(), cuda::convolution_plan_count());
   });
+  module.def("cuda_fused_products", &cuda::cublaslt_fused_count);
   module.def("cuda_memory_statistics", &statistics);
   module.def("cuda_reset_peaks",
              [](int device) { translated([&] { cuda::reset_peaks(checked_gpu(device)); }); });
