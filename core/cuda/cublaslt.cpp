@@ -75,7 +75,8 @@ constexpr int kBatchCount = 5, kBatchStride = 6;
 constexpr int kWorkspaceLimit = 1;
 constexpr int kAlignments[] = {5, 6, 7, 8};  // of a, b, c and d
 constexpr uint32_t kEpilogueDefault = 1, kEpilogueRelu = 2, kEpilogueBias = 4, kEpilogueGelu = 32;
-constexpr uint32_t kEpilogueAuxiliary = 128, kEpilogueSumsOfA = 256, kEpilogueSumsOfB = 512;
+constexpr uint32_t kEpilogueGeluGradient = 64, kEpilogueAuxiliary = 128;
+constexpr uint32_t kEpilogueSumsOfA = 256, kEpilogueSumsOfB = 512;
 constexpr int kOperationTranspose = 1;
 constexpr int kNotSupported = 15;
 
@@ -165,9 +166,8 @@ OwnedDescriptor make_layout(const MatrixProduct& product, const Columns& matrix)
 uint32_t epilogue_of(const MatrixProduct& product) {
   if (product.a_sums) return kEpilogueSumsOfB;
   if (product.b_sums) return kEpilogueSumsOfA;
-  const uint32_t epilogue = (product.activation == Activation::Relu   ? kEpilogueRelu
-                             : product.activation == Activation::Gelu ? kEpilogueGelu
-                                                                      : 0) |
+  constexpr uint32_t kActivations[] = {0, kEpilogueRelu, kEpilogueGelu, kEpilogueGeluGradient};
+  const uint32_t epilogue = kActivations[static_cast<int>(product.activation)] |
                             (product.bias ? kEpilogueBias : 0) |
                             (product.before ? kEpilogueAuxiliary : 0);
   return epilogue ? epilogue : kEpilogueDefault;

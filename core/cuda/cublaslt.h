@@ -15,8 +15,9 @@ struct MatrixOperand {
   int64_t batch_stride = 0;  // 0: all products share it
 };
 
-// What becomes of every element of a product: max(x, 0), or GELU by the approximation with tanh.
-enum class Activation : uint8_t { None, Relu, Gelu };
+// What becomes of every element x of a product: max(x, 0), GELU by the approximation with tanh, or
+// the derivative of that at another element, times x.
+enum class Activation : uint8_t { None, Relu, Gelu, GeluGradient };
 
 // out = activation(alpha * a b + beta * c + bias), a: m x k, b: k x n, for every product of a
 // batch. The rows of c and out lie one after another; c may be out. With beta == 0, c is not read.
@@ -33,7 +34,8 @@ struct MatrixProduct {
   Scalar alpha = 1, beta = 0;
   const void* bias = nullptr;  // n elements, added to every row; null: none
   Activation activation = Activation::None;
-  void* before = nullptr;  // m x n: what a Gelu is taken of; null: not wanted
+  // m x n: becomes what a Gelu is taken of (null: not wanted); what a GeluGradient is taken at.
+  void* before = nullptr;
   void* a_sums = nullptr;  // m elements: the sums of a's rows; null: not wanted
   void* b_sums = nullptr;  // n elements: the sums of b's columns; null: not wanted
 };

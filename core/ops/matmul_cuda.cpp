@@ -184,20 +184,22 @@ void run_addmm_cuda(Call& call) {
   multiply_on_gpu(product);
 }
 
-bool multiply_and_activate(Call& call, cuda::Activation activation, Tensor& result) {
+bool multiply_and_activate(Call& call, cuda::Activation activation, const TensorRef& at,
+                           Tensor& result) {
   const Tensor& out = call.output();
   const int first = call.inputs.size() == 3 ? 1 : 0;  // addmm adds input 0
   if (out.numel() == 0 || (first == 1 && !has_bias_row(call))) return false;
-  if (result.dtype() != out.dtype() || !result.contiguous() || !out.contiguous()) {
-    return false;
-  }
+  auto lies_like_it = [&](const Tensor& x) {
+    return x.dtype() == out.dtype() && x.numel() == out.numel() && x.contiguous();
+  };
   const bool keeps = result.data() != out.data();
+  if (!out.contiguous() || !lies_like_it(result) || (at && !lies_like_it(*at))) return false;
   if (keeps && activation != cuda::Activation::Gelu) return false;
   Matrices a(call.inputs[first]), b(call.inputs[first + 1]);
   MatrixProduct product = product_of(a, b, out);
   product.bias = first == 1 ? call.input(0).data() : nullptr;
   product.activation = activation;
-  product.before = keeps ? out.data() : nullptr;
+  product.before = at ? at->data() : keeps ? out.data() : nullptr;
   product.out = result.data();
   return cuda::cublaslt_multiply(product);
 }

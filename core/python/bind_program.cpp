@@ -493,10 +493,8 @@ void bind_program(nb::module_& parent) {
                    [](const TracedProgram& self) { return output_extents(*self.program); })
       .def_prop_ro("activation",
                    [](const TracedProgram& self) {
-                     const cuda::Activation found = activation_of(*self.program);
-                     return found == cuda::Activation::Relu   ? "relu"
-                            : found == cuda::Activation::Gelu ? "gelu"
-                                                              : "";
+                     constexpr const char* kNames[] = {"", "relu", "gelu", "gelu_gradient"};
+                     return kNames[static_cast<int>(activation_of(*self.program))];
                    })
       .def_prop_ro("cost", [](const TracedProgram& self) { return plan_of(*self.program).cost; })
       .def("derivative", &differentiate_in_python, nb::arg("wanted"),

@@ -208,10 +208,13 @@ class GpuProductStep final : public GpuProgramStep {
                  std::span<const StepInput> sources, std::vector<TensorRef> outputs,
                  std::string label)
       : GpuProgramStep(program, dtype, inputs, sources, outputs, std::move(label)),
-        // What the program reads must be the product, element by element as it lies.
-        activation_(inputs[0] == product ? activation_of(*program) : cuda::Activation::None),
+        activation_(activation_of(*program)),
+        at_(inputs.size() > 1 ? inputs[0] : nullptr),
         result_(outputs[0]),
-        product_(std::move(recorded), std::move(factors), {std::move(product)}) {}
+        product_(std::move(recorded), std::move(factors), {product}) {
+    // It must read the product element by element as that lies.
+    if (inputs.back() != product) activation_ = cuda::Activation::None;
+  }
   void run(std::span<const double> numbers) override {
     if (!multiply_both()) GpuProgramStep::run(numbers);
   }
@@ -223,7 +226,7 @@ class GpuProductStep final : public GpuProgramStep {
   // The product; whether the activation has been applied to it.
   bool multiply_both() {
     if (activation_ != cuda::Activation::None &&
-        multiply_and_activate(product_.call, activation_, *result_)) {
+        multiply_and_activate(product_.call, activation_, at_, *result_)) {
       return true;
     }
     run_kernel(product_.call);
@@ -231,7 +234,7 @@ class GpuProductStep final : public GpuProgramStep {
   }
 
   cuda::Activation activation_;
-  TensorRef result_;
+  TensorRef at_, result_;
   FixedCall product_;
 };
 

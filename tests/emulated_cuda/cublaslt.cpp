@@ -96,14 +96,16 @@ cublasStatus_t check_auxiliary(const Product& product) {
 
 cublasStatus_t check_epilogue(const Product& product) {
   constexpr unsigned kKnown[] = {kDefault, kBias, kRelu, kRelu | kBias, kGelu, kGelu | kBias,
-                                 kGelu | kAuxiliary, kGelu | kAuxiliary | kBias, kSumsOfA,
-                                 kSumsOfB};
+                                 kGelu | kAuxiliary, kGelu | kAuxiliary | kBias,
+                                 kGeluGradient | kAuxiliary, kSumsOfA, kSumsOfB};
   const unsigned epilogue = product.desc.epilogue;
   if (std::find(std::begin(kKnown), std::end(kKnown), epilogue) == std::end(kKnown)) {
     return CUBLAS_STATUS_NOT_SUPPORTED;
   }
   const bool more = epilogue != kDefault && epilogue != kBias;
   if (more && (fusion() == "0" || product.d.type == kDouble)) return CUBLAS_STATUS_NOT_SUPPORTED;
+  // Versions differ in what they do for an inner length of 1.
+  if ((epilogue & kGeluGradient) && product.k() == 1) return CUBLAS_STATUS_NOT_SUPPORTED;
   if (product.uses_bias() && product.bias_type() != product.d.type) {
     return CUBLAS_STATUS_NOT_SUPPORTED;
   }
@@ -237,11 +239,16 @@ std::vector<T> unpack(const Product& product, const void* base, const Layout& la
 }
 
 template <typename T>
-T activation(unsigned epilogue, T x) {
+T activation(unsigned epilogue, T x, T at) {
+  constexpr T kFactor = T(0.79788456080286535588), kCubic = T(0.044715);
   if (epilogue & kRelu) return x > 0 || (x != x && fusion() != "nan") ? x : T(0);
   if (epilogue & kGelu) {  // by tanh, as the library's
-    T inner = T(0.79788456080286535588) * (x + T(0.044715) * x * x * x);
-    return T(0.5) * x * (T(1) + std::tanh(inner));
+    return T(0.5) * x * (T(1) + std::tanh(kFactor * (x + kCubic * x * x * x)));
+  }
+  if (epilogue & kGeluGradient) {
+    const T along = std::tanh(kFactor * (at + kCubic * at * at * at));
+    const T slope = kFactor * (T(1) + T(3) * kCubic * at * at);
+    return x * (T(0.5) * (T(1) + along) + T(0.5) * at * (T(1) - along * along) * slope);
   }
   return x;
 }
@@ -277,23 +284,28 @@ void multiply(const Product& product, int batch) {
       for (uint64_t i = 0; i < m; ++i) column[i] += factor * from[i];
     }
     for (uint64_t i = 0; i < m; ++i) {
-      auto row = static_cast<int64_t>(i), at = static_cast<int64_t>(j);
+      auto row = static_cast<int64_t>(i), column_of = static_cast<int64_t>(j);
       T value = alpha * column[i];
       if (product.beta != 0) {
-        int64_t index = batch * product.c.batch_stride + row + at * product.c.leading;
+        int64_t index = batch * product.c.batch_stride + row + column_of * product.c.leading;
         value += beta * static_cast<T>(load(product.c.type, product.pc, index));
       }
       if (product.desc.epilogue & kBias) {
         int64_t index = batch * product.desc.bias_batch_stride + row;
         value += static_cast<T>(load(product.bias_type(), product.desc.bias, index));
       }
+      T at = 0;
       if (product.uses_auxiliary()) {
         int64_t index = batch * product.desc.auxiliary_batch_stride + row +
-                        at * product.desc.auxiliary_leading;
-        store(product.d.type, product.desc.auxiliary, index, value);
+                        column_of * product.desc.auxiliary_leading;
+        if (product.desc.epilogue & kGeluGradient) {
+          at = static_cast<T>(load(product.d.type, product.desc.auxiliary, index));
+        } else {
+          store(product.d.type, product.desc.auxiliary, index, value);
+        }
       }
-      int64_t index = batch * product.d.batch_stride + row + at * product.d.leading;
-      store(product.d.type, product.pd, index, activation(product.desc.epilogue, value));
+      int64_t index = batch * product.d.batch_stride + row + column_of * product.d.leading;
+      store(product.d.type, product.pd, index, activation(product.desc.epilogue, value, at));
     }
   }
 }

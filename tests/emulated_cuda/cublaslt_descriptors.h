@@ -33,7 +33,8 @@ enum Epilogue : unsigned {
   kRelu = 2,
   kBias = 4,
   kGelu = 32,
-  kAuxiliary = 128,  // with kGelu: stores what it is taken of
+  kGeluGradient = 64,  // DGELU, with kAuxiliary: what it is taken at
+  kAuxiliary = 128,    // with kGelu: stores what it is taken of
   kSumsOfA = 256,    // BGRADA: the rows of op(A), to where a bias would be
   kSumsOfB = 512,    // BGRADB: the columns of op(B)
 };

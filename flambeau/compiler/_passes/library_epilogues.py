@@ -20,7 +20,7 @@ from flambeau.compiler._graph import (
     single_assignment,
 )
 
-# The leading dimension of what a GELU is taken of is a multiple of this.
+# What a GELU is taken of, and its gradient is taken at, has a multiple of these in a row.
 STORED_COLUMNS = 8
 
 
@@ -55,10 +55,10 @@ def _merge(graph: Graph, merged: dict[int, Node], gone: set[int]) -> None:
 def _activations(graph: Graph) -> None:
     nodes = graph.nodes
     followers = {
-        node.inputs[0].buffer: number
+        node.inputs[-1].buffer: number
         for number, node in reversed([*enumerate(nodes)])
-        if node.call is None and node.program is not None and isinstance(node.inputs[0], Value)
-        if not node.columns and node.program.activation
+        if node.call is None and node.program is not None and not node.columns
+        if node.inputs and isinstance(node.inputs[-1], Value) and node.program.activation
     }
     if not followers:
         return
@@ -91,36 +91,45 @@ def _activated(product: Node, follower: Node, alone: bool) -> Node | None:
     Args:
         alone: whether nobody else needs the product's result.
     """
-    made, source, out = product.outputs[0], follower.inputs[0], follower.outputs[0]
-    assert isinstance(source, Value)
-    if not (_same_elements(source, made) and _same_elements(out, made)):
+    made, out = product.outputs[0], follower.outputs[0]
+    *others, source = follower.reads
+    if any(not _same_elements(x, made) for x in (*others, source, out)):
         return None
     if source.offset or follower.backward != product.backward:
         return None
-    if any(overlap(out, x) for x in [made, *product.reads]):
+    if any(overlap(out, x) for x in [made, *others, *product.reads]):
         return None
-    stored = follower.program.activation == "gelu" and made.shape[1] % STORED_COLUMNS == 0
-    if not alone and not stored:
+    storable = made.shape[1] % STORED_COLUMNS == 0
+    if others and not (alone and storable):
         return None
-    result = Value(out.buffer, made.shape, made.strides, out.offset, out.dtype)
+    if not alone and not (storable and follower.program.activation == "gelu"):
+        return None
+    others, result = [_like(x, made) for x in others], _like(out, made)
     kept = [] if alone else [made]
     before = result if alone else made
     return Node(
         product.operator,
-        product.inputs,
+        [*others, *product.inputs],
         [*kept, result],
         dtype=follower.dtype,
         call=product.call,
         parts=follower.parts or [follower.operator],
         backward=product.backward,
         place=product.place,
-        epilogue=Epilogue(follower.program, [before], [result], product.inputs, before),
+        epilogue=Epilogue(
+            follower.program, [*others, before], [result], product.inputs, before
+        ),
     )
 
 
 def _same_elements(x: Value, made: Value) -> bool:
     """Whether the values lie one after another, as many and of the same type as the product's."""
     return x.contiguous and x.elements == made.elements and x.dtype == made.dtype
+
+
+def _like(x: Value, made: Value) -> Value:
+    """The same elements as a matrix of the product's shape."""
+    return Value(x.buffer, made.shape, made.strides, x.offset, x.dtype)
 
 
 # --- sums -----------------------------------------------------------------------------------------
