@@ -340,11 +340,11 @@ int run_plan(const MatrixProduct& product, Handle handle, Plan& plan) {
   return status;
 }
 
-// Note [Not-a-number in activations]: max(x, 0) as cuBLASLt computes it may be 0 for not-a-number,
-// which would hide from the user that a computation has gone wrong. So the first time that a plan
-// with an activation is used, it computes not-a-number everywhere (alpha is one), and unless that
-// is what arrives, it is not used again. While a graph is captured, nobody can look at results:
-// plans that were not tried before are left alone then.
+// Note [Not-a-number in activations]: max(x, 0) as cuBLASLt computes it may be 0 for not-a-number
+// (users report so), which would hide that a computation has gone wrong. So the first time that a
+// plan with an activation is used, it computes not-a-number everywhere (alpha is one), and unless
+// that is what arrives, it is not used again. While a graph is captured, nobody can look at
+// results: plans that were not tried before are left alone then.
 bool keeps_nan(const MatrixProduct& product, Handle handle, Plan& plan) {
   if (plan.keeps_nan || product.activation == Activation::None) return true;
   if (capturing()) return false;

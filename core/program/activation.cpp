@@ -16,7 +16,8 @@ ProgramRef relu() {
   return builder.finish(1, {&result, 1});
 }
 
-// The gradient as the backward pass runs it: of what the GELU was taken of, and of the incoming one.
+// The gradient as the backward pass runs it: of what the GELU was taken of, and of the incoming
+// one.
 ProgramRef gelu_gradient() {
   const Derivative derivative = differentiate(*gelu_by_tanh(), 1);
   Builder builder;

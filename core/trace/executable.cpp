@@ -168,8 +168,7 @@ void Executable::add_product_and_sum(const CallOfValues& product, const CallOfVa
   auto fixed = [this](const CallOfValues& call) {
     return FixedStep{call.call, read(call.inputs), written({&call.output, 1})[0]};
   };
-  steps_.push_back(
-      make_product_and_sum_step(fixed(product), fixed(sum), factor, std::move(label)));
+  steps_.push_back(make_product_and_sum_step(fixed(product), fixed(sum), factor, std::move(label)));
 }
 
 void Executable::add_update(const ProgramRef& program, DType dtype,

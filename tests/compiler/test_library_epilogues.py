@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
-from graphs import argument, captured, check_same, internal, part, product, program, reduction, turned
+import pytest
+from graphs import (
+    argument,
+    captured,
+    check_same,
+    part,
+    product,
+    program,
+    reduction,
+    turned,
+)
 
 import flambeau as fl
-from flambeau.compiler._graph import Graph, Node, Value, dense
+from flambeau.compiler._graph import Graph, Node, Value
 from flambeau.compiler._passes.library_epilogues import library_epilogues
 
 
@@ -33,15 +43,17 @@ def gelu(x: Value) -> Node:
 # --- activations ----------------------------------------------------------------------------------
 
 
-def test_programs_that_are_activations() -> None:
-    names = {}
-    for approximate in ("none", "tanh"):
-        run = fl.compile(lambda x: fl.nn.functional.gelu(x, approximate=approximate).sum().backward())  # noqa: B023
-        for _ in range(3):
-            run(fl.ones(3, requires_grad=True))
-        names[approximate] = [node.program.activation for node in run.recorded_graph.nodes if node.program]
-    assert "gelu" in names["tanh"] and "gelu_gradient" in names["tanh"]
-    assert set(names["none"]) == {""}
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_gelus_that_are_activations(approximate: str) -> None:
+    run = fl.compile(lambda x: fl.nn.functional.gelu(x, approximate=approximate).sum().backward())
+    for _ in range(3):
+        run(fl.ones(3, requires_grad=True))
+    programs = [node.program for node in run.recorded_graph.nodes if node.program]
+    found = {program.activation for program in programs}
+    assert found >= {"gelu", "gelu_gradient"} if approximate == "tanh" else found == {""}
+
+
+def test_other_programs_that_are_activations() -> None:
     x = argument(0, 4)
     assert program("relu", x).program.activation == "relu"
     assert program("tanh", x).program.activation == ""
@@ -68,8 +80,6 @@ def test_shapes_of_the_same_elements() -> None:
     assert after([first, half], half.outputs[0]) == ["mm", "relu"]
     wide = program("relu", made, out=part(captured(4, 9), (4, 6), (9, 1)))
     assert after([first, wide]) == ["mm", "relu"]
-    double = program("relu", made, out=dense(internal(4, 6).buffer, (4, 6), fl.float32))
-    assert after([first, double], double.outputs[0]) == ["mm+"]
 
 
 def test_what_others_read_is_kept_where_that_can_be() -> None:
@@ -121,6 +131,9 @@ def test_other_sums_stay_alone() -> None:
     for part_of_g in (part(g, (7, 3), (6, 1)), part(g, (6, 6), (6, 1)), part(g, (6, 7), (7, 1))):
         total = reduction("sum", part_of_g, 0)
         assert after([first, total], first.outputs[0], total.outputs[0])[0] == "mm"
+    square, y = argument(2, 6, 6), argument(3, 6, 4)
+    other, along = product(turned(square), y), reduction("sum", square, 1)
+    assert after([other, along], other.outputs[0], along.outputs[0]) == ["mm", "sum"]
     cube = part(g, (7, 2, 3), (6, 3, 1))
     total = reduction("sum", cube, 0, 1)
     assert after([first, total], first.outputs[0], total.outputs[0]) == ["mm", "sum"]
@@ -138,7 +151,11 @@ def test_nodes_between_a_product_and_a_sum() -> None:
     late = program("add", total.outputs[0], part(weight.outputs[0], (6,), (1,)), out=captured(6))
     assert after([first, weight, total, late], weight.outputs[0]) == ["mm&", "neg", "add"]
     changed = program("neg", g, out=g)
-    assert after([first, changed, total], first.outputs[0], total.outputs[0]) == ["mm", "neg", "sum"]
+    assert after([first, changed, total], first.outputs[0], total.outputs[0]) == [
+        "mm",
+        "neg",
+        "sum",
+    ]
 
 
 def test_pairs_that_cross() -> None:

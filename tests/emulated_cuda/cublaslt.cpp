@@ -42,17 +42,17 @@ struct Product {
   // The bias, or the sums, as one column.
   Layout bias_layout() const {
     const uint64_t length = desc.epilogue & kSumsOfB ? n() : m();
-    return {bias_type(), 0, length, 1, static_cast<int64_t>(length), d.batch_count,
+    return {bias_type(),           0, length, 1, static_cast<int64_t>(length), d.batch_count,
             desc.bias_batch_stride};
   }
   Layout auxiliary_layout() const {
-    return {d.type, 0, m(), n(), desc.auxiliary_leading, d.batch_count,
-            desc.auxiliary_batch_stride};
+    return {
+        d.type, 0, m(), n(), desc.auxiliary_leading, d.batch_count, desc.auxiliary_batch_stride};
   }
 };
 
 // What EMULATED_CUBLASLT_FUSION says: "0" refuses all but biases, "nan" loses not-a-number in
-// max(x, 0), as kernels of the real library do.
+// max(x, 0), as users report of the real library.
 std::string_view fusion() {
   const char* value = std::getenv("EMULATED_CUBLASLT_FUSION");
   return value ? value : "";
@@ -89,15 +89,23 @@ cublasStatus_t check_auxiliary(const Product& product) {
   const bool good = desc.auxiliary != nullptr && desc.auxiliary_leading % kMultiple == 0 &&
                     desc.auxiliary_leading >= static_cast<int64_t>(product.m()) && strided;
   if (!good) return CUBLAS_STATUS_INVALID_VALUE;
-  const bool same = desc.auxiliary_type < 0 ||
-                    static_cast<unsigned>(desc.auxiliary_type) == product.d.type;
+  const bool same =
+      desc.auxiliary_type < 0 || static_cast<unsigned>(desc.auxiliary_type) == product.d.type;
   return same ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
 }
 
 cublasStatus_t check_epilogue(const Product& product) {
-  constexpr unsigned kKnown[] = {kDefault, kBias, kRelu, kRelu | kBias, kGelu, kGelu | kBias,
-                                 kGelu | kAuxiliary, kGelu | kAuxiliary | kBias,
-                                 kGeluGradient | kAuxiliary, kSumsOfA, kSumsOfB};
+  constexpr unsigned kKnown[] = {kDefault,
+                                 kBias,
+                                 kRelu,
+                                 kRelu | kBias,
+                                 kGelu,
+                                 kGelu | kBias,
+                                 kGelu | kAuxiliary,
+                                 kGelu | kAuxiliary | kBias,
+                                 kGeluGradient | kAuxiliary,
+                                 kSumsOfA,
+                                 kSumsOfB};
   const unsigned epilogue = product.desc.epilogue;
   if (std::find(std::begin(kKnown), std::end(kKnown), epilogue) == std::end(kKnown)) {
     return CUBLAS_STATUS_NOT_SUPPORTED;

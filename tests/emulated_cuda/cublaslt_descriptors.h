@@ -35,8 +35,8 @@ enum Epilogue : unsigned {
   kGelu = 32,
   kGeluGradient = 64,  // DGELU, with kAuxiliary: what it is taken at
   kAuxiliary = 128,    // with kGelu: stores what it is taken of
-  kSumsOfA = 256,    // BGRADA: the rows of op(A), to where a bias would be
-  kSumsOfB = 512,    // BGRADB: the columns of op(B)
+  kSumsOfA = 256,      // BGRADA: the rows of op(A), to where a bias would be
+  kSumsOfB = 512,      // BGRADB: the columns of op(B)
 };
 constexpr int kNoTranspose = 0, kTranspose = 1, kConjugate = 2;
 

@@ -1,9 +1,9 @@
 """What cuBLASLt computes in one call with a matrix product, for graphs on a GPU.
 
-An activation of the product that cuBLASLt knows, and the sum of a factor's rows, which is the
-gradient of a bias beside that of the weight. Where the library turns out to have no kernel for both,
-the step runs them one after the other, so nothing else depends on it. Runs when a graph is lowered,
-as `epilogues` does for the CPU.
+An activation of the product that cuBLASLt knows, and the sum of a factor's rows: the gradient of a
+bias beside that of the weight. Where the library turns out to have no kernel for both, the step
+runs them one after the other, so that nothing else depends on it. Runs when a graph is lowered, as
+`epilogues` does for the CPU.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _activated(product: Node, follower: Node, alone: bool) -> Node | None:
     *others, source = follower.reads
     if any(not _same_elements(x, made) for x in (*others, source, out)):
         return None
-    if source.offset or follower.backward != product.backward:
+    if follower.backward != product.backward:
         return None
     if any(overlap(out, x) for x in [made, *others, *product.reads]):
         return None
@@ -116,9 +116,7 @@ def _activated(product: Node, follower: Node, alone: bool) -> Node | None:
         parts=follower.parts or [follower.operator],
         backward=product.backward,
         place=product.place,
-        epilogue=Epilogue(
-            follower.program, [*others, before], [result], product.inputs, before
-        ),
+        epilogue=Epilogue(follower.program, [*others, before], [result], product.inputs, before),
     )
 
 
@@ -138,7 +136,9 @@ def _like(x: Value, made: Value) -> Value:
 def _sums(graph: Graph, down: bool) -> None:
     nodes = graph.nodes
     sums = {
-        number: rows for number, node in enumerate(nodes) if (rows := _summed_rows(node)) is not None
+        number: rows
+        for number, node in enumerate(nodes)
+        if (rows := _summed_rows(node)) is not None
     }
     products: dict[Value, tuple[int, int]] = {}  # by factor: the product, and which factor it is
     for number, node in enumerate(nodes):
@@ -189,10 +189,11 @@ def _turned(matrix: Value) -> Value:
 
 
 def _can_meet(before: list[set[int]], early: int, late: int, down: bool) -> bool:
-    """Whether the early node can run where the late one does, or else the other way round."""
+    """Whether the early node can run where the late one does, or else the other way round.
+
+    They share no memory that one of them writes, as `_with_sums` sees to.
+    """
     between = range(early + 1, late)
-    if early in before[late]:
-        return False
     if down:
         return not any(early in before[other] for other in between)
     return not any(other in before[late] for other in between)
