@@ -13,7 +13,7 @@ from emulated_cuda.build import build
 from emulated_cuda.client import Gpu, check
 
 FLOAT, DOUBLE, HALF = (0, "f4", 68, c_float), (1, "f8", 70, c_double), (2, "f2", 68, c_float)
-RELU, BIAS, GELU, AUXILIARY, SUMS_OF_A, SUMS_OF_B = 2, 4, 32, 128, 256, 512
+RELU, BIAS, GELU, GELU_GRADIENT, AUXILIARY, SUMS_OF_A, SUMS_OF_B = 2, 4, 32, 64, 128, 256, 512
 
 
 class Matmul:
@@ -116,16 +116,16 @@ def test_products(gpu, matmul, kind, transposed):
     np.testing.assert_array_equal(out, by_columns(2 * left @ right + 3 * c, m + 2))
 
 
-def small_product(gpu, call, epilogue: int, bias=None):
+def small_product(gpu, call, epilogue: int, bias=None, inner=5):
     """A (6, 5) times a (5, 4) matrix with an epilogue: the factors, and how to run it."""
     rng = np.random.default_rng(3)
-    a, b = rng.normal(size=(1, 6, 5)), rng.normal(size=(1, 5, 4))
+    a, b = rng.normal(size=(1, 6, inner)), rng.normal(size=(1, inner, 4))
     call.set("MatmulDesc", call.desc, 7, ctypes.c_uint(epilogue))
     if bias is not None:
         call.set("MatmulDesc", call.desc, 8, bias)
     memory = [by_columns(x.astype(call.kind[1]), x.shape[1]) for x in (a, b)]
     pointers = [*map(gpu.upload, memory), None, gpu.alloc(8 * 24)]
-    shapes = (6, 5, 6), (5, 4, 5), (6, 4, 6), (6, 4, 6)
+    shapes = (6, inner, 6), (inner, 4, inner), (6, 4, 6), (6, 4, 6)
     layouts = [call.layout(*shape) for shape in shapes]
     return a[0], b[0], pointers, layouts
 
@@ -168,6 +168,20 @@ def test_what_a_gelu_is_taken_of_is_stored(gpu, matmul, bias):
     assert np.allclose(found, activated(GELU, value), atol=1e-5)
     call.set("MatmulDesc", call.desc, 22, c_int(2))  # as half
     assert call.heuristic(layouts)[0] == 15
+
+
+def test_gradients_of_gelus(gpu, matmul):
+    call, at = matmul(FLOAT), np.random.default_rng(5).normal(size=(4, 8)).astype("f4")
+    call.set("MatmulDesc", call.desc, 11, gpu.upload(at))
+    call.set("MatmulDesc", call.desc, 12, c_int64(8))
+    a, b, pointers, layouts = small_product(gpu, call, GELU_GRADIENT | AUXILIARY)
+    check(call.run(pointers, layouts, 1, 0))
+    points, step = at[:, :6].T.astype("f8"), 1e-6
+    slope = (activated(GELU, points + step) - activated(GELU, points - step)) / (2 * step)
+    found = gpu.download(pointers[3], 24, "f4").reshape(4, 6).T
+    assert np.allclose(found, a @ b * slope, atol=1e-5)
+    layouts = small_product(gpu, call, GELU_GRADIENT | AUXILIARY, inner=1)[3]
+    assert call.heuristic(layouts)[0] == 7
 
 
 @pytest.mark.parametrize("of_b", [False, True])

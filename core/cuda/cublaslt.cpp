@@ -317,13 +317,16 @@ struct Scales {
   }
 };
 
-// What cuBLASLt documents, and what its kernels want nevertheless: vectors that begin at a
-// multiple of 16 bytes, and of 8 elements per row of what a Gelu is taken of.
+// What cuBLASLt asks for, in its documents or without a word: vectors that begin at a multiple of
+// 16 bytes, rows of a multiple of 8 elements where a Gelu is taken, and for gradients more than one
+// element to add up (for sums, before version 12.3.4).
 bool has_form(const MatrixProduct& product) {
   constexpr uint32_t kVectorAlignment = 16;
   const bool aligned = alignment(vector_of(product)) >= kVectorAlignment &&
                        alignment(product.before) >= kVectorAlignment;
-  return aligned && (!product.before || product.n % 8 == 0);
+  const bool gradient =
+      product.a_sums || product.b_sums || product.activation == Activation::GeluGradient;
+  return aligned && (!product.before || product.n % 8 == 0) && product.k > (gradient ? 1 : 0);
 }
 
 // One call of a plan, whose status is returned.
@@ -371,7 +374,7 @@ std::atomic<size_t> fused_count{0};
 
 bool cublaslt_multiply(const MatrixProduct& given) {
   if (!is_floating(given.dtype) || !math_settings.cublas || !cublas().problem.empty()) return false;
-  if (given.k == 0 || given.batch > INT32_MAX || !has_form(given)) return false;
+  if (given.batch > INT32_MAX || !has_form(given)) return false;
   MatrixProduct product = given;
   if (product.beta.to_double() == 0) {
     product.c = {product.out, false, product.n, product.out_batch_stride};

@@ -149,6 +149,22 @@ def test_not_a_number_stays_one(answer: str, random: np.random.Generator) -> Non
         check_near(got, expected, 4.0)
 
 
+def test_kernels_that_are_first_met_in_a_capture(random: np.random.Generator) -> None:
+    memory, w = normal(random, 25).to("cuda"), normal(random, 80, 6).to("cuda")
+    run = Compiled(lambda x: fl.relu(F.linear(x, w)))
+    known = memory[:24].view(4, 6)
+    run(known)
+    other = memory[1:].view(4, 6)  # less aligned: another choice of a kernel, which nobody tried
+    for x, fused in ((known, 1), (other, 0)):
+        before, graph = _core.cuda_fused_products(), fl.cuda.CUDAGraph()
+        with fl.cuda.graph(graph):
+            out = run.run(x)
+        graph.replay()
+        check_near(out, fl.relu(F.linear(x.cpu(), w.cpu())))
+        if EMULATED:
+            assert _core.cuda_fused_products() == before + fused
+
+
 def step_of(model: nn.Module) -> Callable[..., Any]:
     def step(x: Tensor, y: Tensor) -> Any:
         model.zero_grad()
@@ -181,6 +197,18 @@ def test_gradients(case: tuple[str, Any], name: str, random: np.random.Generator
     if EMULATED:
         can = answer in (FUSED, LOSES_NAN) and dtype != fl.float64
         assert (run.fused > 0) == can
+
+
+def test_gradients_of_a_single_output(random: np.random.Generator) -> None:
+    fl.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 72), nn.GELU("tanh"), nn.Linear(72, 1))
+    x, y = normal(random, 9, 6), normal(random, 9, 1)
+    gradients = [g.clone() for g in step_of(model)(x, y)[1]]
+    model.to("cuda")
+    run = Compiled(step_of(model))
+    for got, gradient in zip(run(x.to("cuda"), y.to("cuda"))[1], gradients, strict=True):
+        check_near(got, gradient, 2.0)
+    assert "mm then gelu_backward" in run.labels  # an inner length of 1: two calls
 
 
 def test_gradients_from_outside(random: np.random.Generator) -> None:

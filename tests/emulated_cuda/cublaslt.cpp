@@ -112,8 +112,9 @@ cublasStatus_t check_epilogue(const Product& product) {
   }
   const bool more = epilogue != kDefault && epilogue != kBias;
   if (more && (fusion() == "0" || product.d.type == kDouble)) return CUBLAS_STATUS_NOT_SUPPORTED;
-  // Versions differ in what they do for an inner length of 1.
-  if ((epilogue & kGeluGradient) && product.k() == 1) return CUBLAS_STATUS_NOT_SUPPORTED;
+  // The gradients of an inner length of 1 are those that some version does not support.
+  const bool gradient = product.sums() || (epilogue & kGeluGradient) != 0;
+  if (gradient && product.k() == 1) return CUBLAS_STATUS_INVALID_VALUE;
   if (product.uses_bias() && product.bias_type() != product.d.type) {
     return CUBLAS_STATUS_NOT_SUPPORTED;
   }
