@@ -13,7 +13,7 @@ from emulated_cuda.build import build
 from emulated_cuda.client import Gpu, check
 
 FLOAT, DOUBLE, HALF = (0, "f4", 68, c_float), (1, "f8", 70, c_double), (2, "f2", 68, c_float)
-RELU, BIAS, GELU = 2, 4, 32
+RELU, BIAS, GELU, GELU_GRADIENT, AUXILIARY, SUMS_OF_A, SUMS_OF_B = 2, 4, 32, 64, 128, 256, 512
 
 
 class Matmul:
@@ -116,29 +116,117 @@ def test_products(gpu, matmul, kind, transposed):
     np.testing.assert_array_equal(out, by_columns(2 * left @ right + 3 * c, m + 2))
 
 
+def small_product(gpu, call, epilogue: int, bias=None, inner=5):
+    """A (6, 5) times a (5, 4) matrix with an epilogue: the factors, and how to run it."""
+    rng = np.random.default_rng(3)
+    a, b = rng.normal(size=(1, 6, inner)), rng.normal(size=(1, inner, 4))
+    call.set("MatmulDesc", call.desc, 7, ctypes.c_uint(epilogue))
+    if bias is not None:
+        call.set("MatmulDesc", call.desc, 8, bias)
+    memory = [by_columns(x.astype(call.kind[1]), x.shape[1]) for x in (a, b)]
+    pointers = [*map(gpu.upload, memory), None, gpu.alloc(8 * 24)]
+    shapes = (6, inner, 6), (inner, 4, inner), (6, 4, 6), (6, 4, 6)
+    layouts = [call.layout(*shape) for shape in shapes]
+    return a[0], b[0], pointers, layouts
+
+
+def activated(epilogue: int, value: np.ndarray) -> np.ndarray:
+    if epilogue & RELU:
+        return np.maximum(value, 0)
+    if epilogue & GELU:
+        return value / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (value + 0.044715 * value**3)))
+    return value
+
+
 @pytest.mark.parametrize("epilogue", [1, BIAS, RELU, RELU | BIAS, GELU, GELU | BIAS])
 def test_epilogues(gpu, matmul, epilogue):
-    rng, call = np.random.default_rng(3), matmul(FLOAT)
-    a, b, bias = rng.normal(size=(1, 6, 5)), rng.normal(size=(1, 5, 4)), rng.normal(size=6)
-    call.set("MatmulDesc", call.desc, 7, ctypes.c_uint(epilogue))
-    if epilogue & BIAS:
-        call.set("MatmulDesc", call.desc, 8, gpu.upload(bias.astype("f4")))
-    memory = [by_columns(x.astype("f4"), x.shape[1]) for x in (a, b)]
-    out = gpu.alloc(4 * 24)
-    pointers = [*map(gpu.upload, memory), None, out]
-    layouts = [
-        call.layout(6, 5, 6),
-        call.layout(5, 4, 5),
-        call.layout(6, 4, 6),
-        call.layout(6, 4, 6),
-    ]
+    call, bias = matmul(FLOAT), np.random.default_rng(4).normal(size=6)
+    vector = gpu.upload(bias.astype("f4")) if epilogue & BIAS else None
+    a, b, pointers, layouts = small_product(gpu, call, epilogue, vector)
     check(call.run(pointers, layouts, 1, 0))
-    value = a[0] @ b[0] + (bias[:, None] if epilogue & BIAS else 0)
-    if epilogue & RELU:
-        value = np.maximum(value, 0)
-    if epilogue & GELU:
-        value = value / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (value + 0.044715 * value**3)))
-    assert np.allclose(gpu.download(out, 24, "f4").reshape(4, 6).T, value, atol=1e-5)
+    value = activated(epilogue, a @ b + (bias[:, None] if epilogue & BIAS else 0))
+    assert np.allclose(gpu.download(pointers[3], 24, "f4").reshape(4, 6).T, value, atol=1e-5)
+
+
+@pytest.mark.parametrize("bias", [0, BIAS])
+def test_what_a_gelu_is_taken_of_is_stored(gpu, matmul, bias):
+    call = matmul(FLOAT)
+    vector = gpu.upload(np.arange(6, dtype="f4")) if bias else None
+    a, b, pointers, layouts = small_product(gpu, call, GELU | AUXILIARY | bias, vector)
+    assert call.heuristic(layouts)[0] == 7  # nowhere to store it
+    stored = gpu.upload(np.full(32, 77, "f4"))
+    call.set("MatmulDesc", call.desc, 11, stored)
+    for leading in (0, 6, 12):  # not a multiple of 8
+        call.set("MatmulDesc", call.desc, 12, c_int64(leading))
+        assert call.run(pointers, layouts, 1, 0) == 7
+    call.set("MatmulDesc", call.desc, 12, c_int64(8))
+    check(call.run(pointers, layouts, 1, 0))
+    value = a @ b + (np.arange(6)[:, None] if bias else 0)
+    found = gpu.download(stored, 32, "f4").reshape(4, 8)
+    assert np.allclose(found[:, :6].T, value, atol=1e-5) and (found[:, 6:] == 77).all()
+    found = gpu.download(pointers[3], 24, "f4").reshape(4, 6).T
+    assert np.allclose(found, activated(GELU, value), atol=1e-5)
+    call.set("MatmulDesc", call.desc, 22, c_int(2))  # as half
+    assert call.heuristic(layouts)[0] == 15
+
+
+def test_gradients_of_gelus(gpu, matmul):
+    call, at = matmul(FLOAT), np.random.default_rng(5).normal(size=(4, 8)).astype("f4")
+    call.set("MatmulDesc", call.desc, 11, gpu.upload(at))
+    call.set("MatmulDesc", call.desc, 12, c_int64(8))
+    a, b, pointers, layouts = small_product(gpu, call, GELU_GRADIENT | AUXILIARY)
+    check(call.run(pointers, layouts, 1, 0))
+    points, step = at[:, :6].T.astype("f8"), 1e-6
+    slope = (activated(GELU, points + step) - activated(GELU, points - step)) / (2 * step)
+    found = gpu.download(pointers[3], 24, "f4").reshape(4, 6).T
+    assert np.allclose(found, a @ b * slope, atol=1e-5)
+    layouts = small_product(gpu, call, GELU_GRADIENT | AUXILIARY, inner=1)[3]
+    assert call.heuristic(layouts)[0] == 7
+
+
+@pytest.mark.parametrize("of_b", [False, True])
+def test_sums_of_factors(gpu, matmul, of_b):
+    call, sums = matmul(FLOAT), gpu.upload(np.full(8, 77, "f4"))
+    a, b, pointers, layouts = small_product(gpu, call, SUMS_OF_B if of_b else SUMS_OF_A)
+    assert call.run(pointers, layouts, 1, 0) == 7  # nowhere to put them
+    call.set("MatmulDesc", call.desc, 8, sums)
+    check(call.run(pointers, layouts, 2, 0))
+    expected = b.sum(0) if of_b else a.sum(1)
+    found = gpu.download(sums, 8, "f4")
+    assert np.allclose(found[: len(expected)], expected, atol=1e-5)
+    assert (found[len(expected) :] == 77).all()
+    found = gpu.download(pointers[3], 24, "f4").reshape(4, 6).T
+    assert np.allclose(found, 2 * a @ b, atol=1e-5)
+
+
+def test_epilogues_that_are_refused(gpu, matmul, monkeypatch):
+    call, wide = matmul(FLOAT), matmul(DOUBLE)
+    layouts = small_product(gpu, call, RELU)[3]
+    check(call.heuristic(layouts)[0])
+    monkeypatch.setenv("EMULATED_CUBLASLT_FUSION", "0")
+    assert call.heuristic(layouts)[0] == 15
+    monkeypatch.delenv("EMULATED_CUBLASLT_FUSION")
+    for epilogue in (RELU | GELU, RELU | AUXILIARY, SUMS_OF_A | BIAS, 8 | AUXILIARY, 0):
+        assert call.heuristic(small_product(gpu, call, epilogue)[3])[0] == 15
+    for epilogue in (RELU, GELU, SUMS_OF_B):
+        assert wide.heuristic(small_product(gpu, wide, epilogue)[3])[0] == 15
+
+
+def test_not_a_number_in_activations(gpu, matmul, monkeypatch):
+    call = matmul(FLOAT)
+    pointers, layouts = small_product(gpu, call, RELU)[2:]
+    for value, all_nan in (("", True), ("nan", False)):
+        monkeypatch.setenv("EMULATED_CUBLASLT_FUSION", value)
+        check(call.run(pointers, layouts, float("nan"), 0))
+        found = gpu.download(pointers[3], 24, "f4")
+        assert np.isnan(found).all() if all_nan else (found == 0).all()
+
+
+def test_a_bias_that_is_not_aligned(gpu, matmul):
+    call, vector = matmul(FLOAT), gpu.upload(np.zeros(16, "f4"))
+    pointers, layouts = small_product(gpu, call, BIAS, c_uint64(vector.value + 4))[2:]
+    check(call.run(pointers, layouts, 1, 0))
+    assert gpu.cuda.cuCtxSynchronize() == 716  # CUDA_ERROR_MISALIGNED_ADDRESS
 
 
 def test_what_products_refuse(gpu, matmul, capfd):

@@ -1,13 +1,16 @@
 #include "cuda/cublaslt.h"
 
 #include <array>
+#include <atomic>
 #include <bit>
+#include <cmath>
 #include <map>
 #include <memory>
 #include <mutex>
 
 #include "base/recent_table.h"
 #include "cuda/device.h"
+#include "cuda/graph.h"
 #include "cuda/library.h"
 #include "cuda/math_settings.h"
 #include "cuda/scratch.h"
@@ -67,10 +70,13 @@ struct Cublas {
 constexpr int kFloat32 = 0, kFloat64 = 1, kFloat16 = 2, kBFloat16 = 14;  // cudaDataType
 constexpr int kCompute32 = 68, kCompute64 = 70, kComputeTf32 = 77;       // cublasComputeType_t
 constexpr int kTransposeA = 3, kTransposeB = 4, kEpilogue = 7, kBiasPointer = 8;
+constexpr int kAuxiliaryPointer = 11, kAuxiliaryLeading = 12;
 constexpr int kBatchCount = 5, kBatchStride = 6;
 constexpr int kWorkspaceLimit = 1;
 constexpr int kAlignments[] = {5, 6, 7, 8};  // of a, b, c and d
-constexpr uint32_t kEpilogueBias = 4;
+constexpr uint32_t kEpilogueDefault = 1, kEpilogueRelu = 2, kEpilogueBias = 4, kEpilogueGelu = 32;
+constexpr uint32_t kEpilogueGeluGradient = 64, kEpilogueAuxiliary = 128;
+constexpr uint32_t kEpilogueSumsOfA = 256, kEpilogueSumsOfB = 512;
 constexpr int kOperationTranspose = 1;
 constexpr int kNotSupported = 15;
 
@@ -125,6 +131,7 @@ struct Plan {
   Algorithm algorithm{};
   size_t workspace_bytes = 0;
   bool supported = false;
+  bool keeps_nan = false;  // Note [Not-a-number in activations]; known to be so
 };
 
 // A row-major matrix is the transpose of a column-major one, cuBLASLt's kind: so out^T = b^T a^T,
@@ -156,6 +163,31 @@ OwnedDescriptor make_layout(const MatrixProduct& product, const Columns& matrix)
   return owned;
 }
 
+uint32_t epilogue_of(const MatrixProduct& product) {
+  if (product.a_sums) return kEpilogueSumsOfB;
+  if (product.b_sums) return kEpilogueSumsOfA;
+  constexpr uint32_t kActivations[] = {0, kEpilogueRelu, kEpilogueGelu, kEpilogueGeluGradient};
+  const uint32_t epilogue = kActivations[static_cast<int>(product.activation)] |
+                            (product.bias ? kEpilogueBias : 0) |
+                            (product.before ? kEpilogueAuxiliary : 0);
+  return epilogue ? epilogue : kEpilogueDefault;
+}
+
+// What stands where cuBLASLt looks for a bias or writes sums.
+const void* vector_of(const MatrixProduct& product) {
+  return product.a_sums ? product.a_sums : product.b_sums ? product.b_sums : product.bias;
+}
+
+void set_pointers(const MatrixProduct& product, Descriptor operation) {
+  auto set = [&](int attribute, const void* pointer) {
+    if (!pointer) return;
+    check_cublas(cublas().operation_set(operation, attribute, &pointer, sizeof(pointer)),
+                 "cublasLtMatmulDescSetAttribute");
+  };
+  set(kBiasPointer, vector_of(product));
+  set(kAuxiliaryPointer, product.before);
+}
+
 OwnedDescriptor make_operation(const MatrixProduct& product, bool tf32) {
   const Cublas& functions = cublas();
   const bool wide = product.dtype == DType::Float64;
@@ -173,10 +205,9 @@ OwnedDescriptor make_operation(const MatrixProduct& product, bool tf32) {
   };
   if (product.b.transposed) set(kTransposeA, int32_t{kOperationTranspose});
   if (product.a.transposed) set(kTransposeB, int32_t{kOperationTranspose});
-  if (product.bias) {
-    set(kEpilogue, kEpilogueBias);
-    set(kBiasPointer, product.bias);  // its alignment may matter to the choice
-  }
+  set(kEpilogue, epilogue_of(product));
+  set_pointers(product, operation);  // their alignment may matter to the choice
+  if (product.before) set(kAuxiliaryLeading, product.n);
   return owned;
 }
 
@@ -226,15 +257,17 @@ Plan make_plan(const MatrixProduct& product, Handle handle, bool tf32) {
   return plan;
 }
 
-using PlanKey = std::array<int64_t, 15>;
+using PlanKey = std::array<int64_t, 16>;
 
 PlanKey key_of(const MatrixProduct& product, bool tf32) {
   const MatrixOperand &a = product.a, &b = product.b, &c = product.c;
-  const int64_t alignments =
-      alignment(a.data) | int64_t{alignment(b.data)} << 12 | int64_t{alignment(c.data)} << 24 |
-      int64_t{alignment(product.out)} << 36 | int64_t{alignment(product.bias)} << 48;
+  int64_t alignments = 0;
+  for (const void* pointer : {a.data, b.data, c.data, static_cast<const void*>(product.out),
+                              vector_of(product), static_cast<const void*>(product.before)}) {
+    alignments = alignments << 10 | alignment(pointer);
+  }
   const int64_t flags = (tf32 ? 1 : 0) | (a.transposed ? 2 : 0) | (b.transposed ? 4 : 0) |
-                        (product.bias ? 8 : 0) | (product.beta.to_double() == 0 ? 16 : 0);
+                        (product.beta.to_double() == 0 ? 8 : 0);
   return {static_cast<int64_t>(product.dtype),
           product.device,
           product.m,
@@ -249,7 +282,8 @@ PlanKey key_of(const MatrixProduct& product, bool tf32) {
           c.batch_stride,
           product.out_batch_stride,
           alignments,
-          flags};
+          flags,
+          epilogue_of(product)};
 }
 
 struct Plans {
@@ -283,16 +317,71 @@ struct Scales {
   }
 };
 
+// What cuBLASLt asks for, in its documents or without a word: vectors that begin at a multiple of
+// 16 bytes, rows of a multiple of 8 elements where a Gelu is taken, and for gradients more than one
+// element to add up (for sums, before version 12.3.4).
+bool has_form(const MatrixProduct& product) {
+  constexpr uint32_t kVectorAlignment = 16;
+  const bool aligned = alignment(vector_of(product)) >= kVectorAlignment &&
+                       alignment(product.before) >= kVectorAlignment;
+  const bool gradient =
+      product.a_sums || product.b_sums || product.activation == Activation::GeluGradient;
+  return aligned && (!product.before || product.n % 8 == 0) && product.k > (gradient ? 1 : 0);
+}
+
+// One call of a plan, whose status is returned.
+int run_plan(const MatrixProduct& product, Handle handle, Plan& plan) {
+  set_pointers(product, plan.operation.get());
+  const Scratch workspace(plan.workspace_bytes, product.device);
+  const Scales scales(product);
+  const int status = cublas().multiply(
+      handle, plan.operation.get(), scales.at(0), product.b.data, plan.layouts[0].get(),
+      product.a.data, plan.layouts[1].get(), scales.at(1), product.c.data, plan.layouts[2].get(),
+      product.out, plan.layouts[3].get(), &plan.algorithm, workspace.data(), plan.workspace_bytes,
+      current_stream(product.device));
+  if (status == kNotSupported) plan.supported = false;
+  return status;
+}
+
+// Note [Not-a-number in activations]: max(x, 0) as cuBLASLt computes it may be 0 for not-a-number
+// (users report so), which would hide that a computation has gone wrong. So the first time that a
+// plan with an activation is used, it computes not-a-number everywhere (alpha is one), and unless
+// that is what arrives, it is not used again. While a graph is captured, nobody can look at
+// results: plans that were not tried before are left alone then.
+bool keeps_nan(const MatrixProduct& product, Handle handle, Plan& plan) {
+  if (plan.keeps_nan || product.activation == Activation::None) return true;
+  if (capturing()) return false;
+  MatrixProduct trial = product;
+  trial.alpha = std::nan("");
+  const int status = run_plan(trial, handle, plan);
+  if (status == kNotSupported) return false;
+  check_cublas(status, "cublasLtMatmul");
+  plan.keeps_nan = plan.supported = visit_dtype(product.dtype, [&]<class T>() {
+    T first;
+    const StreamHandle stream = current_stream(product.device);
+    check(driver().copy_to_host(&first, reinterpret_cast<DevicePointer>(product.out), sizeof(T),
+                                stream),
+          "cuMemcpyDtoHAsync");
+    check(driver().stream_synchronize(stream), "cuStreamSynchronize");
+    return std::isnan(convert<double>(first));
+  });
+  return plan.keeps_nan;
+}
+
+std::atomic<size_t> fused_count{0};
+
 }  // namespace
 
 bool cublaslt_multiply(const MatrixProduct& given) {
   if (!is_floating(given.dtype) || !math_settings.cublas || !cublas().problem.empty()) return false;
-  if (given.k == 0 || given.batch > INT32_MAX) return false;
+  if (given.batch > INT32_MAX || !has_form(given)) return false;
   MatrixProduct product = given;
   if (product.beta.to_double() == 0) {
     product.c = {product.out, false, product.n, product.out_batch_stride};
   }
   const bool tf32 = product.dtype == DType::Float32 && math_settings.matmul_tf32;
+  const bool sums = product.a_sums || product.b_sums;
+  if (tf32 && sums) return false;  // sums are no products, and not to be rounded as such
   use(product.device);
   Plans& all = plans();
   std::lock_guard lock(all.mutex);
@@ -300,25 +389,15 @@ bool cublaslt_multiply(const MatrixProduct& given) {
   const PlanKey key = key_of(product, tf32);
   Plan* plan = all.table.find(key);
   if (!plan) plan = &all.table.add(key, make_plan(product, handle, tf32));
-  if (!plan->supported) return false;
-  const Cublas& functions = cublas();
-  if (product.bias) {
-    check_cublas(functions.operation_set(plan->operation.get(), kBiasPointer, &product.bias,
-                                         sizeof(product.bias)),
-                 "cublasLtMatmulDescSetAttribute");
-  }
-  const Scratch workspace(plan->workspace_bytes, product.device);
-  const Scales scales(product);
-  const int status = functions.multiply(
-      handle, plan->operation.get(), scales.at(0), product.b.data, plan->layouts[0].get(),
-      product.a.data, plan->layouts[1].get(), scales.at(1), product.c.data, plan->layouts[2].get(),
-      product.out, plan->layouts[3].get(), &plan->algorithm, workspace.data(),
-      plan->workspace_bytes, current_stream(product.device));
-  plan->supported = status != kNotSupported;
-  if (!plan->supported) return false;
+  if (!plan->supported || !keeps_nan(product, handle, *plan)) return false;
+  const int status = run_plan(product, handle, *plan);
+  if (status == kNotSupported) return false;
   check_cublas(status, "cublasLtMatmul");
+  if (sums || product.activation != Activation::None) ++fused_count;
   return true;
 }
+
+size_t cublaslt_fused_count() { return fused_count; }
 
 std::string cublaslt_problem() { return cublas().problem; }
 

@@ -15,8 +15,15 @@ struct MatrixOperand {
   int64_t batch_stride = 0;  // 0: all products share it
 };
 
-// out = alpha * a b + beta * c + bias, a: m x k, b: k x n, for every product of a batch. The rows
-// of c and out lie one after another; c may be out. With beta == 0, c is not read.
+// What becomes of every element x of a product: max(x, 0), GELU by the approximation with tanh, or
+// the derivative of that at another element, times x.
+enum class Activation : uint8_t { None, Relu, Gelu, GeluGradient };
+
+// out = activation(alpha * a b + beta * c + bias), a: m x k, b: k x n, for every product of a
+// batch. The rows of c and out lie one after another; c may be out. With beta == 0, c is not read.
+//
+// What begins with `activation` is computed by cuBLASLt or not at all, for one product with
+// beta == 0, and a_sums and b_sums only alone.
 struct MatrixProduct {
   DType dtype = DType::Float32;
   int device = 0;
@@ -26,10 +33,18 @@ struct MatrixProduct {
   int64_t out_batch_stride = 0;
   Scalar alpha = 1, beta = 0;
   const void* bias = nullptr;  // n elements, added to every row; null: none
+  Activation activation = Activation::None;
+  // m x n: becomes what a Gelu is taken of (null: not wanted); what a GeluGradient is taken at.
+  void* before = nullptr;
+  void* a_sums = nullptr;  // m elements: the sums of a's rows; null: not wanted
+  void* b_sums = nullptr;  // n elements: the sums of b's columns; null: not wanted
 };
 
-// On the current stream. False if cuBLASLt is missing or has no kernel for this: nothing happened.
+// On the current stream. False if cuBLASLt is missing or has no kernel for this: `out` is as it
+// was, or of no meaning if there is an activation.
 bool cublaslt_multiply(const MatrixProduct& product);
+// How many products have had an activation, or sums, in the same call.
+size_t cublaslt_fused_count();
 // Why cuBLASLt is not used; empty if it is there.
 std::string cublaslt_problem();
 

@@ -3,6 +3,7 @@
 #include <limits>
 
 #include "ops/arithmetic.h"
+#include "program/activation.h"
 #include "program/symbol.h"
 
 namespace flambeau {
@@ -46,14 +47,8 @@ FLAMBEAU_CLAMP("clamp");
 FLAMBEAU_CLAMP("clip");
 
 static TensorRef gelu_approximate(const TensorRef& input, const std::string& approximate) {
-  static const Pointwise& tanh_form = *[] {
-    using namespace symbolic;
-    Builder builder;
-    Symbol x(builder, builder.input(0));
-    Symbol inner = 0.7978845608028654 * (x + 0.044715 * (x * x * x));
-    Symbol result = x * 0.5 * (1 + symbolic::tanh(inner));
-    return new Pointwise("gelu", builder.finish(1, {&result.value, 1}), Promotion::Floating, 1);
-  }();
+  static const Pointwise& tanh_form =
+      *new Pointwise("gelu", gelu_by_tanh(), Promotion::Floating, 1);
   static const Pointwise& erf_form = *[] {
     using namespace symbolic;
     Builder builder;

@@ -127,6 +127,14 @@ void multiply_batch(Call& call, int first, Scalar alpha, Scalar beta) {
 
 bool is_one(Scalar value) { return value.to_double() == 1; }
 
+// Whether x + a b is a product with a bias in every row.
+bool has_bias_row(const Call& call) {
+  const Tensor& x = call.input(0);
+  const int64_t columns = call.output().size(1);
+  return x.dim() == 1 && x.size(0) == columns && (x.stride(0) == 1 || columns == 1) &&
+         is_one(call.attributes.scalars[0]) && is_one(call.attributes.scalars[1]);
+}
+
 // Whether products can add the tensor as it lies: rows one after another, none of them repeated.
 bool is_matrix_of(const Tensor& x, const Dims& shape) {
   return x.shape() == shape && (x.stride(1) == 1 || x.size(1) <= 1) &&
@@ -156,8 +164,7 @@ void run_addmm_cuda(Call& call) {
   MatrixProduct product = product_of(a, b, out);
   product.alpha = call.attributes.scalars[1];
   product.beta = call.attributes.scalars[0];
-  const bool row = x.dim() == 1 && x.size(0) == product.n && (x.stride(0) == 1 || product.n == 1);
-  if (row && is_one(product.beta) && is_one(product.alpha)) {
+  if (has_bias_row(call)) {
     product.bias = x.data();
     product.beta = 0;
     if (cuda::cublaslt_multiply(product)) return;
@@ -175,6 +182,36 @@ void run_addmm_cuda(Call& call) {
     product.c = {out.data(), false, product.n, 0};
   }
   multiply_on_gpu(product);
+}
+
+bool multiply_and_activate(Call& call, cuda::Activation activation, const TensorRef& at,
+                           Tensor& result) {
+  const Tensor& out = call.output();
+  const int first = call.inputs.size() == 3 ? 1 : 0;  // addmm adds input 0
+  if (out.numel() == 0 || (first == 1 && !has_bias_row(call))) return false;
+  auto lies_like_it = [&](const Tensor& x) {
+    return x.dtype() == out.dtype() && x.numel() == out.numel() && x.contiguous();
+  };
+  const bool keeps = result.data() != out.data();
+  if (!out.contiguous() || !lies_like_it(result) || (at && !lies_like_it(*at))) return false;
+  if (keeps && activation != cuda::Activation::Gelu) return false;
+  Matrices a(call.inputs[first]), b(call.inputs[first + 1]);
+  MatrixProduct product = product_of(a, b, out);
+  product.bias = first == 1 ? call.input(0).data() : nullptr;
+  product.activation = activation;
+  product.before = at ? at->data() : keeps ? out.data() : nullptr;
+  product.out = result.data();
+  return cuda::cublaslt_multiply(product);
+}
+
+bool multiply_and_sum(Call& call, int factor, Tensor& sums) {
+  const Tensor& out = call.output();
+  if (call.inputs.size() != 2 || out.numel() == 0 || sums.dtype() != out.dtype()) return false;
+  if (!sums.contiguous() || sums.numel() != out.size(factor)) return false;
+  Matrices a(call.inputs[0]), b(call.inputs[1]);
+  MatrixProduct product = product_of(a, b, out);
+  (factor == 0 ? product.a_sums : product.b_sums) = sums.data();
+  return cuda::cublaslt_multiply(product);
 }
 
 void run_batches_cuda(Call& call) { multiply_batch(call, 0, 1, 0); }

@@ -169,6 +169,7 @@ void bind_memory(nb::module_& module) {
     return std::vector<size_t>{cuda::matrix_plan_count(), cuda::convolution_plan_count(),
                                cuda::attention_plan_count()};
   });
+  module.def("cuda_fused_products", &cuda::cublaslt_fused_count);
   module.def("cuda_memory_statistics", &statistics);
   module.def("cuda_reset_peaks",
              [](int device) { translated([&] { cuda::reset_peaks(checked_gpu(device)); }); });

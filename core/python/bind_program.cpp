@@ -4,6 +4,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "ops/pointwise.h"
+#include "program/activation.h"
 #include "program/builder.h"
 #include "program/plan.h"
 #include "python/bind_emitter.h"
@@ -490,6 +491,11 @@ void bind_program(nb::module_& parent) {
       .def_prop_ro("has_rows", [](const TracedProgram& self) { return self.program->has_rows; })
       .def_prop_ro("output_extents",
                    [](const TracedProgram& self) { return output_extents(*self.program); })
+      .def_prop_ro("activation",
+                   [](const TracedProgram& self) {
+                     constexpr const char* kNames[] = {"", "relu", "gelu", "gelu_gradient"};
+                     return kNames[static_cast<int>(activation_of(*self.program))];
+                   })
       .def_prop_ro("cost", [](const TracedProgram& self) { return plan_of(*self.program).cost; })
       .def("derivative", &differentiate_in_python, nb::arg("wanted"),
            "The gradient's program, what its inputs read, and which gradients are zero (a mask).")

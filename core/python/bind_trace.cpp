@@ -376,6 +376,16 @@ void bind_steps(nb::class_<UnfinishedObject>& type) {
                                           std::move(label));
              });
            })
+      .def("product_and_sum",
+           [](UnfinishedObject& self, const CallObject& product, const std::vector<int>& inputs,
+              int output, const CallObject& sum, int input, int sums, int factor,
+              std::string label) {
+             translated([&] {
+               building(self).add_product_and_sum({product.call, inputs, output},
+                                                  {sum.call, {input}, sums}, factor,
+                                                  std::move(label));
+             });
+           })
       .def("update",
            [](UnfinishedObject& self, const TracedProgram& program, nb::handle dtype,
               const std::vector<std::vector<int>>& lists, nb::list numbers,

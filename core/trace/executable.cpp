@@ -161,6 +161,16 @@ void Executable::add_product(const RecordedCallRef& call, std::span<const int> i
                                      operands, std::move(to), std::move(label)));
 }
 
+void Executable::add_product_and_sum(const CallOfValues& product, const CallOfValues& sum,
+                                     int factor, std::string label) {
+  require(!device_.is_cpu() && (factor == 0 || factor == 1),
+          "executable: a product with the sums of factor ", factor, " on ", device_name(device_));
+  auto fixed = [this](const CallOfValues& call) {
+    return FixedStep{call.call, read(call.inputs), written({&call.output, 1})[0]};
+  };
+  steps_.push_back(make_product_and_sum_step(fixed(product), fixed(sum), factor, std::move(label)));
+}
+
 void Executable::add_update(const ProgramRef& program, DType dtype,
                             std::span<const std::vector<int>> lists,
                             std::span<const StepInput> numbers, std::span<const int> targets,

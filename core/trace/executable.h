@@ -75,6 +75,15 @@ class Executable : public Object {
   void add_product(const RecordedCallRef& call, std::span<const int> inputs, int product,
                    const ProgramRef& program, DType dtype, std::span<const StepInput> operands,
                    std::span<const int> outputs, std::string label);
+  // A call with one output, by values.
+  struct CallOfValues {
+    RecordedCallRef call;
+    std::vector<int> inputs;
+    int output;
+  };
+  // On a GPU: a matrix product, and a sum of its factor 0 or 1 over the inner dimension.
+  void add_product_and_sum(const CallOfValues& product, const CallOfValues& sum, int factor,
+                           std::string label);
   void add_program(const ProgramRef& program, DType dtype, std::span<const StepInput> inputs,
                    std::span<const int> outputs, std::string label);
   void add_update(const ProgramRef& program, DType dtype, std::span<const std::vector<int>> lists,

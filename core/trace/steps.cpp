@@ -3,6 +3,8 @@
 
 #include "blas/gemm.h"
 #include "ops/matmul.h"
+#include "ops/matmul_cuda.h"
+#include "program/activation.h"
 #include "program/emitter.h"
 #include "program/machine.h"
 #include "tensor/copy.h"
@@ -11,29 +13,38 @@ namespace flambeau {
 
 namespace {
 
-// A primitive's kernel on fixed tensors.
+// A recorded call on fixed tensors.
+struct FixedCall {
+  RecordedCallRef recorded;
+  std::vector<TensorRef> inputs;
+  Call call;
+
+  FixedCall(RecordedCallRef from, std::vector<TensorRef> given, std::vector<TensorRef> outputs)
+      : recorded(std::move(from)),
+        inputs(std::move(given)),
+        call(*recorded->primitive, inputs, Attributes(recorded->attributes)) {
+    call.output_count = static_cast<int>(outputs.size());
+    for (size_t i = 0; i < outputs.size(); ++i) call.outputs[i] = std::move(outputs[i]);
+  }
+  FixedCall(const FixedCall&) = delete;
+};
+
+// A primitive's kernel.
 class CallStep final : public Step {
  public:
   CallStep(RecordedCallRef recorded, std::vector<TensorRef> inputs, std::vector<TensorRef> outputs,
            std::string label)
       : Step(std::move(label)),
-        recorded_(std::move(recorded)),
-        inputs_(std::move(inputs)),
-        call_(*recorded_->primitive, inputs_, Attributes(recorded_->attributes)) {
-    call_.output_count = static_cast<int>(outputs.size());
-    for (size_t i = 0; i < outputs.size(); ++i) call_.outputs[i] = std::move(outputs[i]);
-    copies_ = call_.primitive.updates_input && !recorded_->in_place;
-  }
+        fixed_(std::move(recorded), std::move(inputs), std::move(outputs)),
+        copies_(fixed_.call.primitive.updates_input && !fixed_.recorded->in_place) {}
   void run(std::span<const double>) override {
-    if (copies_) copy(call_.output(), call_.input(0));
-    run_kernel(call_);
+    if (copies_) copy(fixed_.call.output(), fixed_.call.input(0));
+    run_kernel(fixed_.call);
   }
-  bool can_be_captured() const override { return has_gpu_run(call_); }
+  bool can_be_captured() const override { return has_gpu_run(fixed_.call); }
 
  private:
-  RecordedCallRef recorded_;
-  std::vector<TensorRef> inputs_;
-  Call call_;
+  FixedCall fixed_;
   bool copies_;
 };
 
@@ -107,7 +118,7 @@ TensorRef number_at(const TensorRef& numbers, int slot) {
 }
 
 // The same on a GPU.
-class GpuProgramStep final : public Step {
+class GpuProgramStep : public Step {
  public:
   GpuProgramStep(ProgramRef program, DType dtype, std::span<const TensorRef> inputs,
                  std::span<const StepInput> sources, std::vector<TensorRef> outputs,
@@ -162,16 +173,13 @@ class ProductStep final : public ProgramStep {
               std::span<const StepInput> sources, std::vector<TensorRef> outputs, std::string label)
       : ProgramStep(std::move(program), dtype, inputs, sources, std::move(outputs),
                     std::move(label)),
-        recorded_(std::move(recorded)),
-        factors_(std::move(factors)),
-        call_(*recorded_->primitive, factors_, Attributes(recorded_->attributes)),
-        kernel_(product_kernel(*recorded_->primitive)) {
-    require(kernel_, "executable: ", recorded_->name(), " has no epilogue");
-    call_.outputs[0] = std::move(product);
+        product_(std::move(recorded), std::move(factors), {std::move(product)}),
+        kernel_(product_kernel(product_.call.primitive)) {
+    require(kernel_, "executable: ", product_.recorded->name(), " has no epilogue");
   }
   void run(std::span<const double> numbers) override {
     if (!has_parts()) {
-      kernel_(call_, nullptr);
+      kernel_(product_.call, nullptr);
       return ProgramStep::run(numbers);
     }
     bind(numbers);
@@ -182,15 +190,72 @@ class ProductStep final : public ProgramStep {
                                     row_begin, row_end, column_begin, column_end);
                               },
                               &part};
-      kernel_(call_, &epilogue);
+      kernel_(product_.call, &epilogue);
     });
   }
 
  private:
-  RecordedCallRef recorded_;
-  std::vector<TensorRef> factors_;
-  Call call_;
+  FixedCall product_;
   ProductKernel kernel_;
+};
+
+// The same on a GPU: one call of cuBLASLt where the program is an activation that it has, and it
+// has a kernel for that; two steps otherwise.
+class GpuProductStep final : public GpuProgramStep {
+ public:
+  GpuProductStep(RecordedCallRef recorded, std::vector<TensorRef> factors, TensorRef product,
+                 ProgramRef program, DType dtype, std::span<const TensorRef> inputs,
+                 std::span<const StepInput> sources, std::vector<TensorRef> outputs,
+                 std::string label)
+      : GpuProgramStep(program, dtype, inputs, sources, outputs, std::move(label)),
+        activation_(activation_of(*program)),
+        at_(inputs.size() > 1 ? inputs[0] : nullptr),
+        result_(outputs[0]),
+        product_(std::move(recorded), std::move(factors), {product}) {
+    // It must read the product element by element as that lies.
+    if (inputs.back() != product) activation_ = cuda::Activation::None;
+  }
+  void run(std::span<const double> numbers) override {
+    if (!multiply_both()) GpuProgramStep::run(numbers);
+  }
+  void capture(const TensorRef& numbers) override {
+    if (!multiply_both()) GpuProgramStep::capture(numbers);
+  }
+
+ private:
+  // The product; whether the activation has been applied to it.
+  bool multiply_both() {
+    if (activation_ != cuda::Activation::None &&
+        multiply_and_activate(product_.call, activation_, at_, *result_)) {
+      return true;
+    }
+    run_kernel(product_.call);
+    return false;
+  }
+
+  cuda::Activation activation_;
+  TensorRef at_, result_;
+  FixedCall product_;
+};
+
+// An mm on a GPU, and the sums of one of its factors over the inner dimension: a bias's gradient
+// beside the weight's. One call of cuBLASLt, or two steps.
+class ProductAndSumStep final : public Step {
+ public:
+  ProductAndSumStep(FixedStep product, FixedStep sum, int factor, std::string label)
+      : Step(std::move(label)),
+        product_(std::move(product.call), std::move(product.inputs), {std::move(product.output)}),
+        sum_(std::move(sum.call), std::move(sum.inputs), {std::move(sum.output)}),
+        factor_(factor) {}
+  void run(std::span<const double>) override {
+    if (multiply_and_sum(product_.call, factor_, sum_.call.output())) return;
+    run_kernel(product_.call);
+    run_kernel(sum_.call);
+  }
+
+ private:
+  FixedCall product_, sum_;
+  int factor_;
 };
 
 // A program in place over lists of tensors.
@@ -292,9 +357,20 @@ std::unique_ptr<Step> make_product_step(RecordedCallRef recorded, std::vector<Te
                                         std::span<const TensorRef> inputs,
                                         std::span<const StepInput> sources,
                                         std::vector<TensorRef> outputs, std::string label) {
+  if (!outputs[0]->device().is_cpu()) {
+    return std::make_unique<GpuProductStep>(std::move(recorded), std::move(factors),
+                                            std::move(product), std::move(program), dtype, inputs,
+                                            sources, std::move(outputs), std::move(label));
+  }
   return std::make_unique<ProductStep>(std::move(recorded), std::move(factors), std::move(product),
                                        std::move(program), dtype, inputs, sources,
                                        std::move(outputs), std::move(label));
+}
+
+std::unique_ptr<Step> make_product_and_sum_step(FixedStep product, FixedStep sum, int factor,
+                                                std::string label) {
+  return std::make_unique<ProductAndSumStep>(std::move(product), std::move(sum), factor,
+                                             std::move(label));
 }
 
 std::unique_ptr<Step> make_update_step(ProgramRef program, DType dtype,

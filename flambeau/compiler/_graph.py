@@ -145,6 +145,21 @@ class Epilogue(NamedTuple):
     result: Value
 
 
+class Sums(NamedTuple):
+    """What is added up beside a product on a GPU.
+
+    Attributes:
+        call: the recorded sum.
+        source: what it reads; `factor` of the product (0 or 1), as the sum sees it.
+        result: what it writes.
+    """
+
+    call: Any
+    source: Value
+    result: Value
+    factor: int
+
+
 class Node:
     """One step.
 
@@ -163,6 +178,7 @@ class Node:
         parts: of a node that several were merged into: the operators of these.
         epilogue: of a product that a program follows; what both read and write is in `inputs` and
             `outputs` as well.
+        sums: of a product beside which a factor's rows are added up; `outputs` has both results.
         random: draws from the random generator, so it must keep its place among such nodes.
         backward: belongs to the backward part of a function that is differentiated from outside.
         place: the user's line.
@@ -181,6 +197,7 @@ class Node:
         "place",
         "program",
         "random",
+        "sums",
     )
 
     def __init__(
@@ -198,6 +215,7 @@ class Node:
         backward: bool = False,
         place: str = "",
         epilogue: Epilogue | None = None,
+        sums: Sums | None = None,
     ) -> None:
         self.operator = operator
         self.inputs: list[Input] = list(inputs)
@@ -211,6 +229,7 @@ class Node:
         self.backward = backward
         self.place = place
         self.epilogue = epilogue
+        self.sums = sums
 
     @property
     def reads(self) -> list[Value]:
@@ -232,6 +251,7 @@ class Node:
             backward=self.backward,
             place=self.place,
             epilogue=self.epilogue,
+            sums=self.sums,
         )
 
     def __repr__(self) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from flambeau import _core
-from flambeau.compiler._graph import Buffer, Epilogue, Graph, Input, Node, Number, Value
+from flambeau.compiler._graph import Buffer, Epilogue, Graph, Input, Node, Number, Sums, Value
 from flambeau.compiler._passes.epilogues import epilogues
 from flambeau.compiler._passes.lanes import lanes
+from flambeau.compiler._passes.library_epilogues import library_epilogues
 from flambeau.compiler._passes.memory_plan import memory_plan
 
 if TYPE_CHECKING:
@@ -29,9 +30,11 @@ class Lowering:
 
     def __init__(self, graph: Graph) -> None:
         graph = graph.copy()
-        if graph.device is None:  # a GPU's products take no programs, its steps are one queue
+        if graph.device is None:
             epilogues(graph)
             lanes(graph)
+        else:  # its steps are one queue
+            library_epilogues(graph)
         self.graph = graph
         self.plan = memory_plan(graph)
         self.builder: Any = _core.ExecutableBuilder(graph.device)
@@ -98,6 +101,8 @@ class Lowering:
             self._add_update(node)
         elif node.epilogue is not None:
             self._add_product(node, node.epilogue)
+        elif node.sums is not None:
+            self._add_product_and_sum(node, node.sums)
         elif node.call is not None:
             inputs = [self.value(x) if isinstance(x, Value) else -1 for x in node.inputs]
             self.builder.call(node.call, inputs, outputs, label(node))
@@ -114,6 +119,18 @@ class Lowering:
             node.dtype,
             [self._operand(x) for x in epilogue.inputs],
             [self.value(value) for value in epilogue.outputs],
+            label(node),
+        )
+
+    def _add_product_and_sum(self, node: Node, sums: Sums) -> None:
+        self.builder.product_and_sum(
+            node.call,
+            [self.value(x) for x in node.reads],
+            self.value(node.outputs[0]),
+            sums.call,
+            self.value(sums.source),
+            self.value(sums.result),
+            sums.factor,
             label(node),
         )
 
@@ -143,6 +160,8 @@ def label(node: Node) -> str:
     parts = ", ".join(dict.fromkeys(node.parts))
     if node.epilogue is not None:
         return f"{node.operator} then {parts}"
+    if node.sums is not None:
+        return f"{node.operator} and {parts}"
     return f"{node.operator} ({parts})" if parts else node.operator
 
 

@@ -61,6 +61,7 @@ class Call:
 FORMULAS: dict[str, Any] = {
     "neg": lambda a: -a,
     "tanh": lambda a: scalar.tanh(a),
+    "relu": lambda a: scalar.relu(a),
     "square": lambda a: scalar.square(a),
     "add": lambda a, b: a + b,
     "sub": lambda a, b: a - b,
@@ -121,6 +122,7 @@ TYPES = {fl.float32: np.float32, fl.float64: np.float64, fl.bool: np.bool_, fl.i
 ELEMENTWISE: dict[str, Any] = {
     "neg": np.negative,
     "tanh": np.tanh,
+    "relu": lambda a: np.maximum(a, 0),
     "square": np.square,
     "add": np.add,
     "sub": np.subtract,
@@ -167,6 +169,11 @@ class Machine:
                 factors = [self.view(x) for x in node.epilogue.factors if isinstance(x, Value)]
                 self.view(node.epilogue.result)[...] = factors[0] @ factors[1]
                 self.program(node.epilogue.program, node.epilogue.inputs, node.epilogue.outputs)
+            elif node.sums is not None:
+                factors = [self.view(x) for x in node.reads]
+                self.view(node.outputs[0])[...] = factors[0] @ factors[1]
+                total = factors[node.sums.factor].sum(1 - node.sums.factor)
+                self.view(node.sums.result).reshape(-1)[...] = total
             elif node.call is None:
                 self.program(node.program, node.inputs, node.outputs)
             else:

@@ -1,17 +1,18 @@
 #include <algorithm>
+#include <bit>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 #include <memory>
-#include <type_traits>
+#include <string_view>
 #include <vector>
 
+#include "cublaslt_descriptors.h"
 #include "cuda_types.h"
 #include "sixteen_bit.h"
 
 // cublasLt's matrix product, computed on the host as work of the emulated stream. Only what
 // column-major real matrices need; all else is CUBLAS_STATUS_NOT_SUPPORTED.
-
-using cublasStatus_t = int;
 
 EMULATED_API CUresult cuCtxGetCurrent(CUcontext*);
 EMULATED_API CUresult emulated_cuda_enqueue(CUstream, int (*run)(void*), void* data,
@@ -19,169 +20,6 @@ EMULATED_API CUresult emulated_cuda_enqueue(CUstream, int (*run)(void*), void* d
 EMULATED_API int emulated_cuda_check_range(const char* what, const void* pointer, size_t bytes);
 
 namespace {
-
-#define EMULATED_CUBLAS_STATUSES(STATUS)     \
-  STATUS(CUBLAS_STATUS_SUCCESS, 0)           \
-  STATUS(CUBLAS_STATUS_NOT_INITIALIZED, 1)   \
-  STATUS(CUBLAS_STATUS_INVALID_VALUE, 7)     \
-  STATUS(CUBLAS_STATUS_EXECUTION_FAILED, 13) \
-  STATUS(CUBLAS_STATUS_NOT_SUPPORTED, 15)
-#define EMULATED_STATUS(name, value) constexpr cublasStatus_t name = value;
-EMULATED_CUBLAS_STATUSES(EMULATED_STATUS)
-#undef EMULATED_STATUS
-
-enum DataType : int { kFloat = 0, kDouble = 1, kHalf = 2, kBfloat = 14 };
-enum ComputeType : int {
-  k32F = 68,
-  k32FPedantic = 69,
-  k64F = 70,
-  k64FPedantic = 71,
-  k32FFast16F = 74,
-  k32FFast16BF = 75,
-  k32FFastTF32 = 77,
-};
-enum Epilogue : unsigned { kDefault = 1, kRelu = 2, kBias = 4, kGelu = 32 };
-constexpr int kNoTranspose = 0, kTranspose = 1, kConjugate = 2;
-
-struct MatmulDesc {
-  int compute_type = k32F, scale_type = kFloat, pointer_mode = 0;
-  int transpose_a = 0, transpose_b = 0, transpose_c = 0, fill_mode = 2;
-  unsigned epilogue = kDefault;
-  const void* bias = nullptr;
-  int64_t bias_batch_stride = 0;
-  int bias_type = -1;  // as the result's
-};
-
-struct Layout {
-  unsigned type = kFloat;
-  int order = 0;  // by columns
-  uint64_t rows = 0, columns = 0;
-  int64_t leading = 0;
-  int batch_count = 1;
-  int64_t batch_stride = 0;
-};
-
-struct Preference {
-  unsigned search_mode = 0, reduction_mask = 0xFFFFFFFF;
-  uint64_t workspace = 0;
-  unsigned alignment[4] = {256, 256, 256, 256};
-};
-
-struct Algorithm {  // cublasLtMatmulAlgo_t
-  uint64_t workspace;
-  unsigned alignment[4];
-  uint64_t rest[5];
-};
-static_assert(sizeof(Algorithm) == 64);
-
-struct HeuristicResult {  // cublasLtMatmulHeuristicResult_t
-  Algorithm algorithm;
-  size_t workspace;
-  cublasStatus_t state;
-  float waves;
-  int reserved[4];
-};
-
-// An attribute: where it is and how many bytes it has.
-struct Field {
-  void* place = nullptr;
-  size_t bytes = 0;
-};
-template <typename T>
-Field field(T* member) {
-  return {const_cast<std::remove_const_t<T>*>(member), sizeof(T)};
-}
-
-Field find_field(MatmulDesc* desc, int attribute) {
-  switch (attribute) {  // CUBLASLT_MATMUL_DESC_*
-    case 0:
-      return field(&desc->compute_type);
-    case 1:
-      return field(&desc->scale_type);
-    case 2:
-      return field(&desc->pointer_mode);
-    case 3:
-      return field(&desc->transpose_a);
-    case 4:
-      return field(&desc->transpose_b);
-    case 5:
-      return field(&desc->transpose_c);
-    case 6:
-      return field(&desc->fill_mode);
-    case 7:
-      return field(&desc->epilogue);
-    case 8:
-      return field(&desc->bias);
-    case 10:
-      return field(&desc->bias_batch_stride);
-    case 26:
-      return field(&desc->bias_type);
-  }
-  return {};
-}
-
-Field find_field(Layout* layout, int attribute) {
-  switch (attribute) {  // CUBLASLT_MATRIX_LAYOUT_*
-    case 0:
-      return field(&layout->type);
-    case 1:
-      return field(&layout->order);
-    case 2:
-      return field(&layout->rows);
-    case 3:
-      return field(&layout->columns);
-    case 4:
-      return field(&layout->leading);
-    case 5:
-      return field(&layout->batch_count);
-    case 6:
-      return field(&layout->batch_stride);
-  }
-  return {};
-}
-
-Field find_field(Preference* preference, int attribute) {
-  switch (attribute) {  // CUBLASLT_MATMUL_PREF_*
-    case 0:
-      return field(&preference->search_mode);
-    case 1:
-      return field(&preference->workspace);
-    case 3:
-      return field(&preference->reduction_mask);
-    case 5:
-      return field(&preference->alignment[0]);
-    case 6:
-      return field(&preference->alignment[1]);
-    case 7:
-      return field(&preference->alignment[2]);
-    case 8:
-      return field(&preference->alignment[3]);
-  }
-  return {};
-}
-
-template <typename T>
-cublasStatus_t set_attribute(T* object, int attribute, const void* from, size_t bytes) {
-  if (object == nullptr || from == nullptr) return CUBLAS_STATUS_INVALID_VALUE;
-  Field found = find_field(object, attribute);
-  if (found.place == nullptr || bytes != found.bytes) return CUBLAS_STATUS_INVALID_VALUE;
-  std::memcpy(found.place, from, bytes);
-  return CUBLAS_STATUS_SUCCESS;
-}
-
-template <typename T>
-cublasStatus_t get_attribute(T* object, int attribute, void* to, size_t bytes, size_t* written) {
-  if (object == nullptr) return CUBLAS_STATUS_INVALID_VALUE;
-  Field found = find_field(object, attribute);
-  if (found.place == nullptr) return CUBLAS_STATUS_INVALID_VALUE;
-  if (written != nullptr) *written = found.bytes;
-  if (bytes == 0 && written != nullptr) return CUBLAS_STATUS_SUCCESS;
-  if (to == nullptr || bytes != found.bytes) return CUBLAS_STATUS_INVALID_VALUE;
-  std::memcpy(to, found.place, bytes);
-  return CUBLAS_STATUS_SUCCESS;
-}
-
-size_t element_bytes(unsigned type) { return type == kDouble ? 8 : type == kFloat ? 4 : 2; }
 
 // Everything that a product needs when it is executed.
 struct Product {
@@ -198,7 +36,27 @@ struct Product {
   unsigned bias_type() const {
     return desc.bias_type < 0 ? d.type : static_cast<unsigned>(desc.bias_type);
   }
+  bool sums() const { return (desc.epilogue & (kSumsOfA | kSumsOfB)) != 0; }
+  bool uses_bias() const { return sums() || (desc.epilogue & kBias) != 0; }
+  bool uses_auxiliary() const { return (desc.epilogue & kAuxiliary) != 0; }
+  // The bias, or the sums, as one column.
+  Layout bias_layout() const {
+    const uint64_t length = desc.epilogue & kSumsOfB ? n() : m();
+    return {bias_type(),           0, length, 1, static_cast<int64_t>(length), d.batch_count,
+            desc.bias_batch_stride};
+  }
+  Layout auxiliary_layout() const {
+    return {
+        d.type, 0, m(), n(), desc.auxiliary_leading, d.batch_count, desc.auxiliary_batch_stride};
+  }
 };
+
+// What EMULATED_CUBLASLT_FUSION says: "0" refuses all but biases, "nan" loses not-a-number in
+// max(x, 0), as users report of the real library.
+std::string_view fusion() {
+  const char* value = std::getenv("EMULATED_CUBLASLT_FUSION");
+  return value ? value : "";
+}
 
 cublasStatus_t check_types(const MatmulDesc& desc, const Product& product) {
   unsigned a = product.a.type, c = product.c.type;
@@ -224,16 +82,43 @@ cublasStatus_t check_types(const MatmulDesc& desc, const Product& product) {
   return good ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
 }
 
+cublasStatus_t check_auxiliary(const Product& product) {
+  const MatmulDesc& desc = product.desc;
+  constexpr int kMultiple = 8;
+  const bool strided = product.d.batch_count == 1 || desc.auxiliary_batch_stride % kMultiple == 0;
+  const bool good = desc.auxiliary != nullptr && desc.auxiliary_leading % kMultiple == 0 &&
+                    desc.auxiliary_leading >= static_cast<int64_t>(product.m()) && strided;
+  if (!good) return CUBLAS_STATUS_INVALID_VALUE;
+  const bool same =
+      desc.auxiliary_type < 0 || static_cast<unsigned>(desc.auxiliary_type) == product.d.type;
+  return same ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
+}
+
 cublasStatus_t check_epilogue(const Product& product) {
-  constexpr unsigned kKnown = kRelu | kBias | kGelu;
-  unsigned epilogue = product.desc.epilogue;
-  bool both = (epilogue & kRelu) != 0 && (epilogue & kGelu) != 0;
-  if (epilogue != kDefault && ((epilogue & ~kKnown) != 0 || epilogue == 0 || both)) {
+  constexpr unsigned kKnown[] = {kDefault,
+                                 kBias,
+                                 kRelu,
+                                 kRelu | kBias,
+                                 kGelu,
+                                 kGelu | kBias,
+                                 kGelu | kAuxiliary,
+                                 kGelu | kAuxiliary | kBias,
+                                 kGeluGradient | kAuxiliary,
+                                 kSumsOfA,
+                                 kSumsOfB};
+  const unsigned epilogue = product.desc.epilogue;
+  if (std::find(std::begin(kKnown), std::end(kKnown), epilogue) == std::end(kKnown)) {
     return CUBLAS_STATUS_NOT_SUPPORTED;
   }
-  if ((epilogue & kBias) == 0) return CUBLAS_STATUS_SUCCESS;
-  return product.bias_type() == product.d.type ? CUBLAS_STATUS_SUCCESS
-                                               : CUBLAS_STATUS_NOT_SUPPORTED;
+  const bool more = epilogue != kDefault && epilogue != kBias;
+  if (more && (fusion() == "0" || product.d.type == kDouble)) return CUBLAS_STATUS_NOT_SUPPORTED;
+  // The gradients of an inner length of 1 are those that some version does not support.
+  const bool gradient = product.sums() || (epilogue & kGeluGradient) != 0;
+  if (gradient && product.k() == 1) return CUBLAS_STATUS_INVALID_VALUE;
+  if (product.uses_bias() && product.bias_type() != product.d.type) {
+    return CUBLAS_STATUS_NOT_SUPPORTED;
+  }
+  return product.uses_auxiliary() ? check_auxiliary(product) : CUBLAS_STATUS_SUCCESS;
 }
 
 cublasStatus_t check_shapes(const Product& product) {
@@ -284,15 +169,12 @@ bool check_memory(const Product& product) {
   if (product.beta != 0) {
     good = good && check_matrix("cublasLtMatmul: C", product.pc, product.c);
   }
-  if (product.desc.epilogue & kBias) {
-    Layout bias{product.bias_type(),
-                0,
-                product.m(),
-                1,
-                static_cast<int64_t>(product.m()),
-                product.d.batch_count,
-                product.desc.bias_batch_stride};
-    good = good && check_matrix("cublasLtMatmul: bias", product.desc.bias, bias);
+  if (product.uses_bias()) {
+    good = good && check_matrix("cublasLtMatmul: bias", product.desc.bias, product.bias_layout());
+  }
+  if (product.uses_auxiliary()) {
+    good = good && check_matrix("cublasLtMatmul: auxiliary", product.desc.auxiliary,
+                                product.auxiliary_layout());
   }
   return good && emulated_cuda_check_range("cublasLtMatmul: workspace", product.workspace,
                                            product.workspace_bytes) != 0;
@@ -366,13 +248,30 @@ std::vector<T> unpack(const Product& product, const void* base, const Layout& la
 }
 
 template <typename T>
-T activation(unsigned epilogue, T x) {
-  if (epilogue & kRelu) return x > 0 || x != x ? x : T(0);
+T activation(unsigned epilogue, T x, T at) {
+  constexpr T kFactor = T(0.79788456080286535588), kCubic = T(0.044715);
+  if (epilogue & kRelu) return x > 0 || (x != x && fusion() != "nan") ? x : T(0);
   if (epilogue & kGelu) {  // by tanh, as the library's
-    T inner = T(0.79788456080286535588) * (x + T(0.044715) * x * x * x);
-    return T(0.5) * x * (T(1) + std::tanh(inner));
+    return T(0.5) * x * (T(1) + std::tanh(kFactor * (x + kCubic * x * x * x)));
+  }
+  if (epilogue & kGeluGradient) {
+    const T along = std::tanh(kFactor * (at + kCubic * at * at * at));
+    const T slope = kFactor * (T(1) + T(3) * kCubic * at * at);
+    return x * (T(0.5) * (T(1) + along) + T(0.5) * at * (T(1) - along * along) * slope);
   }
   return x;
+}
+
+// The sums of a factor over the inner dimension, whose elements are `inner_step` apart.
+template <typename T>
+void add_up(const Product& product, const std::vector<T>& factor, uint64_t length, uint64_t step,
+            uint64_t inner_step, int batch) {
+  for (uint64_t i = 0; i < length; ++i) {
+    T sum = 0;
+    for (uint64_t p = 0; p < product.k(); ++p) sum += factor[i * step + p * inner_step];
+    const int64_t index = batch * product.desc.bias_batch_stride + static_cast<int64_t>(i);
+    store(product.bias_type(), const_cast<void*>(product.desc.bias), index, sum);
+  }
 }
 
 template <typename T>
@@ -382,6 +281,8 @@ void multiply(const Product& product, int batch) {
       unpack<T>(product, product.pa, product.a, batch, product.desc.transpose_a != kNoTranspose);
   std::vector<T> b =
       unpack<T>(product, product.pb, product.b, batch, product.desc.transpose_b != kNoTranspose);
+  if (product.desc.epilogue & kSumsOfA) add_up(product, a, m, 1, m, batch);
+  if (product.desc.epilogue & kSumsOfB) add_up(product, b, n, k, 1, batch);
   auto alpha = static_cast<T>(product.alpha), beta = static_cast<T>(product.beta);
   std::vector<T> column(m);
   for (uint64_t j = 0; j < n; ++j) {
@@ -392,24 +293,45 @@ void multiply(const Product& product, int batch) {
       for (uint64_t i = 0; i < m; ++i) column[i] += factor * from[i];
     }
     for (uint64_t i = 0; i < m; ++i) {
-      auto row = static_cast<int64_t>(i), at = static_cast<int64_t>(j);
+      auto row = static_cast<int64_t>(i), column_of = static_cast<int64_t>(j);
       T value = alpha * column[i];
       if (product.beta != 0) {
-        int64_t index = batch * product.c.batch_stride + row + at * product.c.leading;
+        int64_t index = batch * product.c.batch_stride + row + column_of * product.c.leading;
         value += beta * static_cast<T>(load(product.c.type, product.pc, index));
       }
       if (product.desc.epilogue & kBias) {
         int64_t index = batch * product.desc.bias_batch_stride + row;
         value += static_cast<T>(load(product.bias_type(), product.desc.bias, index));
       }
-      int64_t index = batch * product.d.batch_stride + row + at * product.d.leading;
-      store(product.d.type, product.pd, index, activation(product.desc.epilogue, value));
+      T at = 0;
+      if (product.uses_auxiliary()) {
+        int64_t index = batch * product.desc.auxiliary_batch_stride + row +
+                        column_of * product.desc.auxiliary_leading;
+        if (product.desc.epilogue & kGeluGradient) {
+          at = static_cast<T>(load(product.d.type, product.desc.auxiliary, index));
+        } else {
+          store(product.d.type, product.desc.auxiliary, index, value);
+        }
+      }
+      int64_t index = batch * product.d.batch_stride + row + column_of * product.d.leading;
+      store(product.d.type, product.pd, index, activation(product.desc.epilogue, value, at));
     }
   }
 }
 
+// The largest power of two that divides an address, up to 256.
+unsigned alignment_of(const void* pointer) {
+  return 1u << std::countr_zero(reinterpret_cast<uintptr_t>(pointer) | 256);
+}
+
 int run_product(void* data) {
   const Product& product = *static_cast<Product*>(data);
+  // Its kernels read and write vectors by packs, whatever was asked for.
+  constexpr unsigned kPack = 16;
+  if ((product.uses_bias() && alignment_of(product.desc.bias) < kPack) ||
+      (product.uses_auxiliary() && alignment_of(product.desc.auxiliary) < kPack)) {
+    return emulated::CUDA_ERROR_MISALIGNED_ADDRESS;
+  }
   if (!check_memory(product)) return emulated::CUDA_ERROR_ILLEGAL_ADDRESS;
   // Whoever keeps values in the workspace is found out.
   if (product.workspace_bytes != 0) {
@@ -545,6 +467,8 @@ CUBLAS_API cublasLtMatmulAlgoGetHeuristic(void* handle, MatmulDesc* desc, Layout
   result.waves = 1;
   result.algorithm.workspace = result.workspace;
   std::copy_n(preference->alignment, 4, result.algorithm.alignment);
+  result.algorithm.bias_alignment = alignment_of(desc->bias);
+  result.algorithm.auxiliary_alignment = alignment_of(desc->auxiliary);
   results[0] = result;
   *returned = 1;
   return CUBLAS_STATUS_SUCCESS;
@@ -571,7 +495,7 @@ CUBLAS_API cublasLtMatmul(void* handle, MatmulDesc* desc, const void* alpha, con
   product->beta = scalar(beta);
   bool bad_c =
       (product->beta != 0 && c == nullptr) || (c == d && c_layout->leading != d_layout->leading);
-  bool bad_bias = (desc->epilogue & kBias) && desc->bias == nullptr;
+  bool bad_bias = product->uses_bias() && desc->bias == nullptr;
   bool bad_workspace = workspace_bytes != 0 && !aligned(workspace, 256);
   if (bad_c || bad_bias || bad_workspace) return CUBLAS_STATUS_INVALID_VALUE;
   product->pa = a, product->pb = b, product->pc = c, product->pd = d;
@@ -582,6 +506,10 @@ CUBLAS_API cublasLtMatmul(void* handle, MatmulDesc* desc, const void* alpha, con
       if (!aligned(pointers[index], algorithm->alignment[index])) {
         return CUBLAS_STATUS_INVALID_VALUE;
       }
+    }
+    if ((product->uses_bias() && !aligned(desc->bias, algorithm->bias_alignment)) ||
+        (product->uses_auxiliary() && !aligned(desc->auxiliary, algorithm->auxiliary_alignment))) {
+      return CUBLAS_STATUS_INVALID_VALUE;
     }
     product->workspace = workspace;
     product->workspace_bytes = algorithm->workspace;
