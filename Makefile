@@ -2,7 +2,8 @@
 # installed into .venv (and .venv-peer for the comparisons with other libraries).
 #
 #   make demo     train the digits network and draw the pictures
-#   make test     formatting, lint, types, build, all tests; make test-cuda only those of GPUs
+#   make test     formatting, lint, types, build, all tests; make test-cuda only those of GPUs;
+#                 make test-cudnn asks the real cuDNN, without a GPU
 #   make bench    our times beside PyTorch's, NumPy's and JAX's; make bench-cuda the same on a GPU
 #   make parity   our values beside PyTorch's
 #   make wheel    dist/flambeau-*.whl
@@ -20,7 +21,7 @@ TORCH_INDEX := https://download.pytorch.org/whl/cpu
 PROGRAM_TESTS := $(addprefix tests/test_,program.py elementwise.py layers.py reductions.py \
   optim_optimizers.py nn_losses.py)
 
-.PHONY: demo test test-cuda lint format stubs bench bench-cuda parity wheel build clean
+.PHONY: demo test test-cuda test-cudnn lint format stubs bench bench-cuda parity wheel build clean
 .DELETE_ON_ERROR:
 
 demo: build $(VENV)/.has-demo
@@ -35,17 +36,21 @@ test: lint test-cuda
 test-cuda: build $(VENV)/.has-test
 	$(BIN)/python -m pytest tests/cuda
 
+# What NVIDIA's cuDNN says of our descriptions; downloads it (700 MB) the first time, needs no GPU.
+test-cudnn: build $(VENV)/.has-test $(VENV)/.has-cudnn
+	$(BIN)/python -m pytest tests/real_cudnn
+
 lint: build $(VENV)/.has-test $(VENV)/.has-lint
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	find core tests/emulated_cuda -name '*.h' -o -name '*.cpp' | xargs $(BIN)/clang-format --dry-run -Werror
+	find core tests/emulated_cuda tests/real_cudnn -name '*.h' -o -name '*.cpp' | xargs $(BIN)/clang-format --dry-run -Werror
 	$(BIN)/mypy
 	$(BIN)/python tools/lengths.py
 
 format: $(VENV)/.has-lint
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
-	find core tests/emulated_cuda -name '*.h' -o -name '*.cpp' | xargs $(BIN)/clang-format -i
+	find core tests/emulated_cuda tests/real_cudnn -name '*.h' -o -name '*.cpp' | xargs $(BIN)/clang-format -i
 
 stubs: build $(VENV)/.has-lint
 	$(BIN)/python tools/stubs.py
