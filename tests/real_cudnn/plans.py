@@ -1,4 +1,4 @@
-"""Has cuDNN plan what the arguments name; prints what it refused and how many plans were executed."""
+"""Has cuDNN plan what the arguments name; prints how many plans were executed so far."""
 
 from __future__ import annotations
 
