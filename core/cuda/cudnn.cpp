@@ -82,7 +82,7 @@ struct Cudnn {
 
 constexpr int kFloat32 = 0, kFloat64 = 1, kFloat16 = 2, kBFloat16 = 9;  // cudnnDataType_t
 constexpr int kDefaultMath = 0, kTensorMath = 1, kExactMath = 3;        // cudnnMathType_t
-constexpr int kCrossCorrelation = 1, kRowMajor = 0;
+constexpr int kCrossCorrelation = 1, kRowMajor = 0, kChannelsLast = 1;  // cudnnTensorFormat_t
 
 const Cudnn& cudnn() {
   static const Cudnn loaded = [] {
@@ -173,25 +173,32 @@ std::vector<int> sizes_of(int64_t outer, int64_t channels, const std::array<int6
   return sizes;
 }
 
-OwnedDescriptor make_tensor(DType dtype, const std::vector<int>& sizes) {
+// Sizes are always in the order [outer, channels, ...]; strides say how it lies.
+OwnedDescriptor make_tensor(DType dtype, const std::vector<int>& sizes, bool channels_last) {
   const Cudnn& functions = cudnn();
   Descriptor tensor = nullptr;
   check_cudnn(functions.tensor_create(&tensor), "cudnnCreateTensorDescriptor");
   OwnedDescriptor owned(tensor, {functions.tensor_destroy});
   std::vector<int> strides(sizes.size(), 1);
-  for (size_t d = sizes.size() - 1; d > 0; --d) strides[d - 1] = strides[d] * sizes[d];
+  int step = channels_last ? sizes[1] : 1;
+  for (size_t d = sizes.size() - 1; d < sizes.size(); --d) {
+    if (channels_last && d == 1) continue;
+    strides[d] = step;
+    step *= sizes[d];
+  }
   check_cudnn(functions.tensor_set(tensor, data_type(dtype), static_cast<int>(sizes.size()),
                                    sizes.data(), strides.data()),
               "cudnnSetTensorNdDescriptor");
   return owned;
 }
 
-OwnedDescriptor make_filter(DType dtype, const std::vector<int>& sizes) {
+OwnedDescriptor make_filter(DType dtype, const std::vector<int>& sizes, bool channels_last) {
   const Cudnn& functions = cudnn();
   Descriptor filter = nullptr;
   check_cudnn(functions.filter_create(&filter), "cudnnCreateFilterDescriptor");
   OwnedDescriptor owned(filter, {functions.filter_destroy});
-  check_cudnn(functions.filter_set(filter, data_type(dtype), kRowMajor,
+  const int format = channels_last ? kChannelsLast : kRowMajor;
+  check_cudnn(functions.filter_set(filter, data_type(dtype), format,
                                    static_cast<int>(sizes.size()), sizes.data()),
               "cudnnSetFilterNdDescriptor");
   return owned;
@@ -255,10 +262,11 @@ struct Options {
 Plan make_plan(const CudnnConvolution& c, Handle handle, Options options) {
   const int first = first_axis(c);
   Plan plan;
-  plan.x = make_tensor(c.dtype, sizes_of(c.batch, c.in_channels, c.input, first));
-  plan.y = make_tensor(c.dtype, sizes_of(c.batch, c.out_channels, c.output, first));
-  plan.w =
-      make_filter(c.dtype, sizes_of(c.out_channels, c.in_channels / c.groups, c.kernel, first));
+  const bool last = c.channels_last;
+  plan.x = make_tensor(c.dtype, sizes_of(c.batch, c.in_channels, c.input, first), last);
+  plan.y = make_tensor(c.dtype, sizes_of(c.batch, c.out_channels, c.output, first), last);
+  plan.w = make_filter(c.dtype,
+                       sizes_of(c.out_channels, c.in_channels / c.groups, c.kernel, first), last);
   plan.convolution = make_convolution(c, first, options.tf32);
   for (const Performance& proposal : proposals(c, handle, plan, options.measure)) {
     if (proposal.status != 0 || proposal.workspace_bytes > kWorkspaceLimit) continue;
@@ -278,7 +286,8 @@ PlanKey key_of(const CudnnConvolution& c, Options options) {
               c.groups,
               c.in_channels,
               c.out_channels,
-              options.tf32 | options.deterministic << 1 | options.measure << 2};
+              options.tf32 | options.deterministic << 1 | options.measure << 2 |
+                  c.channels_last << 3};
   auto at = key.begin() + 8;
   for (const auto* values : {&c.input, &c.kernel, &c.output, &c.stride, &c.padding, &c.dilation}) {
     at = std::copy(values->begin(), values->end(), at);

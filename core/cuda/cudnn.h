@@ -12,12 +12,14 @@ namespace flambeau::cuda {
 // Of input x, weight w and output y of a convolution, which is computed from the other two.
 enum class ConvolutionResult { Output, Input, Weight };
 
-// Contiguous [batch, channels, ...] and [out_channels, in_channels / groups, ...] tensors of one
-// dtype; spatial sizes of three axes, those in front 1 where there are fewer.
+// Dense [batch, channels, ...] and [out_channels, in_channels / groups, ...] tensors of one dtype,
+// row-major or all three with channels last; spatial sizes of three axes, those in front 1 where
+// there are fewer.
 struct CudnnConvolution {
   ConvolutionResult result = ConvolutionResult::Output;
   DType dtype = DType::Float32;
   int device = 0;
+  bool channels_last = false;
   int64_t batch = 0, groups = 1, in_channels = 0, out_channels = 0;
   std::array<int64_t, 3> input, kernel, output, stride, padding, dilation;
   void *x = nullptr, *w = nullptr, *y = nullptr;

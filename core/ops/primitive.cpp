@@ -92,7 +92,10 @@ void apply(Call& call) {
   Device device = common_device(call);
   for (int i = 0; i < call.output_count; ++i) {
     const OutputSpec& spec = call.specs[i];
-    call.outputs[i] = Tensor::empty(spec.shape, spec.dtype, spec.elsewhere ? spec.device : device);
+    const Device place = spec.elsewhere ? spec.device : device;
+    call.outputs[i] = spec.strides.empty()
+                          ? Tensor::empty(spec.shape, spec.dtype, place)
+                          : empty_strided(spec.shape, spec.strides, spec.dtype, place);
     call.outputs[i]->set_inference(mode.inference);
   }
   if (primitive.updates_input) copy(call.output(), call.input(0));

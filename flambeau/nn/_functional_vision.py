@@ -295,10 +295,22 @@ def interpolate(
         )
     if mode == "area":
         return _AREA_POOLS[axes](input, sizes)
+    last = _has_channels_last(input)
+    first = 1 if last else 2
+    result = input.movedim(1, -1) if last else input
     for i, (have, want, factor) in enumerate(zip(inputs, sizes, factors, strict=True)):
         step = have / want if factor is None else 1.0 / factor
-        input = _resample_axis(input, i + 2, _taps(mode, have, want, step, bool(align_corners)))
-    return input
+        taps = _taps(mode, have, want, step, bool(align_corners))
+        result = _resample_axis(result, i + first, taps)
+    return result.movedim(-1, 1) if last else result
+
+
+def _has_channels_last(input: Tensor) -> bool:
+    """Whether channels lie closest; the axes are resampled in that order then."""
+    if input.is_contiguous():
+        return False
+    formats = (fl.channels_last, fl.channels_last_3d)
+    return any(input.is_contiguous(memory_format=form) for form in formats)
 
 
 def _resample_axis(input: Tensor, axis: int, taps: Taps) -> Tensor:

@@ -8,7 +8,8 @@
 #include "sixteen_bit.h"
 
 // cuDNN 9's convolutions through its classic interface, computed on the host as work of the
-// emulated stream. Only contiguous tensors of two or three axes; all else is
+// emulated stream. Only dense tensors of two or three axes, all three row-major or all three with
+// channels last (not in double precision: NVIDIA lists no algorithm for that); all else is
 // CUDNN_STATUS_NOT_SUPPORTED.
 
 using cudnnStatus_t = int;
@@ -33,7 +34,16 @@ struct Handle {
 struct Layout {  // of a tensor or a filter
   int type = kFloat;
   std::vector<int> sizes;
-  bool dense = true;
+  bool row_major = true, channels_last = true;  // both where the channels or the pixels are one
+
+  // Where the element of a row-major tensor lies.
+  size_t place(size_t index) const {
+    if (row_major) return index;
+    const auto channels = static_cast<size_t>(sizes[1]);
+    const size_t pixels = count() / static_cast<size_t>(sizes[0]) / channels;
+    const size_t pixel = index % pixels, channel = index / pixels % channels;
+    return (index / pixels / channels * pixels + pixel) * channels + channel;
+  }
 
   size_t count() const {
     size_t product = 1;
@@ -75,7 +85,10 @@ cudnnStatus_t check(const Layout& x, const Layout& w, const Layout& y, const Con
       c.padding.size() != dims - 2) {
     return CUDNN_STATUS_BAD_PARAM;
   }
-  if (!x.dense || !y.dense || c.mode != 1) return CUDNN_STATUS_NOT_SUPPORTED;
+  const bool row_major = x.row_major && w.row_major && y.row_major;
+  const bool channels_last = x.channels_last && w.channels_last && y.channels_last;
+  if (!row_major && (!channels_last || x.type == kDouble)) return CUDNN_STATUS_NOT_SUPPORTED;
+  if (c.mode != 1) return CUDNN_STATUS_NOT_SUPPORTED;
   if (w.type != x.type || y.type != x.type) return CUDNN_STATUS_NOT_SUPPORTED;
   if (c.compute != (x.type == kDouble ? kDouble : kFloat)) return CUDNN_STATUS_NOT_SUPPORTED;
   bool good = x.sizes[0] == y.sizes[0] && x.sizes[0] > 0 && w.sizes[0] == y.sizes[1] &&
@@ -127,7 +140,7 @@ std::array<int, 3> axes_of(const std::vector<int>& values, size_t skipped, int m
   return result;
 }
 
-// Calls visit(index in x, in w, in y) for every product of the convolution.
+// Calls visit(place in x, in w, in y) for every product of the convolution.
 template <typename Visit>
 void each_product(const Work& work, Visit visit) {
   const Convolution& c = work.convolution;
@@ -154,8 +167,9 @@ void each_product(const Work& work, Visit visit) {
       }
       for (int channel = 0; inside && channel < channels; ++channel) {
         const int source = image * work.x.sizes[1] + row / rows * channels + channel;
-        visit(static_cast<size_t>(source) * pixels + from,
-              static_cast<size_t>(row * channels + channel) * taps + tap, static_cast<size_t>(n));
+        visit(work.x.place(static_cast<size_t>(source) * pixels + from),
+              work.w.place(static_cast<size_t>(row * channels + channel) * taps + tap),
+              work.y.place(static_cast<size_t>(n)));
       }
     }
   }
@@ -193,7 +207,7 @@ int run_work(void* data) {
 // The fast algorithm adds in any order, the other one needs memory.
 constexpr int kFast = 0, kOrdered = 1;
 constexpr size_t kOrderedBytes = 4096;
-int last_algorithm = -1, last_math = -1, measured = 0;
+int last_algorithm = -1, last_math = -1, last_channels_last = -1, measured = 0;
 
 cudnnStatus_t propose(const Layout& x, const Layout& w, const Layout& y, const Convolution& c,
                       int wanted, int* found, Performance* performances) {
@@ -218,6 +232,7 @@ cudnnStatus_t enqueue(Handle* handle, Work work, int algorithm, const void* alph
   if (!check_memory(work)) return CUDNN_STATUS_BAD_PARAM;
   last_algorithm = algorithm;
   last_math = work.convolution.math;
+  last_channels_last = !work.x.row_major || !work.w.row_major || !work.y.row_major;
   auto release = [](void* data) { delete static_cast<Work*>(data); };
   CUresult error =
       emulated_cuda_enqueue(handle->stream, &run_work, new Work(std::move(work)), release);
@@ -231,6 +246,7 @@ cudnnStatus_t enqueue(Handle* handle, Work work, int algorithm, const void* alph
 // For tests: what the last convolution used, and how often algorithms were measured.
 EMULATED_API int emulated_cudnn_last_algorithm() { return last_algorithm; }
 EMULATED_API int emulated_cudnn_last_math() { return last_math; }
+EMULATED_API int emulated_cudnn_last_channels_last() { return last_channels_last; }
 EMULATED_API int emulated_cudnn_measured() { return measured; }
 
 EMULATED_API size_t cudnnGetVersion() { return 92800; }
@@ -262,8 +278,16 @@ CUDNN_API cudnnSetTensorNdDescriptor(Layout* tensor, int type, int dims, const i
   if (tensor == nullptr || dims < 4 || dims > 8) return CUDNN_STATUS_BAD_PARAM;
   tensor->type = type;
   tensor->sizes.assign(sizes, sizes + dims);
+  tensor->row_major = tensor->channels_last = true;
   int step = 1;
-  for (int d = dims - 1; d >= 0; step *= sizes[d--]) tensor->dense &= strides[d] == step;
+  for (int d = dims - 1; d >= 0; step *= sizes[d--]) tensor->row_major &= strides[d] == step;
+  tensor->channels_last = strides[1] == 1;
+  step = sizes[1];
+  for (int d = dims - 1; d >= 0; --d) {
+    if (d == 1) continue;
+    tensor->channels_last &= strides[d] == step;
+    step *= sizes[d];
+  }
   return CUDNN_STATUS_SUCCESS;
 }
 
@@ -276,9 +300,11 @@ CUDNN_API cudnnDestroyFilterDescriptor(Layout* filter) {
 CUDNN_API cudnnSetFilterNdDescriptor(Layout* filter, int type, int format, int dims,
                                      const int* sizes) {
   if (filter == nullptr || dims < 4 || dims > 8) return CUDNN_STATUS_BAD_PARAM;
-  if (format != 0) return CUDNN_STATUS_NOT_SUPPORTED;
+  if (format != 0 && format != 1) return CUDNN_STATUS_NOT_SUPPORTED;
   filter->type = type;
   filter->sizes.assign(sizes, sizes + dims);
+  filter->row_major = format == 0;
+  filter->channels_last = format == 1;
   return CUDNN_STATUS_SUCCESS;
 }
 
