@@ -15,20 +15,29 @@ if TYPE_CHECKING:
 def reduce_tensor(tensor: Tensor, protocol: int) -> tuple[Any, ...]:
     """Returns what `Tensor.__reduce_ex__` returns: a function and its arguments.
 
-    The elements are stored densely; a CUDA tensor comes back on its GPU.
+    The elements are stored densely, in the order of the dimensions in memory; a CUDA tensor comes
+    back on its GPU.
 
     Raises:
         RuntimeError: the tensor is the result of a recorded operation.
     """
     _check_leaf(tensor, "pickle")
-    content: Any = tensor_bytes(tensor.detach().cpu())
+    values = tensor.detach().cpu()
+    strides: tuple[int, ...] | None = None
+    if not values.is_contiguous():
+        values = values.clone()  # without gaps
+        strides = values.stride()
+        values = values.as_strided((values.numel(),), (1,), 0)
+    content: Any = tensor_bytes(values)
     content = pickle.PickleBuffer(content) if protocol >= 5 else bytes(content)
     dtype = str(tensor.dtype).removeprefix("torch.")
     arguments: tuple[Any, ...] = (
         *(type(tensor), content, dtype, tuple(tensor.shape), tensor.requires_grad),
     )
-    if not tensor.is_cpu:
+    if not tensor.is_cpu or strides is not None:
         arguments += (str(tensor.device),)
+    if strides is not None:
+        arguments += (strides,)
     attributes = getattr(tensor, "__dict__", None)
     return (rebuild_tensor, arguments, attributes) if attributes else (rebuild_tensor, arguments)
 
@@ -40,10 +49,13 @@ def rebuild_tensor(
     shape: tuple[int, ...],
     requires_grad: bool,
     device: str = "cpu",
+    strides: tuple[int, ...] | None = None,
 ) -> Tensor:
     """Makes the tensor that `reduce_tensor` described."""
     writable = content if not memoryview(content).readonly else bytearray(content)
     tensor = tensor_from_bytes(writable, getattr(flambeau, dtype), shape)
+    if strides is not None:
+        tensor = tensor.as_strided(shape, strides, 0)
     return _as_kind(placed(tensor, device), kind, requires_grad)
 
 

@@ -251,10 +251,10 @@ def trained(net: Net, x: Tensor, optimizer: Any, steps: int, compiled: bool = Fa
     target = fl.arange(len(x)) % 4
 
     def step(x: Tensor, target: Tensor) -> Tensor:
+        optimizer.zero_grad()
         loss = F.cross_entropy(net(x), target)
         loss.backward()
         optimizer.step()
-        optimizer.zero_grad()
         return loss.detach()
 
     run = fl.compile(step) if compiled else step

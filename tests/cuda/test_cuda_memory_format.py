@@ -207,10 +207,10 @@ def test_training(compiled: bool) -> None:
         target = fl.arange(4, device=device)
 
         def step(x: Tensor, target: Tensor, model: Any = model, optimizer: Any = optimizer) -> Tensor:
+            optimizer.zero_grad()
             loss = F.cross_entropy(model(x), target)
             loss.backward()
             optimizer.step()
-            optimizer.zero_grad()
             return loss.detach()
 
         run = fl.compile(step) if compiled and device == "cuda" else step
