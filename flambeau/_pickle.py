@@ -6,7 +6,7 @@ import pickle
 from typing import TYPE_CHECKING, Any
 
 import flambeau
-from flambeau._buffers import storage_tensor, tensor_bytes, tensor_from_bytes
+from flambeau._buffers import in_memory_order, storage_tensor, tensor_bytes, tensor_from_bytes
 
 if TYPE_CHECKING:
     from flambeau import Tensor
@@ -22,12 +22,7 @@ def reduce_tensor(tensor: Tensor, protocol: int) -> tuple[Any, ...]:
         RuntimeError: the tensor is the result of a recorded operation.
     """
     _check_leaf(tensor, "pickle")
-    values = tensor.detach().cpu()
-    strides: tuple[int, ...] | None = None
-    if not values.is_contiguous():
-        values = values.clone()  # without gaps
-        strides = values.stride()
-        values = values.as_strided((values.numel(),), (1,), 0)
+    values, strides = in_memory_order(tensor.detach().cpu())
     content: Any = tensor_bytes(values)
     content = pickle.PickleBuffer(content) if protocol >= 5 else bytes(content)
     dtype = str(tensor.dtype).removeprefix("torch.")
@@ -53,9 +48,7 @@ def rebuild_tensor(
 ) -> Tensor:
     """Makes the tensor that `reduce_tensor` described."""
     writable = content if not memoryview(content).readonly else bytearray(content)
-    tensor = tensor_from_bytes(writable, getattr(flambeau, dtype), shape)
-    if strides is not None:
-        tensor = tensor.as_strided(shape, strides, 0)
+    tensor = tensor_from_bytes(writable, getattr(flambeau, dtype), shape, strides)
     return _as_kind(placed(tensor, device), kind, requires_grad)
 
 
