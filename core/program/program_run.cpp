@@ -157,6 +157,7 @@ void ProgramRun::Prepared::find() {
   for (const ProgramOperand& output : outputs) output_views.push_back(view(output));
   has_kernel = emitted.find(*program, precision, input_views, output_views, instruction_set);
   const Dims& shape = outputs[0].shape;
+  // (Parts are those of a matrix as it was given.)
   has_parts = has_kernel && shape.size() == 2 && order.empty() &&
               parts.find(*emitted.kernel, emitted.geometry, shape[0], shape[1]);
 }
