@@ -189,7 +189,9 @@ def test_second_order() -> None:
         gx, gw = fl.autograd.grad((y * y * y).sum(), [x, w], create_graph=True)
         return (gx * gx).sum() + (gw * gw).sum()
 
-    (value, grads), (expected, others) = both_orders(squared_slopes, last(2, 3, 6, 6), last(4, 3, 2, 2))
+    (value, grads), (expected, others) = both_orders(
+        squared_slopes, last(2, 3, 6, 6), last(4, 3, 2, 2)
+    )
     assert abs(float(value / expected) - 1) < 1e-4
     for grad, other in zip(grads, others, strict=True):
         assert is_last(grad)

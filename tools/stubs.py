@@ -204,6 +204,7 @@ def package_stub() -> str:
         "_Ints: TypeAlias = builtins.int | Sequence[builtins.int]",
         "_Device: TypeAlias = device | str | builtins.int",
         "_dtype: TypeAlias = dtype",
+        "_memory_format: TypeAlias = memory_format",
         "__version__: str",
     ]
     return "\n".join([*imports, *aliases, *names]) + "\n"

@@ -198,8 +198,8 @@ OwnedDescriptor make_filter(DType dtype, const std::vector<int>& sizes, bool cha
   check_cudnn(functions.filter_create(&filter), "cudnnCreateFilterDescriptor");
   OwnedDescriptor owned(filter, {functions.filter_destroy});
   const int format = channels_last ? kChannelsLast : kRowMajor;
-  check_cudnn(functions.filter_set(filter, data_type(dtype), format,
-                                   static_cast<int>(sizes.size()), sizes.data()),
+  check_cudnn(functions.filter_set(filter, data_type(dtype), format, static_cast<int>(sizes.size()),
+                                   sizes.data()),
               "cudnnSetFilterNdDescriptor");
   return owned;
 }
@@ -265,8 +265,8 @@ Plan make_plan(const CudnnConvolution& c, Handle handle, Options options) {
   const bool last = c.channels_last;
   plan.x = make_tensor(c.dtype, sizes_of(c.batch, c.in_channels, c.input, first), last);
   plan.y = make_tensor(c.dtype, sizes_of(c.batch, c.out_channels, c.output, first), last);
-  plan.w = make_filter(c.dtype,
-                       sizes_of(c.out_channels, c.in_channels / c.groups, c.kernel, first), last);
+  plan.w = make_filter(c.dtype, sizes_of(c.out_channels, c.in_channels / c.groups, c.kernel, first),
+                       last);
   plan.convolution = make_convolution(c, first, options.tf32);
   for (const Performance& proposal : proposals(c, handle, plan, options.measure)) {
     if (proposal.status != 0 || proposal.workspace_bytes > kWorkspaceLimit) continue;
@@ -279,15 +279,15 @@ Plan make_plan(const CudnnConvolution& c, Handle handle, Options options) {
 using PlanKey = std::array<int64_t, 26>;
 
 PlanKey key_of(const CudnnConvolution& c, Options options) {
-  PlanKey key{static_cast<int64_t>(c.result),
-              static_cast<int64_t>(c.dtype),
-              c.device,
-              c.batch,
-              c.groups,
-              c.in_channels,
-              c.out_channels,
-              options.tf32 | options.deterministic << 1 | options.measure << 2 |
-                  c.channels_last << 3};
+  PlanKey key{
+      static_cast<int64_t>(c.result),
+      static_cast<int64_t>(c.dtype),
+      c.device,
+      c.batch,
+      c.groups,
+      c.in_channels,
+      c.out_channels,
+      options.tf32 | options.deterministic << 1 | options.measure << 2 | c.channels_last << 3};
   auto at = key.begin() + 8;
   for (const auto* values : {&c.input, &c.kernel, &c.output, &c.stride, &c.padding, &c.dilation}) {
     at = std::copy(values->begin(), values->end(), at);

@@ -28,12 +28,11 @@ void run_copy(Call& call) { copy(call.output(), call.input(0)); }
 // The engine casts a gradient to the receiver's dtype.
 void copy_rule(Gradient& gradient) { gradient.set(0, gradient.g()); }
 
-const Primitive kClone =
-    everywhere({.name = "clone",
-                .infer = infer_copy,
-                .run = run_copy,
-                .gradient = copy_rule,
-                .any_order = true});
+const Primitive kClone = everywhere({.name = "clone",
+                                     .infer = infer_copy,
+                                     .run = run_copy,
+                                     .gradient = copy_rule,
+                                     .any_order = true});
 const Primitive kCast = everywhere({.name = "to",
                                     .infer = infer_copy,
                                     .run = run_copy,
@@ -57,8 +56,8 @@ void infer_transfer(Call& call) {
 }
 void run_transfer(Call& call) { copy(call.output(), call.input(0), call.attributes.flag == 0); }
 void transfer_rule(Gradient& gradient) {
-  gradient.set(0, transfer(gradient.g(), gradient.attributes().ints[1], true,
-                           MemoryFormat::Preserve));
+  gradient.set(0,
+               transfer(gradient.g(), gradient.attributes().ints[1], true, MemoryFormat::Preserve));
 }
 const Primitive kTransfer = everywhere({.name = "to",
                                         .infer = infer_transfer,
@@ -226,9 +225,8 @@ OPERATOR_FORMS(contiguous_call, "contiguous", "input, *, memory_format=None", kM
                "order is `memory_format`, row-major by default.");
 OPERATOR_FORMS(copy_call, "copy_", "input, src, non_blocking=False", kMethod,
                "Writes `src`, broadcast and converted, into this tensor.");
-OPERATOR_FORMS(to_device_call, "to_device",
-               "input, device, non_blocking=False, memory_format=None", kPrivate,
-               "The tensor on a device; itself if it is there.");
+OPERATOR_FORMS(to_device_call, "to_device", "input, device, non_blocking=False, memory_format=None",
+               kPrivate, "The tensor on a device; itself if it is there.");
 OPERATOR_FORMS(fill_call, "fill_", "input, value", kMethod, "Writes one number everywhere.");
 OPERATOR_FORMS(zero_call, "zero_", "input", kMethod, "Writes zero everywhere.");
 

@@ -467,10 +467,6 @@ void check_result(const Pointwise& op, const OutputSpec& spec, const Tensor& tar
           "a new one");
 }
 
-}  // namespace
-
-namespace {
-
 // One instruction that writes over one of its operands: all of one type and shape.
 class DirectCall {
  public:

@@ -20,6 +20,13 @@ Dims memory_order(const Dims& shape, const Dims& strides) {
   return order;
 }
 
+Dims in_order(const Dims& order, const Dims& dims) {
+  if (order.empty()) return dims;
+  Dims result;
+  for (int64_t d : order) result.push_back(dims[d]);
+  return result;
+}
+
 // Shape and strides of an operand, which may have fewer dimensions, in the new order.
 static void reorder(const Dims& order, Dims& shape, Dims& strides) {
   const int64_t lead = order.size() - shape.size();
@@ -39,8 +46,7 @@ void reorder(const Dims& order, ProgramOperand& operand) {
 Tensor* Reordered::view(const Dims& order, const Tensor& tensor) {
   Dims shape = tensor.shape(), strides = tensor.strides();
   reorder(order, shape, strides);
-  views_.push_back(
-      Tensor::view(tensor.storage(), shape, strides, tensor.offset(), tensor.dtype()));
+  views_.push_back(Tensor::view(tensor.storage(), shape, strides, tensor.offset(), tensor.dtype()));
   return views_.back().get();
 }
 

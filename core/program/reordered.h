@@ -11,6 +11,9 @@ namespace flambeau {
 // are in that order already.
 Dims memory_order(const Dims& shape, const Dims& strides);
 
+// Lengths or strides in that order; as they are for an empty order.
+Dims in_order(const Dims& order, const Dims& dims);
+
 // Views of a program's operands with dimensions in `order`, that of the outputs.
 class Reordered {
  public:

@@ -175,8 +175,7 @@ PyObject* method_is_contiguous(PyObject* self, PyObject* const* arguments, Py_ss
         PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "memory_format") == 0;
     if (!known || !as_memory_format(arguments[0], format)) {
       fail(ErrorKind::Type, "is_contiguous(): takes memory_format=torch.memory_format only, got ",
-           Py_TYPE(arguments[0])->tp_name,
-           "; pass memory_format=torch.channels_last or the like");
+           Py_TYPE(arguments[0])->tp_name, "; pass memory_format=torch.channels_last or the like");
     }
     return PyBool_FromLong(lies_as(tensor_of(self), format));
   });

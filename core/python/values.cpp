@@ -109,9 +109,8 @@ void bind_memory_formats(nb::module_& module) {
   nb::class_<MemoryFormatObject> type(module, "memory_format",
                                       "In which order a tensor's elements lie in memory.");
   memory_format_type = type;
-  type.def("__repr__", [](const MemoryFormatObject& self) {
-    return text("torch.", format_name(self.format));
-  });
+  type.def("__repr__",
+           [](const MemoryFormatObject& self) { return text("torch.", format_name(self.format)); });
   type.def("__reduce__",
            [](const MemoryFormatObject& self) { return std::string(format_name(self.format)); });
   type.def("__deepcopy__", [](nb::object self, nb::handle) { return self; });

@@ -155,9 +155,8 @@ Dims dense_strides(const Tensor& tensor) {
   if (tensor.contiguous() && (tensor.dim() < 4 || is_row_major_to_the_letter(tensor))) return {};
   if (is_dense(tensor)) return tensor.strides();
   const Dims &shape = tensor.shape(), &strides = tensor.strides();
-  const Order order = sorted_order(tensor.dim(), [&](int64_t a, int64_t b) {
-    return compare_strides(strides, shape, a, b);
-  });
+  const Order order = sorted_order(
+      tensor.dim(), [&](int64_t a, int64_t b) { return compare_strides(strides, shape, a, b); });
   if (is_row_major(order)) return {};
   return strides_in(order, shape);
 }

@@ -79,9 +79,7 @@ class Trial:
     """A function tried out on copies of the examples, and the graph that it left."""
 
     def __init__(self, function: Flat, examples: Sequence[Tensor]) -> None:
-        self.arguments = [
-            _row_major(x.detach()).requires_grad_(x.requires_grad) for x in examples
-        ]
+        self.arguments = [_row_major(x.detach()).requires_grad_(x.requires_grad) for x in examples]
         recording = _core.record_part(self.arguments)
         since = _core.next_sequence()
         begin_part()

@@ -207,7 +207,9 @@ def test_training(compiled: bool) -> None:
         x = normal(np.random.default_rng(14), 4, 3, 10, 10).to(device, memory_format=form)
         target = fl.arange(4, device=device)
 
-        def step(x: Tensor, target: Tensor, model: Any = model, optimizer: Any = optimizer) -> Tensor:
+        def step(
+            x: Tensor, target: Tensor, model: Any = model, optimizer: Any = optimizer
+        ) -> Tensor:
             optimizer.zero_grad()
             loss = F.cross_entropy(model(x), target)
             loss.backward()

@@ -185,9 +185,7 @@ def test_layers(case: str) -> None:
         results.append((out, [leaf.grad for leaf in leaves]))
     (ours, mine), (theirs, others) = results
     check_same(ours, theirs)
-    np.testing.assert_allclose(
-        ours.detach().numpy(), theirs.detach().numpy(), rtol=2e-5, atol=2e-5
-    )
+    np.testing.assert_allclose(ours.detach().numpy(), theirs.detach().numpy(), rtol=2e-5, atol=2e-5)
     for grad, other in zip(mine, others):
         assert (grad is None) == (other is None)
         if grad is not None:

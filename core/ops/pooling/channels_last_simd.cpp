@@ -38,24 +38,24 @@ void max_pool(const PoolGeometry& geometry, int64_t begin, int64_t end, const T*
   const int64_t channels = geometry.channels, size = geometry.input_size();
   each_pixel(geometry, begin, end,
              [&](const Rows& rows, const Window& columns, int64_t image, int64_t at) {
-    T* best = out + at * channels;
-    int64_t* where = indices + at * channels;
-    for (int64_t c = 0; c < channels; ++c) {
-      best[c] = Limits::has_infinity ? -Limits::infinity() : Limits::lowest();
-      where[c] = -1;
-    }
-    bool first = true;
-    each_place(rows, columns, [&](int64_t place) {
-      const T* from = x + (image * size + place) * channels;
-      for (int64_t c = 0; c < channels; ++c) {
-        const T value = from[c];
-        const bool wins = (value > best[c]) | (value != value) | first;
-        best[c] = wins ? value : best[c];
-        where[c] = wins ? place : where[c];
-      }
-      first = false;
-    });
-  });
+               T* best = out + at * channels;
+               int64_t* where = indices + at * channels;
+               for (int64_t c = 0; c < channels; ++c) {
+                 best[c] = Limits::has_infinity ? -Limits::infinity() : Limits::lowest();
+                 where[c] = -1;
+               }
+               bool first = true;
+               each_place(rows, columns, [&](int64_t place) {
+                 const T* from = x + (image * size + place) * channels;
+                 for (int64_t c = 0; c < channels; ++c) {
+                   const T value = from[c];
+                   const bool wins = (value > best[c]) | (value != value) | first;
+                   best[c] = wins ? value : best[c];
+                   where[c] = wins ? place : where[c];
+                 }
+                 first = false;
+               });
+             });
 }
 
 template <class T>
@@ -63,18 +63,18 @@ void average_pool(const PoolGeometry& geometry, int64_t begin, int64_t end, cons
   const int64_t channels = geometry.channels, size = geometry.input_size();
   each_pixel(geometry, begin, end,
              [&](const Rows& rows, const Window& columns, int64_t image, int64_t at) {
-    T* sum = out + at * channels;
-    for (int64_t c = 0; c < channels; ++c) sum[c] = T(0);
-    bool empty = true;
-    each_place(rows, columns, [&](int64_t place) {
-      const T* from = x + (image * size + place) * channels;
-      for (int64_t c = 0; c < channels; ++c) sum[c] += from[c];
-      empty = false;
-    });
-    if (empty) return;
-    const T count = divisor<T>(rows, columns);
-    for (int64_t c = 0; c < channels; ++c) sum[c] /= count;
-  });
+               T* sum = out + at * channels;
+               for (int64_t c = 0; c < channels; ++c) sum[c] = T(0);
+               bool empty = true;
+               each_place(rows, columns, [&](int64_t place) {
+                 const T* from = x + (image * size + place) * channels;
+                 for (int64_t c = 0; c < channels; ++c) sum[c] += from[c];
+                 empty = false;
+               });
+               if (empty) return;
+               const T count = divisor<T>(rows, columns);
+               for (int64_t c = 0; c < channels; ++c) sum[c] /= count;
+             });
 }
 
 template <class T>
@@ -88,13 +88,13 @@ void spread(const PoolGeometry& geometry, int64_t image, int64_t begin, int64_t 
   const int64_t rows_of_image = geometry.axis[0].output * geometry.axis[1].output;
   each_pixel(geometry, image * rows_of_image, (image + 1) * rows_of_image,
              [&](const Rows& rows, const Window& columns, int64_t, int64_t at) {
-    const T* from = g + at * channels;
-    const T count = divisor<T>(rows, columns);
-    each_place(rows, columns, [&](int64_t place) {
-      T* to = x + (image * size + place) * channels;
-      for (int64_t c = begin; c < end; ++c) to[c] += from[c] / count;
-    });
-  });
+               const T* from = g + at * channels;
+               const T count = divisor<T>(rows, columns);
+               each_place(rows, columns, [&](int64_t place) {
+                 T* to = x + (image * size + place) * channels;
+                 for (int64_t c = begin; c < end; ++c) to[c] += from[c] / count;
+               });
+             });
 }
 
 template <class T>

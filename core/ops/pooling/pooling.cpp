@@ -3,8 +3,8 @@
 //
 // Attributes::ints holds kernel, stride, padding and dilation of every axis (a kernel of 0 means
 // adaptive windows), more_ints the spatial shape of the result; averages also use flag (count the
-// padding) and scalars[0] (the divisor, 0 for the number of elements). scalars[1] is 1 where results
-// have channels last, for gradients as for the results themselves.
+// padding) and scalars[0] (the divisor, 0 for the number of elements). scalars[1] is 1 where
+// results have channels last, for gradients as for the results themselves.
 #include "ops/pooling/pooling.h"
 
 #include <algorithm>
@@ -50,11 +50,10 @@ void expect_result(Call& call, int output, const Dims& shape, DType dtype) {
 }
 
 TensorRef share(const Tensor& tensor) { return TensorRef::share(const_cast<Tensor*>(&tensor)); }
-TensorRef dense(const Tensor& tensor, DType dtype,
-                MemoryFormat format = MemoryFormat::Contiguous) {
+TensorRef dense(const Tensor& tensor, DType dtype, MemoryFormat format = MemoryFormat::Contiguous) {
   if (lies_as(tensor, format) && tensor.dtype() == dtype) return share(tensor);
-  TensorRef made = empty_strided(tensor.shape(), strides_of(format, tensor.shape()), dtype,
-                                 tensor.device());
+  TensorRef made =
+      empty_strided(tensor.shape(), strides_of(format, tensor.shape()), dtype, tensor.device());
   copy(*made, tensor);
   return made;
 }
@@ -65,8 +64,8 @@ class ResultMemory {
   ResultMemory(const Tensor& target, DType dtype, MemoryFormat format)
       : target_(target), memory_(share(target)) {
     if (lies_as(target, format) && target.dtype() == dtype) return;
-    memory_ = empty_strided(target.shape(), strides_of(format, target.shape()), dtype,
-                            target.device());
+    memory_ =
+        empty_strided(target.shape(), strides_of(format, target.shape()), dtype, target.device());
   }
   const Tensor& operator*() const { return *memory_; }
   const Tensor* operator->() const { return memory_.get(); }
@@ -409,8 +408,8 @@ const Primitive kSpread =
 void check_order(const Call& call) {
   const Scalar order = call.attributes.scalars[1];
   need(call,
-       order.to_double() == 0 ||
-           (order.to_double() == 1 && call.input(0).dim() == axes_of(call) + 2 && axes_of(call) > 1),
+       order.to_double() == 0 || (order.to_double() == 1 &&
+                                  call.input(0).dim() == axes_of(call) + 2 && axes_of(call) > 1),
        "channels lie last in batches only");
 }
 

@@ -90,7 +90,8 @@ void pool_scatter_on_gpu(const Tensor& values, const Tensor& indices, int64_t la
   fill(*sums, 0);
   if (values.numel() > 0) {
     cuda::launch(kernel("pool_scatter", values, true), grid_of(values), {kThreads}, 0,
-                 values.data(), indices.data(), values.numel(), large, small, channels, sums->data());
+                 values.data(), indices.data(), values.numel(), large, small, channels,
+                 sums->data());
   }
   if (sums.get() != &out) copy(out, *sums);
 }

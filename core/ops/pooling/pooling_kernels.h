@@ -25,7 +25,8 @@ struct PoolGeometry {
   int64_t output_size() const { return axis[0].output * axis[1].output * axis[2].output; }
 };
 
-// For planes that follow one another; all work on `planes` of them. Indices are flat positions in the input's plane.
+// For planes that follow one another; all work on `planes` of them. Indices are flat positions in
+// the input's plane.
 template <class T>
 struct PoolKernels {
   // The first of equal elements wins; a NaN wins over everything, the last one if there are more.
