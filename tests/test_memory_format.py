@@ -113,36 +113,40 @@ def both_orders(function: Callable[..., Tensor], *inputs: Tensor) -> tuple[Any, 
     return results[0], results[1]
 
 
+def beside(x: Tensor, *shape: int) -> Tensor:
+    """Weights of the type of `x`."""
+    return normal(*shape).to(x.dtype)
+
+
 LAYERS: dict[str, Callable[[Tensor], Tensor]] = {
-    "conv2d": lambda x: F.conv2d(x, normal(7, 5, 3, 3), normal(7), padding=1),
-    "strided conv2d": lambda x: F.conv2d(x, normal(7, 5, 3, 2), stride=2),
-    "conv_transpose2d": lambda x: F.conv_transpose2d(x, normal(5, 3, 2, 2), stride=2),
+    "conv2d": lambda x: F.conv2d(x, beside(x, 7, 5, 3, 3), beside(x, 7), padding=1),
+    "strided conv2d": lambda x: F.conv2d(x, beside(x, 7, 5, 3, 2), stride=2),
+    "conv_transpose2d": lambda x: F.conv_transpose2d(x, beside(x, 5, 3, 2, 2), stride=2),
     "max_pool2d": lambda x: F.max_pool2d(x, 3, 2, 1),
     "dilated max_pool2d": lambda x: F.max_pool2d(x, 2, 1, dilation=2),
     "avg_pool2d": lambda x: F.avg_pool2d(x, 3, 2, 1),
     "avg_pool2d without padding": lambda x: F.avg_pool2d(x, 3, 2, 1, count_include_pad=False),
     "adaptive_avg_pool2d": lambda x: F.adaptive_avg_pool2d(x, (3, 4)),
     "adaptive_max_pool2d": lambda x: F.adaptive_max_pool2d(x, (3, 4)),
-    "batch_norm": lambda x: F.batch_norm(x, None, None, normal(5), normal(5), True),
+    "batch_norm": lambda x: F.batch_norm(x, None, None, beside(x, 5), beside(x, 5), True),
     "nearest": lambda x: F.interpolate(x, scale_factor=2),
     "bilinear": lambda x: F.interpolate(x, (5, 9), mode="bilinear"),
+    "pad": lambda x: F.pad(x, (1, 2, 0, 1), value=3.0),
+    "cut": lambda x: F.pad(x, (-1, 2, -1, 0, 1, 0, 0, 1)),
+    "reflected pad": lambda x: F.pad(x, (1, 2, 3, 0), mode="reflect"),
+    "circular pad": lambda x: F.pad(x, (1, 2, 3, 0), mode="circular"),
+    "group_norm": lambda x: F.group_norm(x, 5, beside(x, 5), beside(x, 5)),
     "cat": lambda x: fl.cat([x, x * 2], 1),
     "gelu": F.gelu,
-    "chain": lambda x: F.relu(x * 2 + normal(5, 1, 1)) - x,
+    "chain": lambda x: F.relu(x * 2 + beside(x, 5, 1, 1)) - x,
 }
 
 
 @pytest.mark.parametrize("dtype", [fl.float32, fl.float64, fl.bfloat16], ids=str)
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers(name: str, dtype: Any) -> None:
-    if dtype != fl.float32 and name in ("conv_transpose2d", "batch_norm", "chain"):
-        dtype = fl.float32
-    layer = LAYERS[name]
-    if "conv" in name and dtype != fl.float32:
-        weight = normal(7, 5, 3, 3).to(dtype)
-        layer = lambda x: F.conv2d(x, weight)  # noqa: E731
     x = last(3, 5, 8, 7).to(dtype)
-    (value, [grad]), (expected, [expected_grad]) = both_orders(layer, x)
+    (value, [grad]), (expected, [expected_grad]) = both_orders(LAYERS[name], x)
     assert is_last(value) and expected.is_contiguous()
     assert is_last(grad) and expected_grad.is_contiguous()
     tolerance = {fl.float32: 1e-5, fl.float64: 1e-12, fl.bfloat16: 3e-2}[dtype]
@@ -350,6 +354,14 @@ def test_files_keep_the_order(tmp_path: Any) -> None:
     fl.save(last(2, 3, 4, 5), buffer)
     buffer.seek(0)
     assert fl.load(buffer).stride() == (60, 1, 15, 3)
+
+
+def test_batches_of_workers_keep_the_order() -> None:
+    images = [last(1, 3, 4, 5, seed=i) for i in range(4)]
+    loader = fl.utils.data.DataLoader(images, batch_size=2, num_workers=1, collate_fn=fl.cat)
+    batches = list(loader)
+    assert [is_last(batch) for batch in batches] == [True, True]
+    assert fl.equal(fl.cat(batches), fl.cat(images))
 
 
 def test_static_graph_keeps_the_order(tmp_path: Any) -> None:

@@ -158,6 +158,8 @@ LAYERS: dict[str, Callable[[Tensor], Tensor]] = {
     "batch_norm": lambda x: F.batch_norm(x, None, None, training=True),
     "nearest": lambda x: F.interpolate(x, scale_factor=2),
     "bilinear": lambda x: F.interpolate(x, (5, 9), mode="bilinear"),
+    "pad": lambda x: F.pad(x, (1, 2, 0, 1), value=3.0),
+    "group_norm": lambda x: F.group_norm(x, 5),
     "cat": lambda x: fl.cat([x, x * 2], 1),
 }
 
