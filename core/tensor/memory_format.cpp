@@ -152,7 +152,7 @@ bool is_dense(const Tensor& tensor) {
 }
 
 Dims dense_strides(const Tensor& tensor) {
-  if (tensor.contiguous() && (tensor.dim() < 4 || is_row_major_to_the_letter(tensor))) return {};
+  if (tensor.contiguous() && is_row_major_to_the_letter(tensor)) return {};
   if (is_dense(tensor)) return tensor.strides();
   const Dims &shape = tensor.shape(), &strides = tensor.strides();
   const Order order = sorted_order(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -81,6 +82,40 @@ def test_elementwise() -> None:
     y = x.cuda()
     y.mul_(2).add_(channel.cuda())
     check_near(y, x * 2 + channel)
+
+
+def random_view(draw: random.Random, lengths: list[int]) -> Tensor:
+    """A tensor of this shape in any order of its dimensions, sometimes with gaps."""
+    order = draw.sample(range(len(lengths)), len(lengths))
+    shape = [lengths[order.index(d)] for d in range(len(lengths))]
+    gap = draw.choice([0, 0, 1])
+    numbers = fl.arange(float(np.prod(shape[:-1]) * (shape[-1] + gap)))
+    return numbers.reshape([*shape[:-1], shape[-1] + gap])[..., : shape[-1]].permute(order)
+
+
+def steps(x: Tensor) -> list[int]:
+    """Strides of the dimensions that have any."""
+    return [stride for length, stride in zip(x.shape, x.stride(), strict=True) if length > 1]
+
+
+def test_random_layouts() -> None:
+    draw = random.Random(3)
+    for _ in range(60):
+        lengths = [draw.choice([1, 2, 3, 9]) for _ in range(draw.choice([2, 3, 4]))]
+        a, b = random_view(draw, lengths), random_view(draw, lengths)
+        row = b[:1]
+        results = []
+        for x, y, z in ((a, b, row), (a.cuda(), b.cuda(), row.cuda())):
+            into = fl.zeros_like(y).copy_(x)
+            whole = y.clone()
+            whole[..., : max(lengths[-1] // 2, 1)] = x[..., : max(lengths[-1] // 2, 1)]
+            filled = fl.full_like(x, 3.0)
+            filled[-1:].zero_()
+            kept = [x.clone(), into, whole, filled, x + y, x * z, x.contiguous(), x.double()]
+            results.append(kept)
+        for expected, got in zip(*results, strict=True):
+            assert fl.equal(got.cpu(), expected)
+            assert steps(got) == steps(expected)
 
 
 CONVOLUTIONS: dict[str, tuple[tuple[int, ...], tuple[int, ...], dict[str, Any]]] = {
