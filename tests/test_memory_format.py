@@ -306,6 +306,20 @@ def test_gradients_lie_as_leaves() -> None:
     assert plain.grad is not None and plain.grad.is_contiguous()
 
 
+def test_gradients_with_a_history_lie_as_leaves() -> None:
+    for collect in ("all", "inputs"):
+        w = last(2, 3, 4, 5).requires_grad_()
+        loss = (w.contiguous() ** 3).sum()
+        chosen = [w] if collect == "inputs" else None
+        loss.backward(create_graph=True, inputs=chosen)
+        first = w.grad
+        assert first is not None
+        assert collect == "all" or first.stride() == w.stride()
+        (second,) = fl.autograd.grad((first * last(2, 3, 4, 5, seed=5)).sum(), [w])
+        expected = 6 * w.detach() * last(2, 3, 4, 5, seed=5)
+        np.testing.assert_allclose(second.numpy(), expected.numpy(), rtol=1e-5)
+
+
 def test_compiled_gives_the_same_order() -> None:
     def function(x: Tensor, w: Tensor) -> tuple[Tensor, ...]:
         y = F.relu(F.conv2d(x, w, padding=1)) * 2 + 1

@@ -139,6 +139,12 @@ TensorRef clone_like(const TensorRef& x, const Tensor& model) {
   std::stable_sort(order.begin(), order.end(),
                    [&](int64_t a, int64_t b) { return strides[a] > strides[b]; });
   TensorRef made = clone(permute(x, order));
+  if (mode.grad && x->requires_grad()) {
+    Dims back(order);
+    for (int64_t i = 0; i < order.size(); ++i) back[order[i]] = i;
+    return permute(made, back);
+  }
+  // Without a history it need not be a view, and has its memory to itself.
   made->rebind(made->storage(), x->shape(), strides, 0, x->dtype());
   return made;
 }

@@ -59,6 +59,10 @@ def test_moving_and_copying() -> None:
     assert fl.equal(on_gpu.clone().cpu(), x)
     empty = fl.empty(2, 3, 4, 5, device="cuda", memory_format=LAST)
     assert empty.stride() == x.stride()
+    pinned = x.pin_memory()
+    assert pinned.is_pinned() and pinned.stride() == x.stride() and fl.equal(pinned, x)
+    sent = pinned.to("cuda", non_blocking=True)
+    assert sent.stride() == x.stride() and fl.equal(sent.cpu(), x)
     gapped = on_gpu[:, :, ::2, 1:]
     assert fl.equal(gapped.contiguous(memory_format=LAST).cpu(), x[:, :, ::2, 1:])
 
