@@ -181,8 +181,8 @@ OwnedDescriptor make_tensor(DType dtype, const std::vector<int>& sizes, bool cha
   OwnedDescriptor owned(tensor, {functions.tensor_destroy});
   std::vector<int> strides(sizes.size(), 1);
   int step = channels_last ? sizes[1] : 1;
-  for (size_t d = sizes.size() - 1; d < sizes.size(); --d) {
-    if (channels_last && d == 1) continue;
+  for (int d = static_cast<int>(sizes.size()) - 1; d >= 0; --d) {
+    if (channels_last && d == 1) continue;  // the channels' own stride is 1
     strides[d] = step;
     step *= sizes[d];
   }
