@@ -137,6 +137,8 @@ LAYERS: dict[str, Callable[[Tensor], Tensor]] = {
     "circular pad": lambda x: F.pad(x, (1, 2, 3, 0), mode="circular"),
     "group_norm": lambda x: F.group_norm(x, 5, beside(x, 5), beside(x, 5)),
     "cat": lambda x: fl.cat([x, x * 2], 1),
+    "flip": lambda x: x.flip((1, 3)),
+    "roll": lambda x: x.roll((1, 2), (1, 3)),
     "gelu": F.gelu,
     "chain": lambda x: F.relu(x * 2 + beside(x, 5, 1, 1)) - x,
 }
