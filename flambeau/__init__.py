@@ -26,6 +26,9 @@ from flambeau._core import (
     bfloat16,
     bool,
     can_cast,
+    channels_last,
+    channels_last_3d,
+    contiguous_format,
     device,
     dtype,
     float16,
@@ -36,6 +39,8 @@ from flambeau._core import (
     int16,
     int32,
     int64,
+    memory_format,
+    preserve_format,
     promote_types,
     set_default_dtype,
     uint8,
@@ -85,9 +90,6 @@ inf = 1e999
 nan = inf - inf
 newaxis = None
 strided = "torch.strided"
-contiguous_format = "torch.contiguous_format"
-preserve_format = "torch.preserve_format"
-channels_last = "torch.channels_last"
 
 globals().update(_public_functions())
 globals().update(legacy_types())

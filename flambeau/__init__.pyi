@@ -26,7 +26,10 @@ from flambeau._core import autocast_increment_nesting as autocast_increment_nest
 from flambeau._core import bfloat16 as bfloat16
 from flambeau._core import bool as bool
 from flambeau._core import can_cast as can_cast
+from flambeau._core import channels_last as channels_last
+from flambeau._core import channels_last_3d as channels_last_3d
 from flambeau._core import clear_autocast_cache as clear_autocast_cache
+from flambeau._core import contiguous_format as contiguous_format
 from flambeau._core import default_generator as default_generator
 from flambeau._core import device as device
 from flambeau._core import dtype as dtype
@@ -41,6 +44,8 @@ from flambeau._core import int64 as int64
 from flambeau._core import is_autocast_cache_enabled as is_autocast_cache_enabled
 from flambeau._core import is_grad_enabled as is_grad_enabled
 from flambeau._core import is_inference_mode_enabled as is_inference_mode_enabled
+from flambeau._core import memory_format as memory_format
+from flambeau._core import preserve_format as preserve_format
 from flambeau._core import promote_types as promote_types
 from flambeau._core import set_autocast_cache_enabled as set_autocast_cache_enabled
 from flambeau._core import set_default_dtype as set_default_dtype
@@ -157,6 +162,7 @@ _Number: TypeAlias = builtins.int | builtins.float | builtins.bool
 _Ints: TypeAlias = builtins.int | Sequence[builtins.int]
 _Device: TypeAlias = device | str | builtins.int
 _dtype: TypeAlias = dtype
+_memory_format: TypeAlias = memory_format
 __version__: str
 BFloat16Tensor: Any
 BoolTensor: Any
@@ -445,9 +451,6 @@ def ceil(input: Tensor | _Number, *, out: Any = None) -> Tensor: ...
 def ceil_(input: Tensor | _Number) -> Tensor: ...
 def celu(input: Tensor | _Number, alpha: _Number = 1.0, *, out: Any = None) -> Tensor: ...
 def celu_(input: Tensor | _Number, alpha: _Number = 1.0) -> Tensor: ...
-
-channels_last: str
-
 def chunk(input: Tensor, chunks: _int, dim: _int = 0) -> tuple[Tensor, ...]: ...
 @overload
 def clamp(
@@ -505,12 +508,9 @@ def clip_(input: Tensor | _Number, max: Tensor | _Number) -> Tensor: ...
 def clip_(input: Tensor, min: _Number | None = None, max: _Number | None = None) -> Tensor: ...
 @overload
 def clip_(input: Tensor, min: Tensor | None = None, max: Tensor | None = None) -> Tensor: ...
-def clone(input: Tensor) -> Tensor: ...
+def clone(input: Tensor, *, memory_format: _memory_format | None = None) -> Tensor: ...
 def concat(tensors: Sequence[Tensor], dim: _int = 0, *, out: Any = None) -> Tensor: ...
 def concatenate(tensors: Sequence[Tensor], dim: _int = 0, *, out: Any = None) -> Tensor: ...
-
-contiguous_format: str
-
 @overload
 def conv1d(
     input: Tensor,
@@ -711,6 +711,7 @@ def empty(
     dtype: _dtype | None = None,
     device: _Device | None = None,
     requires_grad: _bool = False,
+    memory_format: _memory_format | None = None,
     out: Any = None,
 ) -> Tensor: ...
 @overload
@@ -719,6 +720,7 @@ def empty(
     dtype: _dtype | None = None,
     device: _Device | None = None,
     requires_grad: _bool = False,
+    memory_format: _memory_format | None = None,
     out: Any = None,
 ) -> Tensor: ...
 def empty_like(
@@ -727,6 +729,7 @@ def empty_like(
     dtype: _dtype | None = None,
     device: _Device | None = None,
     requires_grad: _bool = False,
+    memory_format: _memory_format | None = None,
 ) -> Tensor: ...
 def eq(input: Tensor | _Number, other: Tensor | _Number, *, out: Any = None) -> Tensor: ...
 def eq_(input: Tensor | _Number, other: Tensor | _Number) -> Tensor: ...
@@ -791,6 +794,7 @@ def full_like(
     dtype: _dtype | None = None,
     device: _Device | None = None,
     requires_grad: _bool = False,
+    memory_format: _memory_format | None = None,
 ) -> Tensor: ...
 def gather(
     input: Tensor, dim: _int, index: Tensor, *, sparse_grad: _bool = False, out: Any = None
@@ -1209,6 +1213,7 @@ def ones_like(
     dtype: _dtype | None = None,
     device: _Device | None = None,
     requires_grad: _bool = False,
+    memory_format: _memory_format | None = None,
 ) -> Tensor: ...
 def outer(input: Tensor, vec2: Tensor, *, out: Any = None) -> Tensor: ...
 @overload
@@ -1221,9 +1226,6 @@ pi: _float
 def polygamma(n: Tensor | _Number, input: Tensor | _Number, *, out: Any = None) -> Tensor: ...
 def pow(input: Tensor | _Number, exponent: Tensor | _Number, *, out: Any = None) -> Tensor: ...
 def pow_(input: Tensor | _Number, exponent: Tensor | _Number) -> Tensor: ...
-
-preserve_format: str
-
 def prod(
     input: Tensor,
     dim: _int | None = None,
@@ -1284,6 +1286,7 @@ def rand_like(
     dtype: _dtype | None = None,
     device: _Device | None = None,
     requires_grad: _bool = False,
+    memory_format: _memory_format | None = None,
 ) -> Tensor: ...
 @overload
 def randint(
@@ -1339,6 +1342,7 @@ def randint_like(
     dtype: _dtype | None = None,
     device: _Device | None = None,
     requires_grad: _bool = False,
+    memory_format: _memory_format | None = None,
 ) -> Tensor: ...
 @overload
 def randint_like(
@@ -1349,6 +1353,7 @@ def randint_like(
     dtype: _dtype | None = None,
     device: _Device | None = None,
     requires_grad: _bool = False,
+    memory_format: _memory_format | None = None,
 ) -> Tensor: ...
 @overload
 def randn(
@@ -1376,6 +1381,7 @@ def randn_like(
     dtype: _dtype | None = None,
     device: _Device | None = None,
     requires_grad: _bool = False,
+    memory_format: _memory_format | None = None,
 ) -> Tensor: ...
 def randperm(
     n: _int,
@@ -1813,4 +1819,5 @@ def zeros_like(
     dtype: _dtype | None = None,
     device: _Device | None = None,
     requires_grad: _bool = False,
+    memory_format: _memory_format | None = None,
 ) -> Tensor: ...

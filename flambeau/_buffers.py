@@ -19,17 +19,29 @@ def tensor_bytes(tensor: Tensor) -> memoryview:
     return content[start : start + dense.numel() * dense.element_size()]
 
 
-def tensor_from_bytes(content: Any, dtype: dtype, shape: tuple[int, ...]) -> Tensor:
+def in_memory_order(tensor: Tensor) -> tuple[Tensor, tuple[int, ...] | None]:
+    """Returns a tensor without gaps as a line, with its strides; itself and None if contiguous."""
+    if tensor.is_contiguous():
+        return tensor, None
+    dense = tensor.detach().clone()
+    return dense.as_strided((dense.numel(),), (1,), 0), dense.stride()
+
+
+def tensor_from_bytes(
+    content: Any, dtype: dtype, shape: tuple[int, ...], strides: tuple[int, ...] | None = None
+) -> Tensor:
     """Returns a tensor over the memory of `content`, which it keeps alive.
 
     Args:
         content: writable buffer of exactly the tensor's bytes.
         dtype: element type.
         shape: its shape.
+        strides: of elements that lie in another order than row-major.
     """
     if math.prod(shape) == 0:
         return flambeau.empty(shape, dtype=dtype)
-    return flambeau.frombuffer(content, dtype=dtype).reshape(shape)
+    line = flambeau.frombuffer(content, dtype=dtype)
+    return line.reshape(shape) if strides is None else line.as_strided(shape, strides, 0)
 
 
 def storage_tensor(tensor: Tensor) -> Tensor:

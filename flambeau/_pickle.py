@@ -6,7 +6,7 @@ import pickle
 from typing import TYPE_CHECKING, Any
 
 import flambeau
-from flambeau._buffers import storage_tensor, tensor_bytes, tensor_from_bytes
+from flambeau._buffers import in_memory_order, storage_tensor, tensor_bytes, tensor_from_bytes
 
 if TYPE_CHECKING:
     from flambeau import Tensor
@@ -15,20 +15,24 @@ if TYPE_CHECKING:
 def reduce_tensor(tensor: Tensor, protocol: int) -> tuple[Any, ...]:
     """Returns what `Tensor.__reduce_ex__` returns: a function and its arguments.
 
-    The elements are stored densely; a CUDA tensor comes back on its GPU.
+    The elements are stored densely, in the order of the dimensions in memory; a CUDA tensor comes
+    back on its GPU.
 
     Raises:
         RuntimeError: the tensor is the result of a recorded operation.
     """
     _check_leaf(tensor, "pickle")
-    content: Any = tensor_bytes(tensor.detach().cpu())
+    values, strides = in_memory_order(tensor.detach().cpu())
+    content: Any = tensor_bytes(values)
     content = pickle.PickleBuffer(content) if protocol >= 5 else bytes(content)
     dtype = str(tensor.dtype).removeprefix("torch.")
     arguments: tuple[Any, ...] = (
         *(type(tensor), content, dtype, tuple(tensor.shape), tensor.requires_grad),
     )
-    if not tensor.is_cpu:
+    if not tensor.is_cpu or strides is not None:
         arguments += (str(tensor.device),)
+    if strides is not None:
+        arguments += (strides,)
     attributes = getattr(tensor, "__dict__", None)
     return (rebuild_tensor, arguments, attributes) if attributes else (rebuild_tensor, arguments)
 
@@ -40,10 +44,11 @@ def rebuild_tensor(
     shape: tuple[int, ...],
     requires_grad: bool,
     device: str = "cpu",
+    strides: tuple[int, ...] | None = None,
 ) -> Tensor:
     """Makes the tensor that `reduce_tensor` described."""
     writable = content if not memoryview(content).readonly else bytearray(content)
-    tensor = tensor_from_bytes(writable, getattr(flambeau, dtype), shape)
+    tensor = tensor_from_bytes(writable, getattr(flambeau, dtype), shape, strides)
     return _as_kind(placed(tensor, device), kind, requires_grad)
 
 

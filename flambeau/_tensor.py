@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from flambeau import _core
-from flambeau._core import Tensor, device, dtype
+from flambeau._core import Tensor, device, dtype, memory_format
 
 if TYPE_CHECKING:
     from builtins import type as _type
@@ -20,11 +20,19 @@ def _device_of(value: Any) -> device | None:
     return device(value)
 
 
-def _move(self: Tensor, target: device | None, non_blocking: bool = False) -> Tensor:
-    if target is None or target == self.device:
+def _move(
+    self: Tensor,
+    target: device | None,
+    non_blocking: bool = False,
+    memory_format: memory_format | None = None,
+) -> Tensor:
+    if target is not None and target != self.device:
+        moved: Tensor = _core.private["to_device"](self, target, non_blocking, memory_format)
+        if moved is not self:
+            return moved
+    if memory_format is None:
         return self
-    moved: Tensor = _core.private["to_device"](self, target, non_blocking)
-    return moved
+    return _core.to_dtype(self, self.dtype, memory_format)
 
 
 def to(
@@ -34,15 +42,21 @@ def to(
     device: Any = None,
     copy: bool = False,
     non_blocking: bool = False,
-    memory_format: Any = None,
+    memory_format: memory_format | None = None,
 ) -> Tensor:
-    """Returns the tensor with another dtype or on another device; itself if nothing changes.
+    """Returns the tensor with another dtype, on another device or in another order of elements.
+
+    It is the tensor itself if nothing changes.
 
     Args:
         *args: a dtype, a device (object, name or index), a tensor to take both from, or
             a device and a dtype.
         dtype, device: the same by name.
         copy: copy even if nothing changes.
+        memory_format: torch.channels_last and the like; by default the order stays as it is.
+
+    Raises:
+        RuntimeError: the memory format is one of tensors of other ranks.
     """
     for value in args:
         if isinstance(value, Tensor):
@@ -55,16 +69,16 @@ def to(
             device = value
     result = self
     if dtype is not None and self.is_cuda:
-        result = _core.to_dtype(result, dtype)  # where it is faster
-    result = _move(result, _device_of(device), non_blocking)
+        result = _core.to_dtype(result, dtype, memory_format)  # where it is faster
+    result = _move(result, _device_of(device), non_blocking, memory_format)
     if dtype is not None:
-        result = _core.to_dtype(result, dtype)
-    return result.clone() if copy and result is self else result
+        result = _core.to_dtype(result, dtype, memory_format)
+    return result.clone(memory_format=memory_format) if copy and result is self else result
 
 
 def _cast(target: dtype) -> Callable[[Tensor], Tensor]:
-    def cast(self: Tensor, memory_format: Any = None) -> Tensor:
-        return _core.to_dtype(self, target)
+    def cast(self: Tensor, memory_format: memory_format | None = None) -> Tensor:
+        return _core.to_dtype(self, target, memory_format)
 
     cast.__doc__ = f"Returns the tensor as {target}; itself if it is already."
     return cast
@@ -93,14 +107,19 @@ def _dtype_of_type_name(name: str) -> dtype:
     raise ValueError(f"type: invalid type: '{name}'; use a dtype such as torch.float32")
 
 
-def type(self: Tensor, dtype: Any = None, non_blocking: bool = False) -> Any:
+def type(
+    self: Tensor,
+    dtype: Any = None,
+    non_blocking: bool = False,
+    memory_format: memory_format | None = None,
+) -> Any:
     """Returns the historical type name, or with `dtype` the tensor converted to it."""
     if dtype is None:
         prefix = "torch.cuda." if self.is_cuda else "torch."
         return prefix + _TYPE_NAMES[self.dtype.name] + "Tensor"
     if isinstance(dtype, str):
         dtype = _dtype_of_type_name(dtype)
-    return _core.to_dtype(self, getattr(dtype, "dtype", dtype))
+    return _core.to_dtype(self, getattr(dtype, "dtype", dtype), memory_format)
 
 
 def type_as(self: Tensor, other: Tensor) -> Tensor:
@@ -108,18 +127,24 @@ def type_as(self: Tensor, other: Tensor) -> Tensor:
     return to(self, other)
 
 
-def cpu(self: Tensor, memory_format: Any = None) -> Tensor:
+def cpu(self: Tensor, memory_format: memory_format | None = None) -> Tensor:
     """Returns the tensor in host memory."""
-    return _move(self, device("cpu"))
+    return _move(self, device("cpu"), memory_format=memory_format)
 
 
-def cuda(self: Tensor, device: Any = None, non_blocking: bool = False) -> Tensor:
+def cuda(
+    self: Tensor,
+    device: Any = None,
+    non_blocking: bool = False,
+    memory_format: memory_format | None = None,
+) -> Tensor:
     """Returns the tensor on a GPU.
 
     Raises:
         RuntimeError: there is none.
     """
-    return _move(self, _device_of("cuda" if device is None else device), non_blocking)
+    wanted = _device_of("cuda" if device is None else device)
+    return _move(self, wanted, non_blocking, memory_format)
 
 
 def numpy(self: Tensor, *, force: bool = False) -> np.ndarray[Any, Any]:

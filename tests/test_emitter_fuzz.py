@@ -82,7 +82,8 @@ def random_operand(rng: random.Random, dtype: Any, shape: tuple[int, ...]) -> An
     tensor = wide.reshape(*wanted[:-1], wanted[-1] + extra)[..., : wanted[-1]]
     if rng.random() < 0.15:  # the last axis is not the densest
         tensor = tensor.transpose(0, -1).contiguous().transpose(0, -1)
-    return tensor > 0.1 if rng.random() < 0.2 else tensor
+    # There is no machine code for bools that are apart.
+    return (tensor > 0.1).contiguous() if rng.random() < 0.2 else tensor
 
 
 @per_set

@@ -40,6 +40,7 @@ KINDS = {
     "float": "_float",
     "torch.dtype": "_dtype",
     "torch.device": "_Device",
+    "torch.memory_format": "_memory_format",
     "str": "str",
     "torch.Generator": "Generator",
 }
@@ -52,6 +53,7 @@ RENAMED = {
     "dtype": "_dtype",
     "device": "_Device",
     "type": "_type",
+    "memory_format": "_memory_format",
 }
 KNOWN = {"Tensor", "Any", "None", "str", "object", "tuple", "list", "dict", "Sequence", "Callable"}
 KNOWN |= {"HookHandle", "Generator", "Size", "Node", *RENAMED}
@@ -202,6 +204,7 @@ def package_stub() -> str:
         "_Ints: TypeAlias = builtins.int | Sequence[builtins.int]",
         "_Device: TypeAlias = device | str | builtins.int",
         "_dtype: TypeAlias = dtype",
+        "_memory_format: TypeAlias = memory_format",
         "__version__: str",
     ]
     return "\n".join([*imports, *aliases, *names]) + "\n"

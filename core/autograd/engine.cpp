@@ -173,7 +173,7 @@ class Pass {
     TensorRef& sum = buffer(node, output);
     if (!sum) {
       sum = std::move(gradient);
-    } else if (!options_.create_graph && sum->exclusive() && sum->contiguous()) {
+    } else if (!options_.create_graph && sum->exclusive() && is_dense(*sum)) {
       add_(sum, gradient);
     } else {
       sum = add(sum, gradient);
@@ -320,7 +320,9 @@ void backward(const std::vector<TensorRef>& roots, const std::vector<TensorRef>&
         GradMode mode_for_sum(options.create_graph);
         meta.grad = add(meta.grad, results[i]);
       } else {
-        meta.grad = results[i]->use_count() == 1 ? results[i] : clone(results[i]);
+        meta.grad = results[i]->use_count() == 1 && lies_as_copy(*results[i], *(*inputs)[i])
+                        ? results[i]
+                        : clone_like(results[i], *(*inputs)[i]);
       }
     }
     return;

@@ -231,13 +231,10 @@ void AccumulateGrad::run(std::span<TensorRef> gradients, std::span<TensorRef> re
   if (mode.tracing) recorder.note_gradient(*leaf, true);
   if (!meta.grad) {
     // Taken over when nobody else can see it; what is shared or expanded is copied.
-    bool owned = incoming->exclusive() && incoming->contiguous();
+    bool owned = incoming->exclusive() && lies_as_copy(*incoming, *leaf);
     bool keep = mode.grad && incoming->requires_grad();
-    if (mode.tracing && !keep) {
-      incoming = clone(incoming);  // the recording's references hide who owns it
-    } else if (!owned && !keep) {
-      incoming = dense_copy(*incoming, incoming->dtype());
-    }
+    // (A recording's references hide who owns it.)
+    if ((mode.tracing || !owned) && !keep) incoming = clone_like(incoming, *leaf);
     meta.grad = std::move(incoming);
   } else if (mode.grad && (meta.grad->requires_grad() || incoming->requires_grad())) {
     meta.grad = add(meta.grad, incoming);

@@ -15,6 +15,7 @@ namespace {
 
 using OptionalDType = std::optional<DType>;
 using OptionalDevice = std::optional<Device>;
+using OptionalFormat = std::optional<MemoryFormat>;
 
 TensorRef finish(TensorRef tensor, bool requires_grad) {
   require(!requires_grad || is_floating(tensor->dtype()),
@@ -37,8 +38,14 @@ TensorRef filled(const Dims& shape, Scalar value, DType dtype, OptionalDevice de
 }
 
 TensorRef empty_call(const Dims& size, OptionalDType dtype, OptionalDevice device,
-                     bool requires_grad) {
-  return finish(allocate_tensor(size, dtype, device), requires_grad);
+                     bool requires_grad, OptionalFormat format) {
+  const MemoryFormat order = format.value_or(MemoryFormat::Contiguous);
+  if (order == MemoryFormat::Contiguous) {
+    return finish(allocate_tensor(size, dtype, device), requires_grad);
+  }
+  return finish(empty_strided(size, strides_of(order, size), dtype.value_or(default_dtype()),
+                              device.value_or(Device{})),
+                requires_grad);
 }
 TensorRef zeros_call(const Dims& size, OptionalDType dtype, OptionalDevice device,
                      bool requires_grad) {
@@ -53,26 +60,36 @@ TensorRef full_call(const Dims& size, Scalar fill_value, OptionalDType dtype, Op
   return filled(size, fill_value, dtype.value_or(fill_value.dtype()), device, requires_grad);
 }
 
+// In the input's order, if it is dense and no other is asked for.
+TensorRef allocate_like(const Tensor& input, OptionalDType dtype, OptionalDevice device,
+                        OptionalFormat format) {
+  const DType type = dtype.value_or(input.dtype());
+  const Device place = device.value_or(input.device());
+  const MemoryFormat order = format.value_or(MemoryFormat::Preserve);
+  if (order == MemoryFormat::Preserve) return empty_as(input, type, place);
+  return empty_strided(input.shape(), strides_of(order, input.shape()), type, place);
+}
+TensorRef filled_like(const TensorRef& input, Scalar value, OptionalDType dtype,
+                      OptionalDevice device, bool requires_grad, OptionalFormat format) {
+  TensorRef result = allocate_like(*input, dtype, device, format);
+  fill(*result, value);
+  return finish(std::move(result), requires_grad);
+}
 TensorRef empty_like(const TensorRef& input, OptionalDType dtype, OptionalDevice device,
-                     bool requires_grad) {
-  return finish(Tensor::empty(input->shape(), dtype.value_or(input->dtype()),
-                              device.value_or(input->device())),
-                requires_grad);
+                     bool requires_grad, OptionalFormat format) {
+  return finish(allocate_like(*input, dtype, device, format), requires_grad);
 }
 TensorRef zeros_like(const TensorRef& input, OptionalDType dtype, OptionalDevice device,
-                     bool requires_grad) {
-  return filled(input->shape(), Scalar(0), dtype.value_or(input->dtype()),
-                device.value_or(input->device()), requires_grad);
+                     bool requires_grad, OptionalFormat format) {
+  return filled_like(input, Scalar(0), dtype, device, requires_grad, format);
 }
 TensorRef ones_like(const TensorRef& input, OptionalDType dtype, OptionalDevice device,
-                    bool requires_grad) {
-  return filled(input->shape(), Scalar(1), dtype.value_or(input->dtype()),
-                device.value_or(input->device()), requires_grad);
+                    bool requires_grad, OptionalFormat format) {
+  return filled_like(input, Scalar(1), dtype, device, requires_grad, format);
 }
 TensorRef full_like(const TensorRef& input, Scalar fill_value, OptionalDType dtype,
-                    OptionalDevice device, bool requires_grad) {
-  return filled(input->shape(), fill_value, dtype.value_or(input->dtype()),
-                device.value_or(input->device()), requires_grad);
+                    OptionalDevice device, bool requires_grad, OptionalFormat format) {
+  return filled_like(input, fill_value, dtype, device, requires_grad, format);
 }
 
 TensorRef new_empty(const TensorRef& input, const Dims& size, OptionalDType dtype,
@@ -214,26 +231,28 @@ TensorRef arange(Scalar start, Scalar end, Scalar step, DType dtype, Device devi
 }
 
 #define FACTORY_TAIL ", *, dtype=None, device=None, requires_grad=False"
+#define ORDERED_TAIL FACTORY_TAIL ", memory_format=None"
 #define FACTORY_DOC                                                                       \
   "\n\nArgs:\n    dtype: element type; the default dtype if None.\n    device: 'cpu' or " \
   "'cuda:N'.\n    requires_grad: whether operations on the result are recorded."
 static constexpr uint32_t kFactory = kFunction | kOut;
 
-OPERATOR_FORMS(empty_call, "empty", "size" FACTORY_TAIL, kFactory,
-               "A tensor of the given shape with whatever was in memory." FACTORY_DOC);
+OPERATOR_FORMS(empty_call, "empty", "size" ORDERED_TAIL, kFactory,
+               "A tensor of the given shape with whatever was in memory." FACTORY_DOC
+               "\n    memory_format: in which order the elements lie; row-major by default.");
 OPERATOR_FORMS(zeros_call, "zeros", "size" FACTORY_TAIL, kFactory,
                "A tensor of zeros." FACTORY_DOC);
 OPERATOR_FORMS(ones_call, "ones", "size" FACTORY_TAIL, kFactory, "A tensor of ones." FACTORY_DOC);
 OPERATOR_FORMS(
     full_call, "full", "size, fill_value" FACTORY_TAIL, kFactory,
     "A tensor that holds one number everywhere; its dtype follows the number." FACTORY_DOC);
-OPERATOR_FORMS(empty_like, "empty_like", "input" FACTORY_TAIL, kFunction,
+OPERATOR_FORMS(empty_like, "empty_like", "input" ORDERED_TAIL, kFunction,
                "An uninitialised tensor of input's shape and dtype.");
-OPERATOR_FORMS(zeros_like, "zeros_like", "input" FACTORY_TAIL, kFunction,
+OPERATOR_FORMS(zeros_like, "zeros_like", "input" ORDERED_TAIL, kFunction,
                "Zeros of input's shape and dtype.");
-OPERATOR_FORMS(ones_like, "ones_like", "input" FACTORY_TAIL, kFunction,
+OPERATOR_FORMS(ones_like, "ones_like", "input" ORDERED_TAIL, kFunction,
                "Ones of input's shape and dtype.");
-OPERATOR_FORMS(full_like, "full_like", "input, fill_value" FACTORY_TAIL, kFunction,
+OPERATOR_FORMS(full_like, "full_like", "input, fill_value" ORDERED_TAIL, kFunction,
                "One number everywhere, in input's shape and dtype.");
 OPERATOR_FORMS(new_empty, "new_empty", "input, size" FACTORY_TAIL, kMethod,
                "An uninitialised tensor of this tensor's dtype.");

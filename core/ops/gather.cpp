@@ -276,7 +276,7 @@ constexpr Primitive scatter_primitive(const char* name, void (*rule)(Gradient&),
           .updates_input = true,
           .grad_name = grad_name,
           .run_cuda = run_scatter_cuda,
-          .in_any_order = always};
+          .order_varies = always};
 }
 const Primitive kScatter = scatter_primitive("scatter", scatter_gradient);
 const Primitive kScatterValue = scatter_primitive("scatter", scatter_gradient, "ScatterBackward1");
@@ -401,7 +401,7 @@ const Primitive kScatterReduce{.name = "scatter_reduce",
                                .saved_outputs = 1,
                                .updates_input = true,
                                .run_cuda = run_scatter_reduce,
-                               .in_any_order = always};
+                               .order_varies = always};
 
 void check_gather(const Call& call) {
   need_inputs(call, 2, 2);

@@ -200,7 +200,7 @@ const Primitive kIndexCopy{.name = "index_copy",
                            .saved_inputs = 2,
                            .updates_input = true,
                            .run_cuda = run_index_copy_cuda,
-                           .in_any_order = always};
+                           .order_varies = always};
 
 // --- index_fill: scalars[0] is the value
 
@@ -306,7 +306,7 @@ const Primitive kPut{.name = "put",
                      .saved_inputs = 2,
                      .updates_input = true,
                      .run_cuda = run_put_cuda,
-                     .in_any_order = unless_flagged};  // sums are sorted first
+                     .order_varies = unless_flagged};  // sums are sorted first
 
 // --- embedding: ints = {padding_idx, scale_grad_by_freq}
 

@@ -192,7 +192,7 @@ const Primitive kIndexPut{.name = "index_put",
                           .saved_inputs = ~3u,
                           .updates_input = true,
                           .run_cuda = run_index_put_cuda,
-                          .in_any_order = unless_flagged};  // sums are sorted first
+                          .order_varies = unless_flagged};  // sums are sorted first
 
 // The inputs from `first` on are indices as resolve() leaves them.
 void need_indices(const Call& call, int first) {

@@ -39,6 +39,8 @@ void infer_cat(Call& call) {
   if (first) shape = {0};
   if (!first) shape[dim] = total;
   call.expect(0, shape, dtype);
+  const MemoryFormat format = common_format(call.inputs);
+  if (format != MemoryFormat::Contiguous) call.specs[0].strides = strides_of(format, shape);
 }
 
 void run_cat(Call& call) {
@@ -50,6 +52,15 @@ void run_cat(Call& call) {
                              out.offset() + at * out.stride(dim), out.dtype());
     copy(*part, *x);
     at += x->size(dim);
+  }
+}
+
+// The kernel joins row-major memory; what has channels last is copied part by part.
+void run_cat_on_gpu(Call& call) {
+  if (call.output().contiguous()) {
+    run_cat_cuda(call);
+  } else {
+    run_cat(call);
   }
 }
 
@@ -68,7 +79,8 @@ const Primitive kCat{.name = "cat",
                      .infer = infer_cat,
                      .run = run_cat,
                      .gradient = cat_rule,
-                     .run_cuda = run_cat_cuda};
+                     .run_cuda = run_cat_on_gpu,
+                     .any_order = true};
 
 void check_cat(const Call& call) {
   int count = static_cast<int>(call.inputs.size());

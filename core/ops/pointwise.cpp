@@ -76,9 +76,10 @@ TensorRef axis_last(const Tensor& tensor, int64_t axis) {
 void infer_pointwise(Call& call) {
   const Pointwise& op = pointwise_of(call);
   Dims shape;
-  bool first = true;
+  bool first = true, row_major = true;
   for (const TensorRef& input : call.inputs) {
     if (!input) continue;
+    row_major &= input->contiguous();
     if (first) {
       shape = input->shape();
     } else if (!(input->shape() == shape)) {
@@ -94,6 +95,9 @@ void infer_pointwise(Call& call) {
     int64_t axis = call.attributes.ints.empty() ? shape.size() - 1 : call.attributes.ints[0];
     if (row && !shape.empty()) call.specs[j].shape[axis] = 1;
   }
+  if (row_major || op.program->has_rows) return;
+  const Dims strides = dense_strides(shape, call.inputs);
+  for (int j = 0; j < call.output_count; ++j) call.specs[j].strides = strides;
 }
 
 void run_pointwise(Call& call) {
@@ -463,10 +467,6 @@ void check_result(const Pointwise& op, const OutputSpec& spec, const Tensor& tar
           "a new one");
 }
 
-}  // namespace
-
-namespace {
-
 // One instruction that writes over one of its operands: all of one type and shape.
 class DirectCall {
  public:
@@ -575,7 +575,8 @@ TensorRef pointwise_out(const Pointwise& op, std::span<const Operand> operands,
   const OutputSpec& spec = call.specs[0];
   if (!(spec.shape == out->shape())) {
     out->storage()->grow(count_elements(spec.shape) * item_size(out->dtype()));
-    out->rebind(out->storage(), spec.shape, contiguous_strides(spec.shape), 0, out->dtype());
+    const Dims strides = spec.strides.empty() ? contiguous_strides(spec.shape) : spec.strides;
+    out->rebind(out->storage(), spec.shape, strides, 0, out->dtype());
   }
   check_result(prepared.op, spec, *out);
   bool shared = false;

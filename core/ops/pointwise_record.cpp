@@ -56,6 +56,7 @@ Pointwise::Pointwise(std::string name, ProgramRef program_, Promotion promotion_
   run = &run_pointwise;
   run_cuda = &run_pointwise;
   devices = Devices::CpuNumbers;
+  any_order = true;
   if (!yields_bool() && promotion != Promotion::Integral) {
     gradient = &pointwise_gradient;
     saves = &pointwise_saves;

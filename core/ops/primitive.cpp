@@ -37,8 +37,8 @@ static void run_on_host(Call& call) {
 bool has_gpu_run(const Call& call) {
   const Primitive& primitive = call.primitive;
   if (!primitive.run_cuda) return false;
-  return !cuda::math_settings.deterministic || !primitive.in_any_order ||
-         !primitive.in_any_order(call);
+  return !cuda::math_settings.deterministic || !primitive.order_varies ||
+         !primitive.order_varies(call);
 }
 
 void run_on_gpu(Call& call) {
@@ -100,7 +100,10 @@ void apply(Call& call) {
   Device device = common_device(call);
   for (int i = 0; i < call.output_count; ++i) {
     const OutputSpec& spec = call.specs[i];
-    call.outputs[i] = Tensor::empty(spec.shape, spec.dtype, spec.elsewhere ? spec.device : device);
+    const Device place = spec.elsewhere ? spec.device : device;
+    call.outputs[i] = spec.strides.empty()
+                          ? Tensor::empty(spec.shape, spec.dtype, place)
+                          : empty_strided(spec.shape, spec.strides, spec.dtype, place);
     call.outputs[i]->set_inference(mode.inference);
   }
   if (primitive.updates_input) copy(call.output(), call.input(0));

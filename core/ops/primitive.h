@@ -31,7 +31,7 @@ struct Attributes {
 struct OutputSpec {
   Dims shape;
   DType dtype = DType::Float32;
-  Dims strides;            // views only
+  Dims strides;            // of views, and of dense results that are not row-major
   int64_t offset = 0;      // views only, in elements of the input's storage
   bool elsewhere = false;  // on `device`, wherever the inputs are
   Device device;
@@ -106,7 +106,8 @@ struct Primitive {
   const char* name;  // "mm"
   // Checks inputs (after the public function's own checks) and fills call.specs, output_count.
   void (*infer)(Call& call);
-  // Computes call.outputs, contiguous and uninitialised, from call.inputs. Null for views.
+  // Computes call.outputs, uninitialised, from call.inputs. Null for views. Outputs are contiguous
+  // unless `any_order` is set.
   void (*run)(Call& call);
   // Null: not differentiable (the outputs do not require a gradient).
   void (*gradient)(Gradient& gradient) = nullptr;
@@ -125,12 +126,14 @@ struct Primitive {
   void (*run_cuda)(Call& call) = nullptr;
   // Whether the kernel adds, or writes to one place, in an order that varies from run to run; null:
   // never. With torch.use_deterministic_algorithms such calls are computed on the host.
-  bool (*in_any_order)(const Call& call) = nullptr;
+  bool (*order_varies)(const Call& call) = nullptr;
   // Where the inputs may be. CpuNumbers: beside tensors on a GPU, 0-d tensors on the CPU.
   enum class Devices : uint8_t { One, CpuNumbers, Any } devices = Devices::One;
+  // Results may be dense in any order of their dimensions: infer says which, by strides.
+  bool any_order = false;
 };
 
-// For Primitive::in_any_order.
+// For Primitive::order_varies.
 inline bool always(const Call&) { return true; }
 inline bool unless_flagged(const Call& call) { return call.attributes.flag == 0; }
 

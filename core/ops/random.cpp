@@ -20,6 +20,7 @@ namespace {
 using Out = std::optional<TensorRef>;
 using OptionalDType = std::optional<DType>;
 using OptionalDevice = std::optional<Device>;
+using OptionalFormat = std::optional<MemoryFormat>;
 
 double number(const Call& call, int i) { return call.attributes.scalars[i].to_double(); }
 
@@ -302,30 +303,43 @@ TensorRef randperm(int64_t n, Generator* generator, Out out, OptionalDType dtype
   return draw(kPermutation, {n}, type, std::move(attributes), out, requires_grad);
 }
 
+// Shape and order of the result of a `_like` function; no memory.
+TensorRef model_of(const TensorRef& input, OptionalFormat format) {
+  const MemoryFormat order = format.value_or(MemoryFormat::Preserve);
+  if (order == MemoryFormat::Preserve) return input;
+  return Tensor::view(Storage::create(0, input->device()), input->shape(),
+                      strides_of(order, input->shape()), 0, input->dtype());
+}
+
 TensorRef rand_like(const TensorRef& input, Generator* generator, OptionalDType dtype,
-                    OptionalDevice device, bool requires_grad) {
+                    OptionalDevice device, bool requires_grad, OptionalFormat format) {
   DType type = dtype.value_or(input->dtype());
   Attributes attributes = uniform_between(0, 1, type, place_like(*input, device), generator);
-  return marked(draw_like(kUniform, *input, type, std::move(attributes)), requires_grad);
+  return marked(draw_like(kUniform, *model_of(input, format), type, std::move(attributes)),
+                requires_grad);
 }
 
 TensorRef randn_like(const TensorRef& input, Generator* generator, OptionalDType dtype,
-                     OptionalDevice device, bool requires_grad) {
+                     OptionalDevice device, bool requires_grad, OptionalFormat format) {
   DType type = dtype.value_or(input->dtype());
   Attributes attributes = normal_with(0, 1, type, place_like(*input, device), generator);
-  return marked(draw_like(kNormal, *input, type, std::move(attributes)), requires_grad);
+  return marked(draw_like(kNormal, *model_of(input, format), type, std::move(attributes)),
+                requires_grad);
 }
 
 TensorRef randint_like(const TensorRef& input, int64_t low, int64_t high, Generator* generator,
-                       OptionalDType dtype, OptionalDevice device, bool requires_grad) {
+                       OptionalDType dtype, OptionalDevice device, bool requires_grad,
+                       OptionalFormat format) {
   DType type = dtype.value_or(input->dtype());
   Attributes attributes =
       integers_between("randint_like", low, high, type, place_like(*input, device), generator);
-  return marked(draw_like(kRandom, *input, type, std::move(attributes)), requires_grad);
+  return marked(draw_like(kRandom, *model_of(input, format), type, std::move(attributes)),
+                requires_grad);
 }
 TensorRef randint_like_below(const TensorRef& input, int64_t high, Generator* generator,
-                             OptionalDType dtype, OptionalDevice device, bool requires_grad) {
-  return randint_like(input, 0, high, generator, dtype, device, requires_grad);
+                             OptionalDType dtype, OptionalDevice device, bool requires_grad,
+                             OptionalFormat format) {
+  return randint_like(input, 0, high, generator, dtype, device, requires_grad, format);
 }
 
 // normal(mean, std) with a tensor among them: standard normals, scaled and shifted.
@@ -422,7 +436,8 @@ TensorRef cauchy_(const TensorRef& self, double median, double sigma, Generator*
 }
 
 #define FACTORY_OPTIONS "*, generator=None, out=None, dtype=None, device=None, requires_grad=False"
-#define LIKE_OPTIONS "*, generator=None, dtype=None, device=None, requires_grad=False"
+#define LIKE_OPTIONS \
+  "*, generator=None, dtype=None, device=None, requires_grad=False, memory_format=None"
 
 OPERATOR_FORMS(rand, "rand", "size, " FACTORY_OPTIONS, kFunction,
                R"(Uniform random numbers in [0, 1).

@@ -8,6 +8,7 @@
 #include "ops/reduction.h"
 #include "ops/sizes.h"
 #include "ops/views.h"
+#include "program/reordered.h"
 #include "tensor/copy.h"
 
 namespace flambeau {
@@ -307,13 +308,28 @@ TensorRef repeated_positions(const TensorRef& repeats, std::optional<int64_t> ou
   return result;
 }
 
+// Calls body(tensor, dims) on a tensor's dimensions in the order in which they lie, so that the
+// result lies in that order, too.
+template <class Body>
+TensorRef as_it_lies(const TensorRef& x, Dims dims, Body body) {
+  const Dims strides = dense_strides(*x);
+  const Dims order = strides.empty() ? Dims() : memory_order(x->shape(), strides);
+  if (order.empty()) return body(x, dims);
+  Dims place(order.size());
+  for (int64_t i = 0; i < order.size(); ++i) place[order[i]] = i;
+  for (int64_t& d : dims) d = place[d];
+  return permute(body(permute(x, order), dims), place);
+}
+
 }  // namespace
 
 TensorRef flip(const TensorRef& x, const Dims& dims) {
-  Attributes attributes;
-  attributes.ints = wrap_dimensions(dims, x->dim(), "flip");
-  if (x->dim() == 0) attributes.ints.clear();
-  return apply(kFlip, {x}, std::move(attributes));
+  const Dims wrapped = wrap_dimensions(dims, x->dim(), "flip");
+  return as_it_lies(x, wrapped, [](const TensorRef& x, const Dims& dims) {
+    Attributes attributes;
+    if (x->dim() > 0) attributes.ints = dims;
+    return apply(kFlip, {x}, std::move(attributes));
+  });
 }
 
 TensorRef roll(const TensorRef& x, const Dims& shifts, const Dims& dims) {
@@ -324,10 +340,17 @@ TensorRef roll(const TensorRef& x, const Dims& shifts, const Dims& dims) {
   require(shifts.size() == dims.size(),
           "roll: shifts and dimensions must align. shifts: ", shifts.size(),
           ", dims:", dims.size());
-  Attributes attributes;
-  attributes.ints = shifts;
-  for (int64_t d : dims) attributes.more_ints.push_back(wrap_dimension(d, x->dim(), "roll"));
-  return apply(kRoll, {x}, std::move(attributes));
+  Dims wrapped;
+  for (int64_t d : dims) wrapped.push_back(wrap_dimension(d, x->dim(), "roll"));
+  auto rolled = [&](const TensorRef& x, const Dims& dims) {
+    Attributes attributes;
+    attributes.ints = shifts;
+    attributes.more_ints = dims;
+    return apply(kRoll, {x}, std::move(attributes));
+  };
+  // PyTorch keeps channels last here, and no other order.
+  if (format_of(*x) == MemoryFormat::Contiguous) return rolled(x, wrapped);
+  return as_it_lies(x, wrapped, rolled);
 }
 
 TensorRef tril(const TensorRef& x, int64_t diagonal) {

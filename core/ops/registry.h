@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "ops/primitive.h"
+#include "tensor/memory_format.h"
 
 namespace flambeau {
 
@@ -40,6 +41,7 @@ enum class Kind : uint8_t {
   OptionalDevice,
   String,
   OptionalString,
+  OptionalMemoryFormat,
   Generator
 };
 
@@ -65,6 +67,7 @@ struct Argument {
   std::string string;
   flambeau::Device device;
   flambeau::DType dtype = flambeau::DType::Float32;
+  MemoryFormat format = MemoryFormat::Contiguous;
   flambeau::Generator* generator = nullptr;
 };
 
@@ -139,6 +142,8 @@ FLAMBEAU_ARGUMENT(std::optional<Device>, OptionalDevice,
 FLAMBEAU_ARGUMENT(std::string, String, std::move(a.string))
 FLAMBEAU_ARGUMENT(std::optional<std::string>, OptionalString,
                   a.present ? std::optional<std::string>(std::move(a.string)) : std::nullopt)
+FLAMBEAU_ARGUMENT(std::optional<MemoryFormat>, OptionalMemoryFormat,
+                  a.present ? std::optional<MemoryFormat>(a.format) : std::nullopt)
 FLAMBEAU_ARGUMENT(Generator*, Generator, a.generator)
 #undef FLAMBEAU_ARGUMENT
 

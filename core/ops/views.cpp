@@ -241,7 +241,7 @@ const Primitive kStridedSum{.name = "strided_sum",
                             .run = run_strided_sum,
                             .gradient = strided_sum_rule,
                             .run_cuda = run_strided_sum_cuda,
-                            .in_any_order = always};
+                            .order_varies = always};
 
 void check_strided_sum(const Call& call) {
   need_inputs(call, 1, 1);

@@ -10,14 +10,20 @@ int64_t wrap_dimension(int64_t dimension, int64_t count, const char* op = "dim")
 Dims wrap_dimensions(const Dims& dimensions, int64_t count, const char* op = "dim");
 
 TensorRef contiguous(const TensorRef& x);  // x itself when it is
-TensorRef clone(const TensorRef& x);
+TensorRef clone(const TensorRef& x, MemoryFormat format = MemoryFormat::Contiguous);
+// A dense copy whose dimensions are ordered as those of a tensor of the same shape.
+TensorRef clone_like(const TensorRef& x, const Tensor& model);
 // What an in-place call is about to overwrite, for its gradient; a trace sees the copying.
 TensorRef kept_before_write(const TensorRef& target);
 const Primitive& clone_primitive();
-const Primitive& copy_primitive();                    // input 0, in place, becomes input 1
-TensorRef to_dtype(const TensorRef& x, DType dtype);  // x itself when it has that dtype
+const Primitive& copy_primitive();  // input 0, in place, becomes input 1
+// x itself when it has that dtype.
+TensorRef to_dtype(const TensorRef& x, DType dtype, MemoryFormat format = MemoryFormat::Preserve);
+// x itself when it is ordered like that, with or without gaps.
+TensorRef to_format(const TensorRef& x, MemoryFormat format);
 // x itself when it is there already.
-TensorRef to_device(const TensorRef& x, Device device, bool non_blocking = false);
+TensorRef to_device(const TensorRef& x, Device device, bool non_blocking = false,
+                    MemoryFormat format = MemoryFormat::Preserve);
 TensorRef view(const TensorRef& x, const Dims& shape);
 TensorRef view_dtype(const TensorRef& x, DType dtype);
 TensorRef reshape(const TensorRef& x, const Dims& shape);

@@ -6,7 +6,9 @@
 #include "program/builder.h"
 #include "program/cuda_operands.h"
 #include "program/cuda_run.h"
+#include "program/reordered.h"
 #include "tensor/device_memory.h"
+#include "tensor/memory_format.h"
 
 namespace flambeau {
 
@@ -120,10 +122,14 @@ void copy_there(const Tensor& target, const Tensor& source) {
                                     to.numel * item_size(to.dtype), true);
   }
   if (same) to.dtype = from.dtype = bits_of(to.dtype);
-  const Dims strides = broadcast_strides(source, target.shape());
-  from.shape = to.shape;
-  from.strides = &strides;
-  from.contiguous = from.contiguous && source.shape() == target.shape();
+  Dims shape = target.shape(), to_strides = target.strides();
+  Dims from_strides = broadcast_strides(source, shape);
+  const Dims order = memory_order(shape, to_strides);
+  from.contiguous = from.contiguous && source.shape() == target.shape() && order.empty();
+  for (Dims* dims : {&shape, &to_strides, &from_strides}) *dims = in_order(order, *dims);
+  to.shape = from.shape = &shape;
+  to.strides = &to_strides;
+  from.strides = &from_strides;
   Transposition tiles;
   if (tiles.find(to, from)) return transpose(to, from, tiles);
   cuda_run::run(identity(Extent::Element), precision_of(from.dtype), {&from, 1}, {&to, 1});
@@ -166,6 +172,9 @@ const bool installed = install();
 void copy_cuda(const Tensor& target, const Tensor& source, bool wait) {
   if (target.numel() == 0) return;
   broadcast_strides(source, target.shape());  // raises where it cannot be
+  if (!target.contiguous() && same_order(target, source) && is_dense(target)) {
+    return copy_cuda(*flattened(target), *flattened(source), wait);
+  }
   if (same_place(target.device(), source.device())) {
     copy_there(target, source);
   } else {
@@ -175,6 +184,7 @@ void copy_cuda(const Tensor& target, const Tensor& source, bool wait) {
 
 void fill_cuda(const Tensor& target, Scalar value) {
   if (target.numel() == 0) return;
+  if (!target.contiguous() && is_dense(target)) return fill_cuda(*flattened(target), value);
   Operand to = Operand::of(target);
   const Operand number = Operand::of(value);
   const bool zero =

@@ -20,6 +20,7 @@
 #include "program/emitter.h"
 #include "program/emitter/foreach.h"
 #include "program/recipe.h"
+#include "program/reordered.h"
 
 namespace flambeau {
 
@@ -410,8 +411,9 @@ void run_blocks(const Program& program, Precision precision, std::span<const Pro
   Run(program, precision, inputs, outputs).execute();
 }
 
-void run_foreach(const Program& program, Precision precision, std::span<const ForeachInput> inputs,
-                 std::span<const std::span<Tensor* const>> outputs) {
+static void run_lists(const Program& program, Precision precision,
+                      std::span<const ForeachInput> inputs,
+                      std::span<const std::span<Tensor* const>> outputs) {
   const size_t count = outputs[0].size();
   if (count > 0 && !outputs[0][0]->device().is_cpu()) {
     return run_foreach_cuda(program, precision, inputs, outputs);
@@ -453,15 +455,36 @@ void run_foreach(const Program& program, Precision precision, std::span<const Fo
   });
 }
 
+void run_foreach(const Program& program, Precision precision, std::span<const ForeachInput> inputs,
+                 std::span<const std::span<Tensor* const>> outputs) {
+  if (const Lines lines(inputs, outputs); lines.any() && !program.has_rows) {
+    return run_lists(program, precision, lines.inputs(), lines.outputs());
+  }
+  run_lists(program, precision, inputs, outputs);
+}
+
 // The seam for other executors of the same programs.
 Executor program_executor = &run_adaptively;
 
-void run_program(const Program& program, Precision precision, std::span<const ProgramInput> inputs,
-                 std::span<Tensor* const> outputs) {
+static void run_where_it_lies(const Program& program, Precision precision,
+                              std::span<const ProgramInput> inputs,
+                              std::span<Tensor* const> outputs) {
   if (!outputs[0]->device().is_cpu()) [[unlikely]] {
     return run_program_cuda(program, precision, inputs, outputs);
   }
   program_executor(program, precision, inputs, outputs);
+}
+
+void run_program(const Program& program, Precision precision, std::span<const ProgramInput> inputs,
+                 std::span<Tensor* const> outputs) {
+  if (!outputs[0]->contiguous() && !program.has_rows) [[unlikely]] {
+    const Dims order = memory_order(outputs[0]->shape(), outputs[0]->strides());
+    if (!order.empty()) {
+      const Reordered reordered(order, inputs, outputs);
+      return run_where_it_lies(program, precision, reordered.inputs(), reordered.outputs());
+    }
+  }
+  run_where_it_lies(program, precision, inputs, outputs);
 }
 
 }  // namespace flambeau

@@ -5,6 +5,7 @@
 #include "program/emitter.h"
 #include "program/emitter/emitted.h"
 #include "program/machine.h"
+#include "program/reordered.h"
 
 namespace flambeau {
 
@@ -141,6 +142,12 @@ void ProgramRun::Prepared::find() {
   for (const ProgramOperand& input : inputs) {
     slots.push_back(input.is_tensor ? tensors++ : numbers++);
   }
+  const Dims order =
+      program->has_rows ? Dims() : memory_order(outputs[0].shape, outputs[0].strides);
+  if (!order.empty()) {
+    for (ProgramOperand& input : inputs) reorder(order, input);
+    for (ProgramOperand& output : outputs) reorder(order, output);
+  }
   if (emitter_use() == EmitterUse::Never) return;
   std::vector<OperandView> input_views, output_views;
   auto view = [](const ProgramOperand& operand) {
@@ -150,7 +157,8 @@ void ProgramRun::Prepared::find() {
   for (const ProgramOperand& output : outputs) output_views.push_back(view(output));
   has_kernel = emitted.find(*program, precision, input_views, output_views, instruction_set);
   const Dims& shape = outputs[0].shape;
-  has_parts = has_kernel && shape.size() == 2 &&
+  // (Parts are those of a matrix as it was given.)
+  has_parts = has_kernel && shape.size() == 2 && order.empty() &&
               parts.find(*emitted.kernel, emitted.geometry, shape[0], shape[1]);
 }
 

@@ -137,6 +137,10 @@ TensorRef pinned(const TensorRef& tensor) {
   if (is_pinned(*tensor)) return tensor;
   if (mode.tracing) recorder.untraceable("pin_memory(), which makes memory of another kind");
   TensorRef result = empty_pinned(tensor->shape(), tensor->dtype());
+  const Dims strides = dense_strides(*tensor);
+  if (!strides.empty()) {
+    result->rebind(result->storage(), tensor->shape(), strides, 0, tensor->dtype());
+  }
   copy(*result, *tensor);
   return result;
 }

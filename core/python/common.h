@@ -152,6 +152,7 @@ bool as_scalar(PyObject* object, Scalar& result, SizeOp becomes = SizeOp::Fixed)
 bool as_int(PyObject* object, int64_t& result, SizeOp becomes = SizeOp::Fixed);
 bool as_dtype(PyObject* object, DType& result);
 bool as_device(PyObject* object, Device& result);
+bool as_memory_format(PyObject* object, MemoryFormat& result);
 bool as_dims(PyObject* object, Dims& result);
 PyObject* wrap_scalar(Scalar value);
 PyObject* wrap_dtype(DType dtype);  // new reference

@@ -386,6 +386,15 @@ std::optional<DType> optional_dtype(nb::handle object) {
   return dtype;
 }
 
+MemoryFormat memory_format_or_preserve(nb::handle object) {
+  MemoryFormat format = MemoryFormat::Preserve;
+  if (!object.is_none() && !as_memory_format(object.ptr(), format)) {
+    fail(ErrorKind::Type, "memory_format: expected a torch.memory_format, got ",
+         Py_TYPE(object.ptr())->tp_name, "; pass torch.channels_last or the like");
+  }
+  return format;
+}
+
 void require_tensor(nb::handle object, const char* op) {
   if (!is_tensor(object.ptr())) {
     fail(ErrorKind::Type, op, ": expected a Tensor, got ", Py_TYPE(object.ptr())->tp_name);
@@ -421,12 +430,18 @@ void bind_data(nb::module_& module) {
     });
   });
   module.def("is_array", [](nb::handle object) { return is_array(object.ptr()); });
-  module.def("to_dtype", [](nb::handle self, nb::handle dtype) {
-    return checked([&] {
-      require_tensor(self, "to");
-      return wrap(to_dtype(unwrap(self.ptr()), optional_dtype(dtype).value()));
-    });
-  });
+  module.def(
+      "to_dtype",
+      [](nb::handle self, nb::handle dtype, nb::handle format) {
+        return checked([&] {
+          require_tensor(self, "to");
+          const TensorRef x = unwrap(self.ptr());
+          const MemoryFormat wanted = memory_format_or_preserve(format);
+          TensorRef result = to_dtype(x, optional_dtype(dtype).value(), wanted);
+          return wrap(result == x ? to_format(x, wanted) : std::move(result));
+        });
+      },
+      nb::arg(), nb::arg(), nb::arg().none() = nb::none());
 }
 
 }  // namespace flambeau::python

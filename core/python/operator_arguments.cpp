@@ -41,6 +41,8 @@ const char* wanted(Kind kind) {
     case Kind::String:
     case Kind::OptionalString:
       return "str";
+    case Kind::OptionalMemoryFormat:
+      return "torch.memory_format";
     case Kind::Generator:
       return "torch.Generator";
   }
@@ -58,6 +60,7 @@ bool accepts_none(Kind kind) {
     case Kind::OptionalDType:
     case Kind::OptionalDevice:
     case Kind::OptionalString:
+    case Kind::OptionalMemoryFormat:
     case Kind::Generator:
       return true;
     default:
@@ -144,6 +147,8 @@ bool convert_argument(Kind kind, PyObject* object, Argument& result) {
       if (!PyUnicode_Check(object)) return false;
       result.string = PyUnicode_AsUTF8(object);
       return true;
+    case Kind::OptionalMemoryFormat:
+      return as_memory_format(object, result.format);
     case Kind::Generator:
       return as_generator(object, result.generator);
   }

@@ -45,7 +45,7 @@ PyObject* canonical_name(PyObject* name) {
   return name;
 }
 bool ignored_name(PyObject* name) {
-  for (const char* known : {"layout", "memory_format", "pin_memory", "non_blocking"}) {
+  for (const char* known : {"layout", "pin_memory", "non_blocking"}) {
     if (PyUnicode_CompareWithASCIIString(name, known) == 0) return true;
   }
   return false;

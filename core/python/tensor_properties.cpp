@@ -164,8 +164,21 @@ METHOD(method_is_floating_point, PyBool_FromLong(is_floating(x.dtype())))
 METHOD(method_is_signed, PyBool_FromLong(x.dtype() > DType::UInt8))
 METHOD(method_false, Py_NewRef(Py_False))
 
-PyObject* method_is_contiguous(PyObject* self, PyObject*, PyObject*) {
-  return PyBool_FromLong(tensor_of(self).contiguous());
+PyObject* method_is_contiguous(PyObject* self, PyObject* const* arguments, Py_ssize_t count,
+                               PyObject* names) {
+  return guarded([&]() -> PyObject* {
+    const Py_ssize_t named = names ? PyTuple_GET_SIZE(names) : 0;
+    MemoryFormat format = MemoryFormat::Contiguous;
+    if (count + named == 0) return PyBool_FromLong(tensor_of(self).contiguous());
+    const bool known =
+        count == 0 && named == 1 &&
+        PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, 0), "memory_format") == 0;
+    if (!known || !as_memory_format(arguments[0], format)) {
+      fail(ErrorKind::Type, "is_contiguous(): takes memory_format=torch.memory_format only, got ",
+           Py_TYPE(arguments[0])->tp_name, "; pass memory_format=torch.channels_last or the like");
+    }
+    return PyBool_FromLong(lies_as(tensor_of(self), format));
+  });
 }
 
 PyObject* method_requires_grad(PyObject* self, PyObject* const* arguments, Py_ssize_t count,
@@ -299,8 +312,9 @@ PyMethodDef tensor_methods[] = {
     {"is_floating_point", method_is_floating_point, METH_NOARGS, "Whether elements are floats."},
     {"is_complex", method_false, METH_NOARGS, "Always False."},
     {"is_signed", method_is_signed, METH_NOARGS, "Whether elements can be negative."},
-    {"is_contiguous", FAST(method_is_contiguous), METH_VARARGS | METH_KEYWORDS,
-     "Whether elements lie in order without gaps."},
+    {"is_contiguous", FAST(method_is_contiguous), METH_FASTCALL | METH_KEYWORDS,
+     "is_contiguous(memory_format=torch.contiguous_format): whether elements lie in that order "
+     "without gaps."},
     {"requires_grad_", FAST(method_requires_grad), METH_FASTCALL | METH_KEYWORDS,
      "requires_grad_(requires_grad=True): sets the flag, returns the tensor."},
     {"retain_grad", method_retain_grad, METH_NOARGS, "Lets a non-leaf keep its .grad."},

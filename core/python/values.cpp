@@ -17,6 +17,10 @@ struct DTypeObject {
 };
 nb::handle dtype_type;
 nb::handle device_type;
+struct MemoryFormatObject {
+  MemoryFormat format;
+};
+nb::handle memory_format_type;
 PyObject* dtype_objects[kDTypeCount];
 
 // Python's own types stand for dtypes as well: dtype=float, dtype=int, dtype=bool.
@@ -101,6 +105,22 @@ void bind_devices(nb::module_& module) {
   });
 }
 
+void bind_memory_formats(nb::module_& module) {
+  nb::class_<MemoryFormatObject> type(module, "memory_format",
+                                      "In which order a tensor's elements lie in memory.");
+  memory_format_type = type;
+  type.def("__repr__",
+           [](const MemoryFormatObject& self) { return text("torch.", format_name(self.format)); });
+  type.def("__reduce__",
+           [](const MemoryFormatObject& self) { return std::string(format_name(self.format)); });
+  type.def("__deepcopy__", [](nb::object self, nb::handle) { return self; });
+  type.def("__copy__", [](nb::object self) { return self; });
+  for (MemoryFormat format : {MemoryFormat::Contiguous, MemoryFormat::Preserve,
+                              MemoryFormat::ChannelsLast, MemoryFormat::ChannelsLast3d}) {
+    module.attr(format_name(format)) = nb::cast(MemoryFormatObject{format});
+  }
+}
+
 }  // namespace
 
 bool as_dtype(PyObject* object, DType& result) {
@@ -129,6 +149,12 @@ bool as_device(PyObject* object, Device& result) {
     return true;
   }
   return false;
+}
+
+bool as_memory_format(PyObject* object, MemoryFormat& result) {
+  if (reinterpret_cast<PyObject*>(Py_TYPE(object)) != memory_format_type.ptr()) return false;
+  result = nb::inst_ptr<MemoryFormatObject>(nb::handle(object))->format;
+  return true;
 }
 
 PyObject* wrap_device(Device device) { return nb::cast(device).release().ptr(); }
@@ -257,6 +283,7 @@ PyObject* item(const Tensor& tensor) {
 void bind_values(nb::module_& module) {
   bind_dtypes(module);
   bind_devices(module);
+  bind_memory_formats(module);
   module.def("_set_size_type", [](nb::object type) { size_type = type.release().ptr(); });
   module.def("get_default_dtype", [] { return nb::steal(wrap_dtype(default_dtype())); });
   module.def("set_default_dtype", [](nb::handle dtype) {

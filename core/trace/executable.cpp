@@ -275,7 +275,7 @@ bool Executable::matches(std::span<const TensorRef> arguments, std::string* why)
       }
     } else if (buffer.kind == BufferKind::Gradient) {
       const AutogradMeta* meta = buffer.tensor->autograd();
-      if (!meta || !meta->grad || !meta->grad->contiguous()) {
+      if (!meta || !meta->grad || !lies_as_copy(*meta->grad, *buffer.tensor)) {
         return differs(".grad of a leaf, which was not None");
       }
     }
@@ -463,7 +463,13 @@ std::vector<TensorRef> Executable::run_backward(const SavedRun& saved,
       const TensorRef& given = tangents[buffer.index];
       const Tensor& model =
           *values_[interface_.outputs[interface_.differentiable[buffer.index]]].tensor;
-      TensorRef dense = given ? contiguous(given) : zeros(model.shape(), model.dtype(), device_);
+      TensorRef dense = given;
+      if (!given) {
+        dense = empty_as(model, model.dtype(), device_);
+        fill(*dense, 0);
+      } else if (!lies_as_copy(*given, model)) {
+        dense = clone_like(given, model);
+      }
       move_buffer(buffer, dense->storage(), dense->offset() * item_size(dense->dtype()));
     } else if (place.storage && buffer.needed) {
       require(place.storage->version() == place.version,

@@ -25,7 +25,7 @@ static void check_outputs(Call& call, std::span<const TensorRef> outputs) {
     require(output.shape() == spec.shape && output.dtype() == spec.dtype, primitive.name,
             ": output ", i, " has shape ", spec.shape, " and dtype torch.", dtype_name(spec.dtype),
             ", got ", output.shape(), " and torch.", dtype_name(output.dtype()));
-    bool anywhere = i == 0 && primitive.updates_input;
+    const bool anywhere = primitive.any_order || (i == 0 && primitive.updates_input);
     require(anywhere || output.contiguous(), primitive.name, ": output ", i,
             " must be contiguous, got strides ", output.strides());
   }

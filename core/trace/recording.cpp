@@ -326,11 +326,20 @@ void Recording::add_update(const ProgramRef& program, std::span<const TensorList
                            std::span<const Scalar> numbers, std::span<const int> targets) {
   if (!on_) return;
   for (size_t k = 0; k < lists[0].size(); ++k) {
+    // Tensors that are dense in one order are updated as lines.
+    const Tensor& model = *lists[targets[0]][k];
+    bool as_lines = !model.contiguous() && is_dense(model);
+    for (const TensorList& list : lists) as_lines = as_lines && same_order(*list[k], model);
+    auto operand = [&](const TensorRef& tensor) {
+      if (!as_lines) return tensor;
+      known(*tensor);
+      return flattened(*tensor);
+    };
     auto recorded = RecordedCallRef::adopt(new RecordedCall);
     recorded->program = program;
     recorded->dtype = lists[targets[0]][k]->dtype();
     recorded->in_place = true;
-    for (const TensorList& list : lists) recorded->inputs.push_back(input_of(list[k]));
+    for (const TensorList& list : lists) recorded->inputs.push_back(input_of(operand(list[k])));
     for (size_t i = 0; i < numbers.size(); ++i) {
       RecordedInput input;
       input.kind = numbers_are_slots ? RecordedInput::Kind::Slot : RecordedInput::Kind::Number;
@@ -338,7 +347,9 @@ void Recording::add_update(const ProgramRef& program, std::span<const TensorList
       input.slot = numbers_are_slots ? slot_count + static_cast<int>(i) : -1;
       recorded->inputs.push_back(std::move(input));
     }
-    for (int target : targets) recorded->outputs.push_back(output_of(lists[target][k], true));
+    for (int target : targets) {
+      recorded->outputs.push_back(output_of(operand(lists[target][k]), true));
+    }
     push(std::move(recorded));
   }
   if (numbers_are_slots) slot_count += static_cast<int>(numbers.size());
@@ -369,7 +380,7 @@ void Recording::note_gradient(Tensor& leaf, bool reads) {
   }
   const Storage* storage = grad->storage().get();
   if (known_.count(storage)) return;
-  if (!grad->contiguous()) fail(".grad of a leaf is not contiguous");
+  if (!lies_as_copy(*grad, leaf)) fail(".grad of a leaf is laid out otherwise than the leaf");
   int buffer = add_buffer(BufferKind::Gradient, -1, grad);
   root_offsets_[buffer] = grad->offset();
   known_.emplace(storage, Known{buffer, storage->version(), grad->storage()});

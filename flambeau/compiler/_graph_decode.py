@@ -165,7 +165,8 @@ class Decoder:
         need(leaf.requires_grad, "a gradient belongs to a tensor that requires none")
         expected = leaf.numel() * leaf.element_size()
         need(len(block) == expected, "a gradient has not the length of its tensor")
-        leaf.grad = block.view(leaf.dtype).reshape(leaf.shape)
+        order = fl.empty_like(leaf).stride()  # that gradients of the leaf have
+        leaf.grad = block.view(leaf.dtype).as_strided(leaf.shape, order, 0)
         return Buffer("gradient", expected, tensor=leaf)
 
     def _leaf(self, x: Any) -> Tensor:

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from flambeau import _core
-from flambeau._buffers import tensor_bytes
+from flambeau._buffers import in_memory_order, tensor_bytes
 from flambeau.compiler._graph import Buffer, Graph, Input, Node, Number, Value
 from flambeau.compiler._graph_file import Contents
 from flambeau.compiler._structure import PLAIN
@@ -103,8 +103,9 @@ class Encoder:
                     "save: the graph adds to a .grad that is None now; run the graph or call "
                     "backward() first"
                 )
-            entry["bytes"] = len(tensor_bytes(grad))
-            entry["data"] = self.contents.add(tensor_bytes(grad))
+            content = tensor_bytes(in_memory_order(grad)[0])
+            entry["bytes"] = len(content)
+            entry["data"] = self.contents.add(content)
         elif tensor is not None:
             entry["data"] = self.contents.add(memoryview(tensor.untyped_storage()).cast("B"))
             if buffer.kind == "captured":

@@ -70,16 +70,21 @@ class Part(NamedTuple):
     needs_gradient: bool
 
 
+def _row_major(x: Tensor) -> Tensor:
+    """A copy as arguments and results of parts lie: in memory of its own, row-major."""
+    return x.clone(memory_format=fl.contiguous_format)
+
+
 class Trial:
     """A function tried out on copies of the examples, and the graph that it left."""
 
     def __init__(self, function: Flat, examples: Sequence[Tensor]) -> None:
-        self.arguments = [x.detach().clone().requires_grad_(x.requires_grad) for x in examples]
+        self.arguments = [_row_major(x.detach()).requires_grad_(x.requires_grad) for x in examples]
         recording = _core.record_part(self.arguments)
         since = _core.next_sequence()
         begin_part()
         try:
-            results = [x.clone() for x in function(*self.arguments)]  # in memory of their own
+            results = [_row_major(x) for x in function(*self.arguments)]
         except BaseException:
             recording.stop()
             take_sources(recording)

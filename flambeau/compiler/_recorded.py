@@ -96,7 +96,7 @@ def _record_backward(
     for kind, _, _, tensor, _ in recording.buffers:
         if kind == "captured" and tensor.requires_grad and tensor.is_leaf:
             candidates.append((tensor, tensor))
-    tangents = [fl.ones(x.shape, dtype=x.dtype, device=x.device) for x in outputs]
+    tangents = [fl.ones_like(x) for x in outputs]
     recording.tangents(tangents)
     found = fl.autograd.grad(
         outputs, [x for _, x in candidates], tangents, retain_graph=True, allow_unused=True

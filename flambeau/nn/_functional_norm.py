@@ -99,6 +99,9 @@ def group_norm(
         )
     groups = input.reshape(input.shape[0], num_groups, -1)
     normal = fl.layer_norm(groups, groups.shape[2:], None, None, eps).reshape(input.shape)
+    if input.dim() == 4 and not input.is_contiguous():
+        if input.is_contiguous(memory_format=fl.channels_last):
+            normal = normal.contiguous(memory_format=fl.channels_last)
     return _scale_and_shift(normal, weight, bias)
 
 

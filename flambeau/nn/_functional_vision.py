@@ -66,8 +66,15 @@ def pad(
             f"pad: an even count of at most {2 * input.dim()} paddings is required for shape "
             f"{tuple(input.shape)}, got {tuple(pad)}"
         )
+    last = _has_channels_last(input)
     if mode == "constant":
-        return constant_pad_nd(input, list(pad), 0.0 if value is None else value)
+        fill = 0.0 if value is None else value
+        if not last:
+            return constant_pad_nd(input, list(pad), fill)
+        ends = [*pad, *[0] * (2 * input.dim() - len(pad))]
+        spatial, channels, batch = ends[:-4], ends[-4:-2], ends[-2:]
+        moved = constant_pad_nd(input.movedim(1, -1), [*channels, *spatial, *batch], fill)
+        return moved.movedim(-1, 1)
     if value is not None:
         raise ValueError(f"pad: mode {mode!r} takes no value, got {value}")
     if mode not in ("reflect", "replicate", "circular"):
@@ -79,8 +86,15 @@ def pad(
             f"pad: mode {mode!r} pads the spatial dimensions of (N, C, ...) or (C, ...), "
             f"got {len(pad)} paddings for shape {tuple(input.shape)}"
         )
+    if last:
+        return _pad_from_places(input.movedim(1, -1), pad, mode, -2).movedim(-1, 1)
+    return _pad_from_places(input, pad, mode, -1)
+
+
+def _pad_from_places(input: Tensor, pad: Sequence[int], mode: str, last_axis: int) -> Tensor:
+    """Extend the axes from the last one on with values of their own."""
     for i in range(len(pad) // 2):
-        axis = -1 - i
+        axis = last_axis - i
         places = _source_places(mode, input.shape[axis], pad[2 * i], pad[2 * i + 1])
         if places is not None:
             index = fl.tensor(places, dtype=fl.int64, device=input.device)
@@ -295,10 +309,22 @@ def interpolate(
         )
     if mode == "area":
         return _AREA_POOLS[axes](input, sizes)
+    last = _has_channels_last(input)
+    first = 1 if last else 2
+    result = input.movedim(1, -1) if last else input
     for i, (have, want, factor) in enumerate(zip(inputs, sizes, factors, strict=True)):
         step = have / want if factor is None else 1.0 / factor
-        input = _resample_axis(input, i + 2, _taps(mode, have, want, step, bool(align_corners)))
-    return input
+        taps = _taps(mode, have, want, step, bool(align_corners))
+        result = _resample_axis(result, i + first, taps)
+    return result.movedim(-1, 1) if last else result
+
+
+def _has_channels_last(input: Tensor) -> bool:
+    """Whether channels lie closest; the axes are resampled in that order then."""
+    if input.is_contiguous():
+        return False
+    formats = (fl.channels_last, fl.channels_last_3d)
+    return any(input.is_contiguous(memory_format=form) for form in formats)
 
 
 def _resample_axis(input: Tensor, axis: int, taps: Taps) -> Tensor:

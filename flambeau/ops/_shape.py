@@ -171,7 +171,12 @@ def repeat(input: Tensor, *sizes: Any) -> Tensor:
     spread = [length for pair in zip([1] * len(shape), shape, strict=True) for length in pair]
     tiled = [length for pair in zip(counts, shape, strict=True) for length in pair]
     whole = [n * length for n, length in zip(counts, shape, strict=True)]
-    return input.reshape(spread).expand(tiled).clone().view(whole)
+    return (
+        input.reshape(spread)
+        .expand(tiled)
+        .clone(memory_format=flambeau.contiguous_format)
+        .view(whole)
+    )
 
 
 @composite(method=True)

@@ -6,6 +6,7 @@
 //   convolution_weight     w from x and y (the gradient of the weight)
 // Attributes::ints holds stride, padding and dilation of every axis and then the groups;
 // more_ints the spatial shape of what is computed, which the other two do not always determine.
+// flag is 1 where results have channels last, for gradients as for the result itself.
 #include "ops/convolution/convolution.h"
 
 #include <array>
@@ -70,7 +71,7 @@ void with_dense(Call& call, Body body) {
     dense[i] = usable ? input : dense_copy(*input, dtype);
   }
   TensorRef out = call.outputs[0];
-  if (out->dtype() != dtype) out = Tensor::empty(out->shape(), dtype);
+  if (out->dtype() != dtype || !out->contiguous()) out = Tensor::empty(out->shape(), dtype);
   if (dtype == DType::Float32) {
     body.template operator()<float>(dense, *out);
   } else if (dtype == DType::Float64) {
@@ -81,21 +82,28 @@ void with_dense(Call& call, Body body) {
   if (out != call.outputs[0]) copy(call.output(), *out);
 }
 
+MemoryFormat result_format(const Call& call) {
+  if (call.attributes.flag == 0) return MemoryFormat::Contiguous;
+  return call.input(0).dim() == 4 ? MemoryFormat::ChannelsLast : MemoryFormat::ChannelsLast3d;
+}
+void expect_result(Call& call, const Dims& shape) {
+  call.expect(0, shape, call.input(0).dtype());
+  if (call.attributes.flag) call.specs[0].strides = strides_of(result_format(call), shape);
+}
+
 void infer_convolution(Call& call) {
   const Tensor& x = call.input(0);
-  call.expect(0, with_spatial(x.size(0), call.input(1).size(0), call.attributes.more_ints),
-              x.dtype());
+  expect_result(call, with_spatial(x.size(0), call.input(1).size(0), call.attributes.more_ints));
 }
 void infer_transposed(Call& call) {
   const Tensor& y = call.input(0);
   int64_t channels = call.input(1).size(1) * call.attributes.ints.back();
-  call.expect(0, with_spatial(y.size(0), channels, call.attributes.more_ints), y.dtype());
+  expect_result(call, with_spatial(y.size(0), channels, call.attributes.more_ints));
 }
 void infer_weight(Call& call) {
   const Tensor& x = call.input(0);
   int64_t channels = x.size(1) / call.attributes.ints.back();
-  call.expect(0, with_spatial(call.input(1).size(1), channels, call.attributes.more_ints),
-              x.dtype());
+  expect_result(call, with_spatial(call.input(1).size(1), channels, call.attributes.more_ints));
 }
 
 // Shapes of input, weight and output of the convolution that a call is part of.
@@ -128,16 +136,37 @@ void run_weight(Call& call) {
               });
 }
 
-// The same on a GPU. `kernel` gets the geometry, the dense operands and the result.
+// An operand as the kernel wants it; a bias is a line in every format.
+TensorRef in_format(const TensorRef& x, MemoryFormat format) {
+  if (!x || lies_as(*x, format)) return x;
+  if (x->dim() == 1) return contiguous_copy(x);
+  TensorRef made =
+      empty_strided(x->shape(), strides_of(format, x->shape()), x->dtype(), x->device());
+  copy(*made, *x);
+  return made;
+}
+
+// The same on a GPU. `kernel` gets the geometry, the dense operands and the result, in the order of
+// the result where there is a kernel for that.
 template <class Kernel>
 void run_product_cuda(Call& call, const Dims& x, const Dims& w, const Dims& y, Kernel kernel) {
   if (call.output().numel() == 0) return;
-  TensorRef dense[3];
-  for (size_t i = 0; i < call.inputs.size(); ++i) {
-    if (call.inputs[i]) dense[i] = contiguous_copy(call.inputs[i]);
-  }
-  kernel(geometry_of(call.attributes, x, w, y), *dense[0], *dense[1], dense[2].get(),
-         call.output());
+  ConvolutionGeometry geometry = geometry_of(call.attributes, x, w, y);
+  auto run = [&](MemoryFormat format) {
+    geometry.channels_last = format != MemoryFormat::Contiguous;
+    TensorRef dense[3];
+    for (size_t i = 0; i < call.inputs.size(); ++i) dense[i] = in_format(call.inputs[i], format);
+    TensorRef out = call.outputs[0];
+    if (!lies_as(*out, format)) {
+      out = empty_strided(out->shape(), strides_of(format, out->shape()), out->dtype(),
+                          out->device());
+    }
+    if (!kernel(geometry, *dense[0], *dense[1], dense[2].get(), *out)) return false;
+    if (out != call.outputs[0]) copy(call.output(), *out);
+    return true;
+  };
+  if (call.attributes.flag && run(result_format(call))) return;
+  run(MemoryFormat::Contiguous);
 }
 
 void run_convolution_cuda(Call& call) {
@@ -152,7 +181,7 @@ void run_weight_cuda(Call& call) {
   run_product_cuda(
       call, call.input(0).shape(), call.output().shape(), call.input(1).shape(),
       [](const ConvolutionGeometry& geometry, const Tensor& x, const Tensor& y, const Tensor*,
-         const Tensor& w) { weight_gradient_on_gpu(geometry, x, y, w); });
+         const Tensor& w) { return weight_gradient_on_gpu(geometry, x, y, w); });
 }
 
 // The rules: `product` applies one of the primitives with the attributes of the call.
@@ -220,6 +249,7 @@ const Primitive kConvolution{
     .grad_name = "ConvolutionBackward0",
     .saves = save_other,
     .run_cuda = run_convolution_cuda,
+    .any_order = true,
 };
 const Primitive kTransposed{
     .name = "convolution_transpose",
@@ -230,6 +260,7 @@ const Primitive kTransposed{
     .grad_name = "ConvolutionBackward0",
     .saves = save_other,
     .run_cuda = run_transposed_cuda,
+    .any_order = true,
 };
 const Primitive kWeight{
     .name = "convolution_weight",
@@ -240,6 +271,7 @@ const Primitive kWeight{
     .grad_name = "ConvolutionBackwardBackward0",
     .saves = save_other,
     .run_cuda = run_weight_cuda,
+    .any_order = true,
 };
 
 // --- Note [Calls out of files]
@@ -268,6 +300,8 @@ void check_product(const Call& call, std::array<int, 3> roles) {
   int64_t axes = attributes.more_ints.size();
   need(call, axes >= 1 && axes <= 3 && attributes.ints.size() == 3 * axes + 1,
        "stride, padding and dilation of up to three axes and the groups are required");
+  need(call, attributes.flag == 0 || (attributes.flag == 1 && axes > 1),
+       "channels lie last with two or three axes only");
   int64_t groups = attributes.ints.back();
   need(call, groups >= 1 && groups <= int64_t{1} << 30, "no such number of groups");
   for (int i = 0; i < 2; ++i) {
@@ -300,12 +334,19 @@ PORTABLE(kWeight, [](const Call& call) { check_product(call, {0, -1, 1}); });
 
 }  // namespace
 
+// PyTorch's rule: one operand with channels last is enough.
+static int channels_last(const TensorRef& a, const TensorRef& w) {
+  return format_of(*a) != MemoryFormat::Contiguous || format_of(*w) != MemoryFormat::Contiguous;
+}
+
 TensorRef convolution(const TensorRef& x, const TensorRef& w, const TensorRef& bias,
                       Attributes attributes) {
+  attributes.flag = channels_last(x, w);
   return apply(kConvolution, {x, w, bias}, std::move(attributes));
 }
 TensorRef convolution_transpose(const TensorRef& y, const TensorRef& w, const TensorRef& bias,
                                 Attributes attributes) {
+  attributes.flag = channels_last(y, w);
   return apply(kTransposed, {y, w, bias}, std::move(attributes));
 }
 

@@ -96,6 +96,7 @@ bool by_cudnn(cuda::ConvolutionResult result, const Run& run, const Tensor& x, c
   convolution.result = result;
   convolution.dtype = run.dtype;
   convolution.device = run.device;
+  convolution.channels_last = geometry.channels_last;
   convolution.batch = geometry.batch;
   convolution.groups = geometry.groups;
   convolution.in_channels = geometry.in_channels;
@@ -114,6 +115,7 @@ bool by_cudnn(cuda::ConvolutionResult result, const Run& run, const Tensor& x, c
 
 void add_bias(const Run& run, const Tensor* bias, int64_t places, const Tensor& out) {
   if (!bias) return;
+  if (run.geometry.channels_last) places = 1;
   const cuda::Function& function =
       kFile.get("add_bias", {{"T", cuda::type_name(run.dtype)}, {"INDEX", "int64"}}, run.device);
   cuda::launch(function, {cuda::blocks_for(out.numel(), kThreads, run.device)}, {kThreads}, 0,
@@ -122,38 +124,45 @@ void add_bias(const Run& run, const Tensor* bias, int64_t places, const Tensor& 
 
 }  // namespace
 
-void convolution_on_gpu(const ConvolutionGeometry& geometry, const Tensor& x, const Tensor& w,
+bool convolution_on_gpu(const ConvolutionGeometry& geometry, const Tensor& x, const Tensor& w,
                         const Tensor* bias, const Tensor& y) {
   const Run run(geometry, x, w, y);
   const int64_t places = volume(geometry.output);
   if (by_cudnn(cuda::ConvolutionResult::Output, run, x, w, y)) {
     add_bias(run, bias, places, y);
+  } else if (geometry.channels_last) {
+    return false;
   } else {
     product_on_gpu(run, "forward", "direct_forward", geometry.out_channels, places, x.data(),
                    w.data(), bias, y);
   }
+  return true;
 }
 
-void input_gradient_on_gpu(const ConvolutionGeometry& geometry, const Tensor& y, const Tensor& w,
+bool input_gradient_on_gpu(const ConvolutionGeometry& geometry, const Tensor& y, const Tensor& w,
                            const Tensor* bias, const Tensor& x) {
   const Run run(geometry, x, w, y);
   const int64_t places = volume(geometry.input);
   if (by_cudnn(cuda::ConvolutionResult::Input, run, x, w, y)) {
     add_bias(run, bias, places, x);
+  } else if (geometry.channels_last) {
+    return false;
   } else {
     product_on_gpu(run, "input_gradient", "direct_input_gradient", geometry.in_channels, places,
                    y.data(), w.data(), bias, x);
   }
+  return true;
 }
 
-void weight_gradient_on_gpu(const ConvolutionGeometry& geometry, const Tensor& x, const Tensor& y,
+bool weight_gradient_on_gpu(const ConvolutionGeometry& geometry, const Tensor& x, const Tensor& y,
                             const Tensor& w) {
   const Run run(geometry, x, w, y);
-  if (by_cudnn(cuda::ConvolutionResult::Weight, run, x, w, y)) return;
+  if (by_cudnn(cuda::ConvolutionResult::Weight, run, x, w, y)) return true;
+  if (geometry.channels_last) return false;
   const int64_t rows = geometry.out_channels / geometry.groups;
   if (rows < kFewestRows) {
     run.launch("direct_weight_gradient", w.numel(), x.data(), y.data(), w.data());
-    return;
+    return true;
   }
   // Enough parts to fill the GPU a few times, but none too short to be worth its sum.
   const int64_t inner = geometry.batch * volume(geometry.output);
@@ -174,6 +183,7 @@ void weight_gradient_on_gpu(const ConvolutionGeometry& geometry, const Tensor& x
       "weight_total", {{"T", cuda::type_name(run.dtype)}, {"INDEX", "int64"}}, run.device);
   cuda::launch(total, {cuda::blocks_for(w.numel(), kThreads, run.device)}, {kThreads}, 0,
                sums.data(), static_cast<int>(parts), w.numel(), w.data());
+  return true;
 }
 
 }  // namespace flambeau

@@ -7,13 +7,14 @@
 
 namespace flambeau {
 
-// x, w and y are contiguous tensors of one dtype on one GPU, of the shapes that the geometry says;
-// one of them is written. The bias may be null.
-void convolution_on_gpu(const ConvolutionGeometry& geometry, const Tensor& x, const Tensor& w,
+// x, w and y are dense tensors of one dtype on one GPU, of the shapes and the order that the
+// geometry says; one of them is written. The bias may be null. False: there is no kernel for
+// channels last, and nothing happened.
+bool convolution_on_gpu(const ConvolutionGeometry& geometry, const Tensor& x, const Tensor& w,
                         const Tensor* bias, const Tensor& y);
-void input_gradient_on_gpu(const ConvolutionGeometry& geometry, const Tensor& y, const Tensor& w,
+bool input_gradient_on_gpu(const ConvolutionGeometry& geometry, const Tensor& y, const Tensor& w,
                            const Tensor* bias, const Tensor& x);
-void weight_gradient_on_gpu(const ConvolutionGeometry& geometry, const Tensor& x, const Tensor& y,
+bool weight_gradient_on_gpu(const ConvolutionGeometry& geometry, const Tensor& x, const Tensor& y,
                             const Tensor& w);
 
 }  // namespace flambeau

@@ -13,6 +13,8 @@ struct ConvolutionGeometry {
   int64_t batch, groups, in_channels, out_channels;
   int64_t input[3], kernel[3], output[3];
   int64_t stride[3], padding[3], dilation[3];
+  // On GPUs only: channels lie closest, within a pixel (and a tap of the weight).
+  bool channels_last = false;
 
   int64_t taps() const { return kernel[0] * kernel[1] * kernel[2]; }
 };

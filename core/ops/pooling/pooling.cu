@@ -1,5 +1,5 @@
-// Pooling over windows of contiguous planes: a thread for every element of the result. The windows
-// are those of ops/pooling/pooling_simd.cpp. T: the element type; INDEX: int or int64.
+// Pooling over windows: a thread for every element of the result, in the order in which they lie.
+// The windows are those of ops/pooling/pooling_simd.cpp. T: the element type; INDEX: int or int64.
 
 struct PoolAxis {
   INDEX input, output;
@@ -8,7 +8,8 @@ struct PoolAxis {
 struct PoolGeometry {
   PoolAxis axis[3];
   INDEX include_padding;
-  INDEX divisor;  // 0: the number of elements
+  INDEX divisor;   // 0: the number of elements
+  INDEX channels;  // that lie within a pixel; 1: planes follow one another
 };
 
 // Integers are averaged in int64, 16-bit floats in float.
@@ -48,20 +49,25 @@ DEVICE Window window_of(const PoolAxis& axis, INDEX o) {
   return window;
 }
 
-// The windows of the n-th output, and where its plane begins.
+// The windows of the n-th output, where its plane begins, and the step between pixels.
 struct Windows {
   Window slices, rows, columns;
   int64 plane;
+  int64 step;
 };
 DEVICE Windows windows_of(const PoolGeometry& g, int64 n) {
   Windows windows;
+  windows.step = g.channels;
+  const int64 channel = n % g.channels;
+  n /= g.channels;
   windows.columns = window_of(g.axis[2], static_cast<INDEX>(n % g.axis[2].output));
   n /= g.axis[2].output;
   windows.rows = window_of(g.axis[1], static_cast<INDEX>(n % g.axis[1].output));
   n /= g.axis[1].output;
   windows.slices = window_of(g.axis[0], static_cast<INDEX>(n % g.axis[0].output));
   n /= g.axis[0].output;
-  windows.plane = n * g.axis[0].input * g.axis[1].input * g.axis[2].input;
+  windows.plane =
+      n * g.axis[0].input * g.axis[1].input * g.axis[2].input * g.channels + channel;
   return windows;
 }
 
@@ -95,7 +101,7 @@ extern "C" __global__ void max_pool(PoolGeometry g, int64 count, const T* x, T* 
     Total best = lowest<Total>();
     INDEX where = -1;  // stays for a window without any element (wide dilation)
     each_place(g, windows, [&](INDEX place) {
-      const Total value = convert<Total>(x[windows.plane + place]);
+      const Total value = convert<Total>(x[windows.plane + place * windows.step]);
       if (where < 0 || value > best || value != value) {
         best = value;
         where = place;
@@ -123,7 +129,7 @@ extern "C" __global__ void average_pool(PoolGeometry g, int64 count, const T* x,
     Total sum = 0;
     bool empty = true;
     each_place(g, windows, [&](INDEX place) {
-      sum += convert<Total>(x[windows.plane + place]);
+      sum += convert<Total>(x[windows.plane + place * windows.step]);
       empty = false;
     });
     out[n] = empty ? convert<T>(Total(0)) : convert<T>(sum / divisor_of(g, windows));
@@ -154,7 +160,8 @@ DEVICE Covering covering(const PoolAxis& axis, INDEX i) {
 // The adjoint of average_pool, which has no dilation: `count` elements of x.
 extern "C" __global__ void spread(PoolGeometry g, int64 count, const T* gradient, T* x) {
   for (int64 n = thread_index<int64>(); n < count; n += thread_count<int64>()) {
-    int64 rest = n;
+    const int64 channel = n % g.channels;
+    int64 rest = n / g.channels;
     const Covering columns = covering(g.axis[2], static_cast<INDEX>(rest % g.axis[2].input));
     rest /= g.axis[2].input;
     const Covering rows = covering(g.axis[1], static_cast<INDEX>(rest % g.axis[1].input));
@@ -171,7 +178,7 @@ extern "C" __global__ void spread(PoolGeometry g, int64 count, const T* gradient
           windows.columns = window_of(g.axis[2], w);
           const int64 at =
               ((plane * g.axis[0].output + d) * g.axis[1].output + h) * g.axis[2].output + w;
-          sum += convert<Total>(gradient[at]) / divisor_of(g, windows);
+          sum += convert<Total>(gradient[at * g.channels + channel]) / divisor_of(g, windows);
         }
       }
     }
@@ -180,20 +187,24 @@ extern "C" __global__ void spread(PoolGeometry g, int64 count, const T* gradient
 }
 
 // Between planes of `large` and `small` elements; positions that lie in no plane belong to windows
-// without elements. `to` is zero at first.
+// without elements. Of the large tensor, the element that belongs to the n-th of the small one:
+DEVICE int64 place_in(int64 n, int64 channels, int64 small, int64 large, int64 place) {
+  return (n / channels / small * large + place) * channels + n % channels;
+}
+// `to` is zero at first.
 extern "C" __global__ void pool_scatter(const T* from, const int64* indices, int64 count,
-                                        int64 large, int64 small, Total* to) {
+                                        int64 large, int64 small, int64 channels, Total* to) {
   for (int64 n = thread_index<int64>(); n < count; n += thread_count<int64>()) {
     const int64 place = indices[n];
     if (place < 0 || place >= large) continue;
-    atomic_add(to + n / small * large + place, convert<Total>(from[n]));
+    atomic_add(to + place_in(n, channels, small, large, place), convert<Total>(from[n]));
   }
 }
 extern "C" __global__ void pool_gather(const T* from, const int64* indices, int64 count,
-                                       int64 large, int64 small, T* to) {
+                                       int64 large, int64 small, int64 channels, T* to) {
   for (int64 n = thread_index<int64>(); n < count; n += thread_count<int64>()) {
     const int64 place = indices[n];
     const bool valid = place >= 0 && place < large;
-    to[n] = valid ? from[n / small * large + place] : convert<T>(Total(0));
+    to[n] = valid ? from[place_in(n, channels, small, large, place)] : convert<T>(Total(0));
   }
 }

@@ -3,6 +3,7 @@
 #include "cuda/geometry.h"
 #include "cuda/launch.h"
 #include "tensor/copy.h"
+#include "tensor/memory_format.h"
 
 namespace flambeau {
 
@@ -16,10 +17,12 @@ struct KernelGeometry {
   struct Axis {
     Index input, output, kernel, stride, padding, dilation;
   } axis[3];
-  Index include_padding, divisor;
+  Index include_padding, divisor, channels;
 
   explicit KernelGeometry(const PoolGeometry& from)
-      : include_padding(from.include_padding), divisor(static_cast<Index>(from.divisor)) {
+      : include_padding(from.include_padding),
+        divisor(static_cast<Index>(from.divisor)),
+        channels(static_cast<Index>(from.channels)) {
     for (int i = 0; i < 3; ++i) {
       const PoolAxis& a = from.axis[i];
       axis[i] = {static_cast<Index>(a.input),   static_cast<Index>(a.output),
@@ -44,6 +47,7 @@ template <class... Arguments>
 void launch_windows(const char* entry, const PoolGeometry& geometry, const Tensor& result,
                     const Arguments&... arguments) {
   bool wide = geometry.input_size() >= cuda::kNarrowLimit ||
+              geometry.channels >= cuda::kNarrowLimit ||
               std::abs(geometry.divisor) >= cuda::kNarrowLimit;
   for (const PoolAxis& axis : geometry.axis) {
     wide |= axis.output * axis.stride + axis.kernel * axis.dilation + axis.padding >=
@@ -75,26 +79,27 @@ void spread_on_gpu(const PoolGeometry& geometry, const Tensor& g, const Tensor& 
 }
 
 void pool_scatter_on_gpu(const Tensor& values, const Tensor& indices, int64_t large, int64_t small,
-                         const Tensor& out) {
+                         int64_t channels, const Tensor& out) {
   // Sums are taken in the type that averages are computed in.
   const DType narrow = out.dtype();
   const DType dtype = !is_floating(narrow)       ? DType::Int64
                       : narrow == DType::Float64 ? DType::Float64
                                                  : DType::Float32;
   TensorRef sums = dtype == narrow ? TensorRef::share(const_cast<Tensor*>(&out))
-                                   : Tensor::empty(out.shape(), dtype, out.device());
+                                   : empty_as(out, dtype, out.device());
   fill(*sums, 0);
   if (values.numel() > 0) {
     cuda::launch(kernel("pool_scatter", values, true), grid_of(values), {kThreads}, 0,
-                 values.data(), indices.data(), values.numel(), large, small, sums->data());
+                 values.data(), indices.data(), values.numel(), large, small, channels,
+                 sums->data());
   }
   if (sums.get() != &out) copy(out, *sums);
 }
 
 void pool_gather_on_gpu(const Tensor& values, const Tensor& indices, int64_t large, int64_t small,
-                        const Tensor& out) {
+                        int64_t channels, const Tensor& out) {
   cuda::launch(kernel("pool_gather", out, true), grid_of(out), {kThreads}, 0, values.data(),
-               indices.data(), out.numel(), large, small, out.data());
+               indices.data(), out.numel(), large, small, channels, out.data());
 }
 
 }  // namespace flambeau

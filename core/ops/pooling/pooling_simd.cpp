@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "ops/pooling/pooling_kernels.h"
+#include "ops/pooling/windows.h"
 
 namespace flambeau::FLAMBEAU_ISA {
 namespace {
@@ -57,26 +58,6 @@ inline Vector<T, Bytes> load_strided(const T* from, int64_t stride) {
   return load<T, Bytes>(values);
 }
 
-// Positions of the input that one output covers along an axis: begin, begin + dilation, ... < end.
-struct Window {
-  int64_t begin, end, step;
-  int64_t padded;  // length including the padding that it covers
-};
-
-inline Window window_of(const PoolAxis& axis, int64_t o) {
-  if (axis.kernel == 0) {
-    int64_t begin = o * axis.input / axis.output;
-    int64_t end = ((o + 1) * axis.input + axis.output - 1) / axis.output;
-    return {begin, end, 1, end - begin};
-  }
-  int64_t begin = o * axis.stride - axis.padding;
-  int64_t end = begin + (axis.kernel - 1) * axis.dilation + 1;
-  int64_t limit = axis.input + axis.padding;
-  int64_t padded = (end < limit ? end : limit) - begin;
-  if (begin < 0) begin += (-begin + axis.dilation - 1) / axis.dilation * axis.dilation;
-  return {begin, end < axis.input ? end : axis.input, axis.dilation, padded};
-}
-
 // Outputs of the last axis whose windows lie inside the input.
 inline Window inner_columns(const PoolAxis& axis) {
   if (axis.kernel == 0) return {0, 0, 1, 0};
@@ -86,22 +67,6 @@ inline Window inner_columns(const PoolAxis& axis) {
   end = end < axis.output ? end : axis.output;
   return {begin, end > begin ? end : begin, 1, 0};
 }
-
-// The part of a plane that a row of outputs reads, along the first two axes.
-struct Rows {
-  Window slices, rows;
-  const PoolGeometry& geometry;
-
-  // Calls visit(offset of the row in the plane).
-  template <class Visit>
-  inline void each(Visit visit) const {
-    for (int64_t d = slices.begin; d < slices.end; d += slices.step) {
-      for (int64_t h = rows.begin; h < rows.end; h += rows.step) {
-        visit((d * geometry.axis[1].input + h) * geometry.axis[2].input);
-      }
-    }
-  }
-};
 
 template <class T>
 struct Integer {
@@ -168,15 +133,6 @@ template <class T>
 struct Average {
   T* out;
 
-  static inline T divisor(const Rows& rows, const Window& columns) {
-    const PoolGeometry& geometry = rows.geometry;
-    if (geometry.divisor) return static_cast<T>(geometry.divisor);
-    auto length = [&](const Window& window) {
-      return geometry.include_padding ? window.padded : window.end - window.begin;
-    };
-    return static_cast<T>(length(rows.slices) * length(rows.rows) * length(columns));
-  }
-
   template <int Bytes>
   inline void vector(const Rows& rows, const T* plane, int64_t at, int64_t o) const {
     const PoolAxis& axis = rows.geometry.axis[2];
@@ -187,7 +143,7 @@ struct Average {
         sum += load_strided<T, Bytes>(plane + row + column + k, axis.stride);
       }
     });
-    store<T, Bytes>(out + at, sum / divisor(rows, window_of(axis, o)));
+    store<T, Bytes>(out + at, sum / divisor<T>(rows, window_of(axis, o)));
   }
 
   inline void one(const Rows& rows, const Window& columns, const T* plane, int64_t at) const {
@@ -199,7 +155,7 @@ struct Average {
         empty = false;
       }
     });
-    out[at] = empty ? T(0) : sum / divisor(rows, columns);
+    out[at] = empty ? T(0) : sum / divisor<T>(rows, columns);
   }
 };
 
@@ -272,7 +228,7 @@ void spread(const PoolGeometry& geometry, int64_t planes, const T* g, T* x) {
   each_row(geometry, planes, [&](const Rows& rows, int64_t plane, int64_t at) {
     for (int64_t o = 0; o < axis.output; ++o) {
       Window columns = window_of(axis, o);
-      T share = g[at + o] / Average<T>::divisor(rows, columns);
+      T share = g[at + o] / divisor<T>(rows, columns);
       rows.each([&](int64_t row) {
         T* to = x + plane + row;
         for (int64_t w = columns.begin; w < columns.end; ++w) to[w] += share;

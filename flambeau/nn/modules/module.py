@@ -132,13 +132,15 @@ class Module(Stateful):
 
         Args:
             *args: a device, a floating-point dtype, both, or a tensor that has both.
-            **kwargs: `device`, `dtype`, `non_blocking`, `memory_format`.
+            **kwargs: `device`, `dtype`, `non_blocking`, `memory_format` (of parameters and buffers
+                with four or five dimensions).
 
         Returns:
             The module itself.
 
         Raises:
             TypeError: the dtype is not a floating-point or complex one.
+            RuntimeError: the memory format is one of tensors with fewer or more dimensions.
         """
         device, dtype, options = _parse_to(args, kwargs)
         if dtype is not None and not (dtype.is_floating_point or dtype.is_complex):

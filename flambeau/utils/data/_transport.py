@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import flambeau
 from flambeau import _core
-from flambeau._buffers import tensor_bytes, tensor_from_bytes
+from flambeau._buffers import in_memory_order, tensor_bytes, tensor_from_bytes
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -192,9 +192,8 @@ class _SetApart:
         self.buffers: list[tuple[pickle.PickleBuffer, _Slot | None]] = []
 
     def content_of(self, tensor: Tensor) -> pickle.PickleBuffer:
-        """Returns a tensor's bytes, which must be the next buffer that is set apart."""
-        if tensor.is_contiguous():
-            self._next = self._lent.pop(tensor.data_ptr(), None)
+        """Returns a contiguous tensor's bytes, which must be the next buffer that is set apart."""
+        self._next = self._lent.pop(tensor.data_ptr(), None)
         return pickle.PickleBuffer(tensor_bytes(tensor))
 
     def add(self, buffer: pickle.PickleBuffer) -> None:
@@ -221,14 +220,21 @@ class _BatchPickler(pickle.Pickler):
                 "DataLoader: a worker's batch must not carry a gradient graph, got a tensor with "
                 f"grad_fn {value.grad_fn.name()}; call .detach() on it in the dataset"
             )
-        content = self._apart.content_of(value)
-        return _rebuild_tensor, (content, str(value.dtype), tuple(value.shape), value.requires_grad)
+        line, strides = in_memory_order(value)
+        content = self._apart.content_of(line)
+        described = (str(value.dtype), tuple(value.shape), value.requires_grad, strides)
+        return _rebuild_tensor, (content, *described)
 
 
 def _rebuild_tensor(
-    content: Any, dtype: str, shape: tuple[int, ...], requires_grad: bool
+    content: Any,
+    dtype: str,
+    shape: tuple[int, ...],
+    requires_grad: bool,
+    strides: tuple[int, ...] | None,
 ) -> Tensor:
-    tensor = tensor_from_bytes(content, getattr(flambeau, dtype.removeprefix("torch.")), shape)
+    kind = getattr(flambeau, dtype.removeprefix("torch."))
+    tensor = tensor_from_bytes(content, kind, shape, strides)
     return tensor.requires_grad_() if requires_grad else tensor
 
 
