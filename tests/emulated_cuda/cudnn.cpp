@@ -197,6 +197,7 @@ const Engine kEngines[] = {{{}, 0, false},
                            {{}, 4096}};
 constexpr int kFallbackMode = 2, kUsualMode = 3;
 int last_engine = -1, executed = 0;
+bool last_channels_last = false;  // of the last convolution
 
 bool is_attention(int kind) { return kind == kAttention || kind == kAttentionBackward; }
 
@@ -431,6 +432,7 @@ cudnnStatus_t execute(Handle* handle, const Descriptor& plan, const Descriptor& 
   if (engine.workspace_bytes != 0 && work->workspace == nullptr) return CUDNN_STATUS_BAD_PARAM;
   work->rounds = std::ranges::count(engine.notes, kTensorCore) != 0;
   last_engine = config.engine;
+  if (work->tensors.contains("x")) last_channels_last = channels_come_last((*work)["x"]);
   ++executed;
   auto release = [](void* work) { delete static_cast<GraphWork*>(work); };
   const CUresult error =
@@ -462,9 +464,11 @@ bool is_scale(int kind, int attribute) {
 
 #define CUDNN_API EMULATED_API cudnnStatus_t
 
-// For tests: the engine of the last execution, and how many there were.
+// For tests: the engine of the last execution, how many there were, and the last convolution's
+// layout.
 EMULATED_API int emulated_cudnn_last_engine() { return last_engine; }
 EMULATED_API int emulated_cudnn_executed() { return executed; }
+EMULATED_API int emulated_cudnn_last_channels_last() { return last_channels_last; }
 
 EMULATED_API size_t cudnnGetVersion() { return 92800; }
 
