@@ -9,6 +9,7 @@ static thread_local int captures = 0;
 bool capturing() { return captures > 0; }
 
 Graph::~Graph() {
+  if (forked()) return;
   if (stream_) abandon();
   if (executable_) driver().graph_executable_destroy(executable_);
   drop_draws();

@@ -46,7 +46,7 @@ Walked walk(const Call& call, const Tensor& x, const Tensor* source) {
   return {index,
           Layout(shape, {strides, others}),
           {index->data<int64_t>(), bound, step,
-           cuda::error_site(call.primitive.name, ErrorKind::Index), cuda::error_slot(device)}};
+           cuda::error_site(call.primitive.name, ErrorKind::Runtime), cuda::error_slot(device)}};
 }
 
 }  // namespace

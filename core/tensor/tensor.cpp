@@ -67,7 +67,11 @@ Ref<Storage> Storage::wrap(void* data, size_t bytes, void* owner, void (*release
 
 Ref<Storage> Storage::alias(const Ref<Storage>& other) {
   Ref<Storage> owner = other;
-  auto release = [](void* held) { Ref<Storage>::adopt(static_cast<Storage*>(held)).reset(); };
+  owner->begin_loan();
+  auto release = [](void* held) {
+    auto lender = Ref<Storage>::adopt(static_cast<Storage*>(held));
+    lender->end_loan();
+  };
   return wrap(other->data_, other->bytes_, owner.leak(), release, other->device_);
 }
 
@@ -88,6 +92,9 @@ void Storage::grow(size_t bytes) {
   if (bytes <= bytes_) return;
   require(!release_, "resize_: the storage belongs to another library (a NumPy array or an alias) ",
           "and cannot grow from ", bytes_, " to ", bytes, " bytes; clone() the tensor first");
+  require(loans_.load(std::memory_order_relaxed) == 0,
+          "resize_: others use the same memory (numpy(), .data, DLPack and the like), so it ",
+          "cannot grow from ", bytes_, " to ", bytes, " bytes; clone() the tensor first");
   if (!device_.is_cpu()) {
     auto* grown = static_cast<char*>(device_memory.allocate(bytes, device_));
     device_memory.copy_bytes(grown, device_, data_, device_, bytes_, true);

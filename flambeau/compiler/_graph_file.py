@@ -120,6 +120,15 @@ class Reader:
                 f"version {VERSION}; update flambeau, or save the graph again"
             )
 
+    def device(self) -> str:
+        """Where the graph was when it was saved: "cpu", "cuda:0" and the like."""
+        found = self.header.get("device", "cpu") if isinstance(self.header, dict) else "cpu"
+        kind, _, number = found.partition(":") if isinstance(found, str) else ("", "", "")
+        is_known = kind in ("cpu", "cuda") and (not number or number in map(str, range(64)))
+        if not is_known:
+            raise self.damaged(f"there is no device {found!r:.40}")
+        return str(found)
+
     def damaged(self, how: str) -> GraphFileError:
         """The error for contents that make no sense."""
         return GraphFileError(

@@ -24,7 +24,7 @@ NUMBERS = (-1, 0, 1, 2, 7, 64, 1 << 31, 1 << 40, 1 << 62, (1 << 63) - 1, -(1 << 
 WORDS = (
     *("float32", "float64", "int64", "bool", "uint8", "captured", "argument", "constant"),
     *("internal", "gradient", "value", "number", "row", "element", "uniform", "input", "add"),
-    *("select", "row_sum", "bitwise_and", "nan", "sum", "index", "scatter", "embedding", "cat"),
+    *("cpu", "select", "row_sum", "bitwise_and", "nan", "sum", "index", "scatter", "embedding", "cat"),
 )
 
 
@@ -79,11 +79,17 @@ def damage(header: Any, randoms: random.Random) -> None:
         container[key] = randoms.choice((None, [], {}, 0, "nan", ["value", 0]))
 
 
-def survives(raw: bytes, feed: dict[str, fl.Tensor], path: Path, runs: bool = True) -> bool:
+def survives(
+    raw: bytes,
+    feed: dict[str, fl.Tensor],
+    path: Path,
+    runs: bool = True,
+    device: str | None = None,
+) -> bool:
     """Loads and perhaps runs a file; returns whether it could be loaded."""
     path.write_bytes(raw)
     try:
-        graph = load(path)
+        graph = load(path, device)
     except RuntimeError as error:
         assert str(error).startswith("load: "), error
         assert str(path) in str(error)
@@ -91,6 +97,8 @@ def survives(raw: bytes, feed: dict[str, fl.Tensor], path: Path, runs: bool = Tr
     try:
         if runs:
             graph.run(feed)
+            if device == "cuda":
+                fl.cuda.synchronize()  # what kernels have met
     except ERRORS:
         pass
     return True
