@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 import zlib
 from collections.abc import Sequence
@@ -123,11 +124,9 @@ class Reader:
     def device(self) -> str:
         """Where the graph was when it was saved: "cpu", "cuda:0" and the like."""
         found = self.header.get("device", "cpu") if isinstance(self.header, dict) else "cpu"
-        kind, _, number = found.partition(":") if isinstance(found, str) else ("", "", "")
-        is_known = kind in ("cpu", "cuda") and (not number or number in map(str, range(64)))
-        if not is_known:
+        if not isinstance(found, str) or not re.fullmatch(r"cpu|cuda(:\d\d?)?", found):
             raise self.damaged(f"there is no device {found!r:.40}")
-        return str(found)
+        return found
 
     def damaged(self, how: str) -> GraphFileError:
         """The error for contents that make no sense."""

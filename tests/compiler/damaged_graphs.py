@@ -1,6 +1,6 @@
 """Damages files of graphs, loads and runs what is left: nothing but a clear error may come of it.
 
-As a program: `python damaged_graphs.py SEED COUNT`.
+As a program: `python damaged_graphs.py SEED COUNT [DEVICE]`.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def damaged(raw: bytes, randoms: random.Random) -> bytes:
     return join(header, contents)
 
 
-def main(seed: int, count: int) -> None:
+def main(seed: int, count: int, device: str | None = None) -> None:
     """Loads so many damaged files."""
     from saved_graphs import CASES
 
@@ -130,13 +130,14 @@ def main(seed: int, count: int) -> None:
             fl.manual_seed(seed)
             case = make()
             case.graph.save(path)
-            files.append((path.read_bytes(), case.feed, case.finite))
+            feed = {name: x.to(device) for name, x in case.feed.items()}
+            files.append((path.read_bytes(), feed, case.finite))
         loaded = 0
         for _ in range(count):
             raw, feed, finite = randoms.choice(files)
-            loaded += survives(damaged(raw, randoms), feed, path, finite)
+            loaded += survives(damaged(raw, randoms), feed, path, finite, device)
     print(f"{count} files, {loaded} could be loaded")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

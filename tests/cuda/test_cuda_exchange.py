@@ -230,7 +230,7 @@ def test_memory_of_another_library() -> None:
     y = fl.from_dlpack(Foreign(length=4, byte_offset=16)).fill_(2)
     assert (x[:4] + y).tolist() == [2.0, 3.0, 4.0, 5.0]
     side = cuda.Stream()
-    x.record_stream(side)  # the other library knows nothing of it
+    x.record_stream(side)
     del x
     assert foreign.deleted == 1 and len(Foreign.alive) == 1
     del y

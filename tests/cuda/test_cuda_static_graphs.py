@@ -167,10 +167,10 @@ def test_damaged_files_stay_harmless(make: Callable[[], Case], tmp_path: Path) -
     raw = (tmp_path / "a.graph").read_bytes()
     feed = on_gpu(case.feed)
     loaded = 0
-    for _ in range(60):
+    for _ in range(120):
         loaded += survives(
             damaged(raw, randoms), feed, tmp_path / "b.graph", case.finite, device="cuda"
         )
-    assert loaded < 60
+    assert loaded < 120
     check = load(tmp_path / "a.graph", device="cuda")
     assert check.device.type == "cuda" and fl.ones(3, device="cuda").sum().item() == 3
