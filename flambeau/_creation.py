@@ -124,7 +124,9 @@ def asarray(
     if not isinstance(obj, Tensor) and not _core.is_array(obj) and _knows_dlpack(obj):
         from flambeau._dlpack import from_dlpack
 
-        obj = from_dlpack(obj)
+        is_array = hasattr(obj, "__dlpack__")
+        obj = from_dlpack(obj, copy=copy) if is_array else from_dlpack(obj)
+        copy = copy and not is_array
     if copy:
         result = _copied(obj, dtype, device, False)
     else:

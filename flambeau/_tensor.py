@@ -308,7 +308,7 @@ def __dlpack_device__(self: Tensor) -> tuple[int, int]:
     return DLDeviceType.kDLCUDA, self.get_device()
 
 
-def _cuda_array_interface(self: Tensor) -> dict[str, Any]:
+def __cuda_array_interface__(self: Tensor) -> dict[str, Any]:
     """The tensor's memory for libraries that know this protocol; only on GPUs."""
     from flambeau.cuda._array_interface import describe
 
@@ -348,7 +348,8 @@ _METHODS = (
 
 for _method in _METHODS:
     setattr(Tensor, _method.__name__, _method)
-Tensor.__cuda_array_interface__ = property(_cuda_array_interface)
+for _method in (__cuda_array_interface__,):
+    setattr(Tensor, _method.__name__, property(_method))
 for _name in _TYPE_NAMES:
     _method = _cast(getattr(_core, _name))
     _method.__name__ = _TYPE_NAMES[_name].lower()

@@ -8,16 +8,7 @@
 
 namespace flambeau {
 
-enum class ErrorKind {
-  Runtime,
-  Value,
-  Type,
-  Index,
-  NotImplemented,
-  OutOfMemory,
-  Overflow,
-  Buffer
-};
+enum class ErrorKind { Runtime, Value, Type, Index, NotImplemented, OutOfMemory, Overflow, Buffer };
 
 class Error : public std::runtime_error {
  public:

@@ -108,9 +108,10 @@ Gpu& gpu(int device) {
   require(device >= 0 && device < count, "cuda: there is no GPU number ", device, ", only ", count,
           count == 1 ? " GPU is visible" : " GPUs are visible", "; see torch.cuda.device_count()");
   Gpu& chosen = gpus[device];
-  require(!forked(),
-          "cuda: Cannot re-initialize CUDA in forked subprocess. To use CUDA with multiprocessing, ",
-          "you must use the 'spawn' start method; loader workers must make CPU tensors");
+  require(
+      !forked(),
+      "cuda: Cannot re-initialize CUDA in forked subprocess. To use CUDA with multiprocessing, ",
+      "you must use the 'spawn' start method; loader workers must make CPU tensors");
   if (chosen.ready.load(std::memory_order_acquire)) return chosen;
   // Now and not at the first kernel: looking for it runs Python, which a recording would notice.
   // Not under the lock: whoever has Python's may be waiting for ours.

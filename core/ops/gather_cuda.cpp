@@ -35,8 +35,7 @@ Walked walk(const Call& call, const Tensor& x, const Tensor* source, const char*
   const int64_t bound = x.dim() ? x.size(dim) : 1, step = x.dim() ? x.stride(dim) : 1;
   TensorRef index = dense_index(call.inputs[1], call.primitive.name);
   if (bound == 0 && index->numel()) {
-    fail(kind, op,
-         "(): index is out of bounds for a dimension of size 0");
+    fail(kind, op, "(): index is out of bounds for a dimension of size 0");
   }
   Dims shape = index->shape();
   if (shape.empty()) shape = {1};
@@ -44,10 +43,10 @@ Walked walk(const Call& call, const Tensor& x, const Tensor* source, const char*
   strides[index->dim() ? dim : 0] = 0;
   Dims others = source && source->dim() && index->dim() ? source->strides() : Dims(shape.size(), 0);
   const int device = x.device().index;
-  return {index,
-          Layout(shape, {strides, others}),
-          {index->data<int64_t>(), bound, step, cuda::error_site(op, kind),
-           cuda::error_slot(device)}};
+  return {
+      index,
+      Layout(shape, {strides, others}),
+      {index->data<int64_t>(), bound, step, cuda::error_site(op, kind), cuda::error_slot(device)}};
 }
 
 }  // namespace

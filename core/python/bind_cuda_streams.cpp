@@ -64,9 +64,8 @@ void bind_stream(nb::module_& module) {
     return translated([&] { return cuda::stream_priorities(checked_gpu(device)); });
   });
   module.def("cuda_order_streams", [](int device, int64_t earlier, int64_t later) {
-    translated([&] {
-      cuda::order_streams(checked_gpu(device), handle_of(earlier), handle_of(later));
-    });
+    translated(
+        [&] { cuda::order_streams(checked_gpu(device), handle_of(earlier), handle_of(later)); });
   });
   module.def("cuda_record_stream", [](nb::handle tensor, const StreamObject& stream) {
     translated([&] {
@@ -114,7 +113,7 @@ void bind_graph(nb::module_& module) {
     });
   });
   type.def("begin", [](const GraphObject& self, const StreamObject& stream) {
-    translated([&] { self.graph->begin(*stream.stream); });
+    translated([&] { self.graph->begin(stream.stream); });
   });
   type.def("end", [](const GraphObject& self) { translated([&] { self.graph->end(); }); });
   type.def("abandon", [](const GraphObject& self) { self.graph->abandon(); });

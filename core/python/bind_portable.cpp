@@ -137,8 +137,7 @@ void bind_portable(nb::module_& module) {
   module.def("portable_names", &portable_names);
   module.def("names_without_gpu_kernel", &names_without_gpu_kernel);
   module.def("describe_call", &describe_call);
-  module.def("described_call", &described_call, nb::arg(), nb::arg(), nb::arg(),
-             nb::arg().none());
+  module.def("described_call", &described_call, nb::arg(), nb::arg(), nb::arg(), nb::arg().none());
   module.def("instructions_of", &instructions_of);
   module.def("program_outputs", [](const TracedProgram& self) { return self.program->outputs; });
   module.def("program_from", &program_from);

@@ -192,9 +192,7 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) {
   });
 }
 
-void release_buffer(PyObject*, Py_buffer* view) {
-  delete static_cast<BufferLoan*>(view->internal);
-}
+void release_buffer(PyObject*, Py_buffer* view) { delete static_cast<BufferLoan*>(view->internal); }
 
 namespace {
 

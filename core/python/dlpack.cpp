@@ -98,8 +98,7 @@ void end_export(ManagedTensor* managed) {
 template <class ManagedTensor>
 void destroy_capsule(PyObject* capsule) {
   if (!PyCapsule_IsValid(capsule, ManagedTensor::kName)) return;
-  end_export(
-      static_cast<ManagedTensor*>(PyCapsule_GetPointer(capsule, ManagedTensor::kName)));
+  end_export(static_cast<ManagedTensor*>(PyCapsule_GetPointer(capsule, ManagedTensor::kName)));
 }
 
 template <class ManagedTensor>
@@ -126,8 +125,8 @@ PyObject* capsule_of(TensorRef tensor, uint64_t flags) {
     managed.version = {1, 0};
     managed.flags = flags;
   }
-  Owned capsule = Owned::check(
-      PyCapsule_New(&managed, ManagedTensor::kName, destroy_capsule<ManagedTensor>));
+  Owned capsule =
+      Owned::check(PyCapsule_New(&managed, ManagedTensor::kName, destroy_capsule<ManagedTensor>));
   tensor->storage()->begin_loan();
   held->tensor = std::move(tensor);
   held.release();
@@ -193,8 +192,7 @@ void warn_about_writing(const char* what) {
 
 template <class ManagedTensor>
 TensorRef take(PyObject* capsule) {
-  auto* managed =
-      static_cast<ManagedTensor*>(PyCapsule_GetPointer(capsule, ManagedTensor::kName));
+  auto* managed = static_cast<ManagedTensor*>(PyCapsule_GetPointer(capsule, ManagedTensor::kName));
   if (!managed) throw PythonError();
   if constexpr (std::is_same_v<ManagedTensor, dlpack::ManagedVersioned>) {
     if (managed->version.major != 1) {
@@ -207,7 +205,8 @@ TensorRef take(PyObject* capsule) {
           "torch.from_dlpack(array, copy=True) before writing");
     }
   }
-  TensorRef result = tensor_over(described(managed->tensor), managed, release_import<ManagedTensor>);
+  TensorRef result =
+      tensor_over(described(managed->tensor), managed, release_import<ManagedTensor>);
   // From here on the capsule's own destructor does nothing.
   PyCapsule_SetName(capsule, ManagedTensor::kUsedName);
   return result;

@@ -46,20 +46,19 @@ void check_layout(const ForeignMemory& memory) {
   }
 }
 
-// A kernel that reads host memory, or from an odd address, would end the use of the GPU.
+// A kernel that reads host memory, or from an odd address, would end the use of the GPU; loops on
+// the CPU rely on the alignment of elements as well.
 void check_address(const ForeignMemory& memory) {
   if (!memory.data) fail(memory.error, memory.op, ": the data is at address 0");
-  if (memory.device.is_cpu()) return;
   if (reinterpret_cast<uintptr_t>(memory.data) % item_size(memory.dtype) != 0) {
-    fail(memory.error, memory.op, ": the data on the GPU lies at ", memory.data,
-         ", which is no multiple of the ", item_size(memory.dtype), " bytes of an element; make a ",
-         "copy of the array first");
+    fail(memory.error, memory.op, ": the data lies at ", memory.data, ", which is no multiple of ",
+         "the ", item_size(memory.dtype), " bytes of an element; make a copy of the array first");
   }
+  if (memory.device.is_cpu()) return;
   const int device = cuda::device_of_pointer(memory.data);
   if (device != memory.device.index) {
     fail(memory.error, memory.op, ": the data is said to be on ", device_name(memory.device),
-         ", but ", memory.data, " is ",
-         device < 0 ? "no memory of a GPU" : "on another GPU");
+         ", but ", memory.data, " is ", device < 0 ? "no memory of a GPU" : "on another GPU");
   }
 }
 
@@ -74,8 +73,7 @@ bool python_lock_can_be_had() {
 #endif
 }
 
-TensorRef tensor_over(const ForeignMemory& memory, void* owner,
-                      void (*release)(void*)) {
+TensorRef tensor_over(const ForeignMemory& memory, void* owner, void (*release)(void*)) {
   check_layout(memory);
   size_t bytes = 0;
   if (count_elements(memory.shape) > 0) {

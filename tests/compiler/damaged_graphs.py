@@ -24,7 +24,18 @@ NUMBERS = (-1, 0, 1, 2, 7, 64, 1 << 31, 1 << 40, 1 << 62, (1 << 63) - 1, -(1 << 
 WORDS = (
     *("float32", "float64", "int64", "bool", "uint8", "captured", "argument", "constant"),
     *("internal", "gradient", "value", "number", "row", "element", "uniform", "input", "add"),
-    *("cpu", "select", "row_sum", "bitwise_and", "nan", "sum", "index", "scatter", "embedding", "cat"),
+    *(
+        "cpu",
+        "select",
+        "row_sum",
+        "bitwise_and",
+        "nan",
+        "sum",
+        "index",
+        "scatter",
+        "embedding",
+        "cat",
+    ),
 )
 
 

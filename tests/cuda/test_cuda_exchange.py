@@ -321,7 +321,7 @@ def test_interface_of_tensors() -> None:
             assert np.dtype(entry["typestr"]) == fl.zeros(1, dtype=dtype).numpy().dtype
     assert names[fl.bfloat16]["typestr"] == "<V2"
     assert not hasattr(x.cpu(), "__cuda_array_interface__")
-    with pytest.raises(AttributeError, match="non-CUDA tensor type: torch.FloatTensor"):
+    with pytest.raises(AttributeError, match=r"non-CUDA tensor type: torch\.FloatTensor"):
         _ = x.cpu().__cuda_array_interface__
     with pytest.raises(RuntimeError, match="requires grad"):
         _ = x.clone().requires_grad_().__cuda_array_interface__

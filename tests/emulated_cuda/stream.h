@@ -44,7 +44,7 @@ struct Device {
   std::shared_ptr<Stream> null_stream;
   std::vector<std::shared_ptr<Stream>> streams;  // destroyed ones too until they have run
   std::map<std::thread::id, std::shared_ptr<Stream>> thread_streams;  // per-thread default streams
-  CUresult error = CUDA_SUCCESS;                 // once set, the context is unusable
+  CUresult error = CUDA_SUCCESS;  // once set, the context is unusable
 
   const std::shared_ptr<Stream>& stream_of_thread();
 };
