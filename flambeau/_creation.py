@@ -13,7 +13,7 @@ def _on_gpu(data: Any) -> Tensor | None:
     """A tensor over memory of a GPU that another library has, if that is what it is."""
     if isinstance(data, (list, tuple, float, int)) or not hasattr(data, "__cuda_array_interface__"):
         return None
-    from flambeau.cuda._array_interface import tensor_over
+    from flambeau._array_interface import tensor_over
 
     return tensor_over(data)
 

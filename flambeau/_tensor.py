@@ -310,7 +310,7 @@ def __dlpack_device__(self: Tensor) -> tuple[int, int]:
 
 def __cuda_array_interface__(self: Tensor) -> dict[str, Any]:
     """The tensor's memory for libraries that know this protocol; only on GPUs."""
-    from flambeau.cuda._array_interface import describe
+    from flambeau._array_interface import describe
 
     return describe(self)
 
