@@ -78,7 +78,12 @@ def from_dlpack(ext_tensor: Any, *, device: Any = None, copy: bool | None = None
             "without copying; use copy=None or copy=True"
         )
     tensor = _received(ext_tensor, options, None if moves else copy)
-    return tensor.to(target) if moves else tensor
+    if not moves:
+        return tensor
+    moved = tensor.to(target)
+    if tensor.is_cuda:
+        flambeau.cuda.current_stream(tensor.device).synchronize()  # the producer may free it now
+    return moved
 
 
 def _received(array: Any, options: dict[str, Any], copy: bool | None) -> Tensor:
@@ -111,6 +116,8 @@ def export(tensor: Tensor, stream: Any, max_version: Any, dl_device: Any, copy: 
             f"__dlpack__: stream must be ``int`` or ``none``, got {type(stream).__name__}"
         )
     place = None if dl_device is None else (int(dl_device[0]), int(dl_device[1]))
+    if place is not None and not all(0 <= number < 1 << 31 for number in place):
+        raise BufferError(f"__dlpack__: dl_device must be (type, index), got {dl_device!r:.60}")
     kind, _ = place or tensor.__dlpack_device__()
     if not tensor.is_cuda and kind != DLDeviceType.kDLCUDA and stream not in (None, -1):
         raise AssertionError(f"__dlpack__: stream should be None on cpu, got {stream}")

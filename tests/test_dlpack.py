@@ -228,6 +228,9 @@ def test_wrong_arguments() -> None:
         x.__dlpack__(stream=5)
     with pytest.raises(BufferError, match="device type 7"):
         x.__dlpack__(dl_device=(7, 0))
+    for wrong in ((1 << 40, 0), (2, -1), (1, 1 << 70)):
+        with pytest.raises(BufferError, match="dl_device must be"):
+            x.__dlpack__(dl_device=wrong)
     with pytest.raises(TypeError, match="expected a Tensor"):
         to_dlpack([1.0])  # type: ignore[arg-type]
     with pytest.raises(RuntimeError, match="a DLPack capsule is required, got int"):

@@ -341,7 +341,9 @@ GraphMemory::GraphMemory(int device) : device_(device) {
   static std::atomic<uint64_t> last{0};
   pool_ = ++last;
 }
-GraphMemory::~GraphMemory() { cache(device_).release_pool(pool_); }
+GraphMemory::~GraphMemory() {
+  if (!forked()) cache(device_).release_pool(pool_);
+}
 void GraphMemory::begin() { pool_of_thread = pool_; }
 void GraphMemory::end() { pool_of_thread = 0; }
 

@@ -271,6 +271,24 @@ def test_pinned_memory_says_so() -> None:
     assert fl.from_dlpack(x, device="cpu", copy=False).data_ptr() == x.data_ptr()
 
 
+def test_page_locked_memory_of_another_library() -> None:
+    """The driver reads it when the copy happens, which is waited for."""
+    driver = ctypes.CDLL(_core.cuda_library("driver")[0])
+    array = np.ones(1 << 14, np.float32)
+    address = ctypes.c_void_p(array.ctypes.data)
+    assert driver.cuMemHostRegister_v2(address, ctypes.c_size_t(array.nbytes), 0) == 0
+    try:
+        for take in (fl.from_numpy, fl.from_dlpack):
+            for non_blocking in (False, True):
+                array[:] = 1
+                x = take(array).to("cuda", non_blocking=non_blocking)
+                array[:] = 7
+                assert x.max().item() == 1
+    finally:
+        cuda.synchronize()
+        assert driver.cuMemHostUnregister(address) == 0
+
+
 def test_tensors_may_end_in_threads_that_never_used_the_gpu() -> None:
     side = cuda.Stream()
     box = [fl.ones(1 << 12, device="cuda") for _ in range(8)]

@@ -80,12 +80,21 @@ def test_a_forked_child_may_do_without() -> None:
         global X
         kept, X = X, None
         del kept  # frees nothing of the parent's
+        held.clear()
         cuda.empty_cache()
         fl.manual_seed(3)
         return cuda.is_initialized(), (fl.ones(3) * 2).tolist()
 
     pinned = fl.ones(3).pin_memory()
-    side = cuda.Stream()
+    side, graph = cuda.Stream(), cuda.CUDAGraph()
+    with cuda.graph(graph):
+        y = X * 2
+    double = fl.compile(lambda x: x * 2)
+    for _ in range(6):
+        double(X)
+    capsule = X.__dlpack__()
+    held: list[Any] = [fl.ones(5).pin_memory(), cuda.Stream(), graph, y, double, capsule]
+    del graph, y, double, capsule
     assert in_forked_child(work) == "(False, [2.0, 2.0, 2.0])"
     assert side.query() and pinned.is_pinned() and X.sum().item() == 6
 
