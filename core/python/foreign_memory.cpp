@@ -2,6 +2,9 @@
 
 #include <nanobind/stl/vector.h>
 
+#include <memory>
+
+#include "cuda/graph.h"
 #include "python/bind_cuda.h"
 #include "trace/recording.h"
 
@@ -62,6 +65,39 @@ void check_address(const ForeignMemory& memory) {
   }
 }
 
+// Memory of a GPU that came while another stream than the default one was current.
+struct LentToStream {
+  void* owner;
+  void (*release)(void*);
+  Ref<cuda::Stream> stream;
+};
+
+// The other library may use the memory again at once, and knows nothing of our stream.
+void release_after_stream(void* held) {
+  std::unique_ptr<LentToStream> lent(static_cast<LentToStream*>(held));
+  if (!cuda::forked() && !cuda::capturing()) {
+    try {
+      cuda::Event last(false, false);
+      last.record(*lent->stream);
+      last.synchronize_only();
+    } catch (const Error&) {  // the GPU has failed, which the next call that waits will say
+    }
+  }
+  lent->release(lent->owner);
+}
+
+Ref<Storage> storage_of(const ForeignMemory& memory, size_t bytes, void* owner,
+                        void (*release)(void*)) {
+  if (!memory.device.is_cpu()) {
+    Ref<cuda::Stream> stream = cuda::current_stream_object(memory.device.index);
+    if (stream->handle()) {
+      owner = new LentToStream{owner, release, std::move(stream)};
+      release = release_after_stream;
+    }
+  }
+  return Storage::wrap(memory.data, bytes, owner, release, memory.device);
+}
+
 }  // namespace
 
 bool python_lock_can_be_had() {
@@ -80,8 +116,8 @@ TensorRef tensor_over(const ForeignMemory& memory, void* owner, void (*release)(
     check_address(memory);
     bytes = bytes_reached(memory);
   }
-  auto storage = Storage::wrap(memory.data, bytes, owner, release, memory.device);
-  return Tensor::view(std::move(storage), memory.shape, memory.strides, 0, memory.dtype);
+  return Tensor::view(storage_of(memory, bytes, owner, release), memory.shape, memory.strides, 0,
+                      memory.dtype);
 }
 
 namespace {

@@ -237,6 +237,21 @@ def test_memory_of_another_library() -> None:
     assert not Foreign.alive
 
 
+def test_memory_goes_back_when_our_stream_is_done_with_it() -> None:
+    """The other library uses it again at once, in the default stream."""
+    foreign, side = Foreign(), cuda.Stream()
+    with cuda.stream(side):
+        x = fl.from_dlpack(foreign).fill_(2)
+        y = x
+        for _ in range(20):
+            y = y + x
+        del x
+    assert foreign.deleted == 1 and side.query()
+    fl.zeros(8, device="cuda")
+    cuda.current_stream().wait_stream(side)
+    assert y.tolist() == [42.0] * 8
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
