@@ -211,6 +211,9 @@ def test_devices_and_copies() -> None:
     assert x.__dlpack_device__() == (1, 0) and x.__dlpack_device__()[0] is DLDeviceType.kDLCPU
     assert from_dlpack(x, copy=True).data_ptr() != x.data_ptr()
     assert from_dlpack(x, copy=False, device="cpu").data_ptr() == x.data_ptr()
+    numbered = torch.ones(3, device="cpu:0")  # PyTorch's CPU has no number either
+    assert str(numbered.device) == "cpu"
+    assert from_dlpack(numbered.__dlpack__(dl_device=(1, 0), copy=False)).tolist() == [1, 1, 1]
     copied = x.__dlpack__(max_version=(1, 0), copy=True)
     managed = _Versioned.from_address(_pointer_in(copied, b"dltensor_versioned"))
     assert managed.flags == 2 and (managed.major, managed.tensor.ndim) == (1, 1)

@@ -36,7 +36,6 @@ Ref<Storage> Storage::create(size_t bytes, Device device) {
   auto* block = static_cast<char*>(allocate(kHeader + (small ? bytes : 0)));
   auto* storage = new (block) Storage;
   storage->bytes_ = bytes;
-  storage->device_ = device;
   storage->mark_ = current_mark;
   storage->inline_ = small;
   storage->inline_bytes_ = small ? static_cast<uint32_t>(bytes) : 0;
