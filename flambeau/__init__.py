@@ -52,7 +52,6 @@ from flambeau import _tensor as _tensor
 from flambeau._creation import (
     as_tensor,
     asarray,
-    from_dlpack,
     from_numpy,
     frombuffer,
     is_complex,
@@ -102,6 +101,8 @@ _LAZY = {
     "get_rng_state": "random",
     "set_rng_state": "random",
     "default_generator": "random",
+    "from_dlpack": "_dlpack",
+    "to_dlpack": "_dlpack",
     "save": "serialization",
     "load": "serialization",
     "set_printoptions": "_printing",

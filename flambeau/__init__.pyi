@@ -52,7 +52,6 @@ from flambeau._core import set_default_dtype as set_default_dtype
 from flambeau._core import uint8 as uint8
 from flambeau._creation import as_tensor as as_tensor
 from flambeau._creation import asarray as asarray
-from flambeau._creation import from_dlpack as from_dlpack
 from flambeau._creation import from_numpy as from_numpy
 from flambeau._creation import frombuffer as frombuffer
 from flambeau._creation import is_complex as is_complex
@@ -62,6 +61,8 @@ from flambeau._creation import is_tensor as is_tensor
 from flambeau._creation import legacy_types as legacy_types
 from flambeau._creation import numel as numel
 from flambeau._creation import tensor as tensor
+from flambeau._dlpack import from_dlpack as from_dlpack
+from flambeau._dlpack import to_dlpack as to_dlpack
 from flambeau._limits import finfo as finfo
 from flambeau._limits import get_num_threads as get_num_threads
 from flambeau._limits import iinfo as iinfo

@@ -9,7 +9,20 @@ from flambeau._core import Tensor, dtype
 from flambeau._tensor import to
 
 
+def _on_gpu(data: Any) -> Tensor | None:
+    """A tensor over memory of a GPU that another library has, if that is what it is."""
+    if isinstance(data, (list, tuple, float, int)) or not hasattr(data, "__cuda_array_interface__"):
+        return None
+    from flambeau._array_interface import tensor_over
+
+    return tensor_over(data)
+
+
 def _copied(data: Any, dtype: dtype | None, device: Any, requires_grad: bool) -> Tensor:
+    shared = None if isinstance(data, Tensor) else _on_gpu(data)
+    if shared is not None:
+        result = to(shared, dtype=dtype, device=device, copy=True)
+        return result.requires_grad_() if requires_grad else result
     result = _core.tensor_from_data(data, dtype)
     if device is not None:
         result = to(result, device=device)
@@ -27,7 +40,8 @@ def tensor(
     """Returns a new tensor with a copy of the data.
 
     Args:
-        data: a number, nested sequences of numbers, a NumPy array, a buffer or a Tensor.
+        data: a number, nested sequences of numbers, a NumPy array, a buffer, a Tensor, or an array
+            on a GPU with `__cuda_array_interface__`, which stays on it.
         dtype: element type; inferred if None (floats: the default dtype, integers: int64).
         device: 'cpu' or 'cuda:N'.
         requires_grad: whether operations on the tensor are recorded.
@@ -84,7 +98,14 @@ def as_tensor(data: Any, dtype: dtype | None = None, device: Any = None) -> Tens
         return to(data, dtype=dtype, device=device)
     if _core.is_array(data) and getattr(data, "ndim", 0) > 0 and min(data.strides, default=0) >= 0:
         return to(from_numpy(data), dtype=dtype, device=device)
+    shared = _on_gpu(data)
+    if shared is not None:
+        return to(shared, dtype=dtype, device=device)
     return _copied(data, dtype, device, False)
+
+
+def _knows_dlpack(obj: Any) -> bool:
+    return type(obj).__name__ == "PyCapsule" or hasattr(obj, "__dlpack__")
 
 
 def asarray(
@@ -95,7 +116,17 @@ def asarray(
     copy: bool | None = None,
     requires_grad: bool = False,
 ) -> Tensor:
-    """Returns obj as a tensor; `copy` decides about sharing memory (None: share if possible)."""
+    """Returns obj as a tensor; `copy` decides about sharing memory (None: share if possible).
+
+    Args:
+        obj: as for torch.tensor, or what torch.from_dlpack takes.
+    """
+    if not isinstance(obj, Tensor) and not _core.is_array(obj) and _knows_dlpack(obj):
+        from flambeau._dlpack import from_dlpack
+
+        is_array = hasattr(obj, "__dlpack__")
+        obj = from_dlpack(obj, copy=copy) if is_array else from_dlpack(obj)
+        copy = copy and not is_array
     if copy:
         result = _copied(obj, dtype, device, False)
     else:
@@ -124,13 +155,6 @@ def frombuffer(
         )
     result = _core.view_dtype(_core.tensor_from_buffer(content), dtype)
     return result.requires_grad_() if requires_grad else result
-
-
-def from_dlpack(value: Any) -> Tensor:
-    """Returns a tensor that shares the memory of another library's array."""
-    import numpy
-
-    return from_numpy(numpy.from_dlpack(value))
 
 
 def is_tensor(obj: Any) -> bool:

@@ -300,12 +300,44 @@ def tolist(self: Tensor) -> Any:
     return _core.tolist(self)
 
 
-def __dlpack__(self: Tensor, **options: Any) -> Any:
-    return numpy(self).__dlpack__(**options)
+def __dlpack__(
+    self: Tensor,
+    *,
+    stream: int | None = -1,
+    max_version: tuple[int, int] | None = None,
+    dl_device: tuple[int, int] | None = None,
+    copy: bool | None = None,
+) -> Any:
+    """Returns a DLPack capsule that shares the memory; `torch.from_dlpack` is the other end.
+
+    Args:
+        stream: on a GPU, the consumer's stream, which will wait until the tensor is written: its
+            handle; 1 or None for the default stream, 2 for the one of each thread. -1: no waiting.
+        max_version: the newest version of DLPack that the consumer knows.
+        dl_device: (type, index) of where the consumer wants it; a copy if it is not there.
+        copy: True: always a copy; False: never.
+
+    Raises:
+        BufferError: the tensor requires a gradient, or a copy would be needed with copy=False.
+    """
+    from flambeau._dlpack import export
+
+    return export(self, stream, max_version, dl_device, copy)
 
 
 def __dlpack_device__(self: Tensor) -> tuple[int, int]:
-    return (1, 0) if self.is_cpu else (2, self.device.index or 0)
+    from flambeau._dlpack import DLDeviceType
+
+    if self.is_cpu:
+        return DLDeviceType.kDLCUDAHost if self.is_pinned() else DLDeviceType.kDLCPU, 0
+    return DLDeviceType.kDLCUDA, self.get_device()
+
+
+def __cuda_array_interface__(self: Tensor) -> dict[str, Any]:
+    """The tensor's memory for libraries that know this protocol; only on GPUs."""
+    from flambeau._array_interface import describe
+
+    return describe(self)
 
 
 _METHODS = (
@@ -341,6 +373,8 @@ _METHODS = (
 
 for _method in _METHODS:
     setattr(Tensor, _method.__name__, _method)
+for _method in (__cuda_array_interface__,):
+    setattr(Tensor, _method.__name__, property(_method))
 for _name in _TYPE_NAMES:
     _method = _cast(getattr(_core, _name))
     _method.__name__ = _TYPE_NAMES[_name].lower()

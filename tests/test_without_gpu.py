@@ -35,6 +35,9 @@ RAISES = """
     torch.ones(2).cuda(); torch.ones(2).to("cuda"); torch.ones(2, device="cuda:1")
     torch.ones(2).pin_memory(); torch.empty(2, pin_memory=True); torch.tensor([1.0], device="cuda")
     torch.tensor([1.0], pin_memory=True); torch.nn.Linear(2, 2).cuda()
+    torch.cuda.ExternalStream(1); torch.cuda.caching_allocator_alloc(8)
+    torch.from_dlpack(torch.ones(2), device="cuda"); torch.ones(2).__dlpack__(dl_device=(2, 0))
+    torch.compiler.StaticGraph(lambda x: x, torch.compiler.Input((2,)), device="cuda")
 """
 
 pytestmark = pytest.mark.skipif(os.path.exists("/dev/nvidiactl"), reason="there is a GPU")

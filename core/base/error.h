@@ -8,7 +8,7 @@
 
 namespace flambeau {
 
-enum class ErrorKind { Runtime, Value, Type, Index, NotImplemented, OutOfMemory, Overflow };
+enum class ErrorKind { Runtime, Value, Type, Index, NotImplemented, OutOfMemory, Overflow, Buffer };
 
 class Error : public std::runtime_error {
  public:

@@ -57,7 +57,7 @@ thread_local uint64_t pool_of_thread = 0;  // of the graph that this thread capt
 class Cache {
  public:
   void* allocate(size_t bytes, int device);
-  void deallocate(void* pointer);
+  void deallocate(void* pointer, int device);
   void record_use(const void* pointer, StreamHandle stream);
   void empty();
   void release_pool(uint64_t pool);
@@ -82,6 +82,8 @@ class Cache {
   void split(Block* block, size_t bytes);
   void make_free(Block* block);
   Block* join(Block* block, Block* next);
+  Block* containing(const void* pointer);
+  void mark_use(Block* block, StreamHandle stream);
   void take_back_waiting();
   void free_segments();
   [[noreturn]] void out_of_memory(size_t bytes, int device);
@@ -207,7 +209,7 @@ void Cache::make_free(Block* block) {
   blocks.insert(block);
 }
 
-void Cache::deallocate(void* pointer) {
+void Cache::deallocate(void* pointer, int device) {
   std::lock_guard lock(mutex_);
   auto found = used_.find(pointer);
   if (found == used_.end()) return;
@@ -215,12 +217,22 @@ void Cache::deallocate(void* pointer) {
   used_.erase(found);
   statistics_.allocated -= static_cast<int64_t>(block->bytes);
   if (block->other_streams.empty()) return make_free(block);
-  for (StreamHandle stream : std::exchange(block->other_streams, {})) {
-    auto event = std::make_unique<Event>(false, false);
+  use(device);  // any thread may be the one that frees
+  for (StreamHandle stream : std::exchange(block->other_streams, {})) mark_use(block, stream);
+  if (block->events == 0) make_free(block);
+}
+
+// The block is kept until what the stream has now is done.
+void Cache::mark_use(Block* block, StreamHandle stream) {
+  auto event = std::make_unique<Event>(false, false);
+  try {
     event->record_handle(stream);
-    waiting_.emplace_back(std::move(event), block);
-    ++block->events;
+  } catch (const Error&) {  // a stream of somebody else that is gone, or a GPU that has failed
+    driver().context_synchronize();
+    return;
   }
+  waiting_.emplace_back(std::move(event), block);
+  ++block->events;
 }
 
 void Cache::take_back_waiting() {
@@ -231,11 +243,23 @@ void Cache::take_back_waiting() {
   });
 }
 
+// The block that is in use at an address, null if the memory is not of this cache.
+Block* Cache::containing(const void* pointer) {
+  if (auto found = used_.find(pointer); found != used_.end()) return found->second;
+  const auto* address = static_cast<const char*>(pointer);
+  auto segment = segments_.upper_bound(address);
+  if (segment == segments_.begin()) return nullptr;
+  for (Block* block = std::prev(segment)->second.first; block; block = block->after) {
+    if (address < block->data + block->bytes) return block->in_use ? block : nullptr;
+  }
+  return nullptr;
+}
+
 void Cache::record_use(const void* pointer, StreamHandle stream) {
   std::lock_guard lock(mutex_);
-  auto found = used_.find(pointer);
-  if (found == used_.end() || found->second->home.stream == stream) return;
-  auto& streams = found->second->other_streams;
+  Block* block = containing(pointer);
+  if (!block || block->home.stream == stream) return;
+  auto& streams = block->other_streams;
   if (std::find(streams.begin(), streams.end(), stream) == streams.end()) streams.push_back(stream);
 }
 
@@ -278,7 +302,9 @@ void Cache::release_pool(uint64_t pool) {
 }  // namespace
 
 void* allocate(size_t bytes, int device) { return cache(device).allocate(bytes, device); }
-void deallocate(void* pointer, int device) { cache(device).deallocate(pointer); }
+void deallocate(void* pointer, int device) {
+  if (!forked()) cache(device).deallocate(pointer, device);
+}
 void record_use(const void* pointer, int device, StreamHandle stream) {
   use(device);
   cache(device).record_use(pointer, stream);
@@ -315,7 +341,9 @@ GraphMemory::GraphMemory(int device) : device_(device) {
   static std::atomic<uint64_t> last{0};
   pool_ = ++last;
 }
-GraphMemory::~GraphMemory() { cache(device_).release_pool(pool_); }
+GraphMemory::~GraphMemory() {
+  if (!forked()) cache(device_).release_pool(pool_);
+}
 void GraphMemory::begin() { pool_of_thread = pool_; }
 void GraphMemory::end() { pool_of_thread = 0; }
 

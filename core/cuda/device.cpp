@@ -1,11 +1,11 @@
 #include "cuda/device.h"
 
-#include <unistd.h>
-
 #include <array>
 #include <atomic>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <vector>
 
 #include "base/error.h"
@@ -26,7 +26,6 @@ struct Gpu {
 };
 Gpu gpus[kMostDevices];
 std::atomic<bool> any_context{false};
-std::atomic<int> process_of_context{0};
 
 // What is current in a thread.
 struct Current {
@@ -109,6 +108,10 @@ Gpu& gpu(int device) {
   require(device >= 0 && device < count, "cuda: there is no GPU number ", device, ", only ", count,
           count == 1 ? " GPU is visible" : " GPUs are visible", "; see torch.cuda.device_count()");
   Gpu& chosen = gpus[device];
+  require(
+      !forked(),
+      "cuda: Cannot re-initialize CUDA in forked subprocess. To use CUDA with multiprocessing, ",
+      "you must use the 'spawn' start method; loader workers must make CPU tensors");
   if (chosen.ready.load(std::memory_order_acquire)) return chosen;
   // Now and not at the first kernel: looking for it runs Python, which a recording would notice.
   // Not under the lock: whoever has Python's may be waiting for ours.
@@ -117,7 +120,6 @@ Gpu& gpu(int device) {
   if (chosen.ready.load(std::memory_order_acquire)) return chosen;
   chosen.properties = read_properties(device);
   check(driver().primary_context_retain(&chosen.context, device), "cuDevicePrimaryCtxRetain");
-  process_of_context = getpid();
   any_context = true;
   chosen.ready.store(true, std::memory_order_release);
   return chosen;
@@ -135,7 +137,7 @@ int device_count() {
   return count;
 }
 
-bool initialized() { return any_context; }
+bool initialized() { return any_context && !forked(); }
 
 int current_device() { return current().device; }
 
@@ -153,13 +155,9 @@ Device concrete(Device device) {
 
 void use(int device) {
   Current& state = current();
-  if (state.context == device) [[likely]]
+  if (state.context == device && !forked()) [[likely]]
     return;
   Gpu& chosen = gpu(device);
-  // A forked child has no context, and CUDA cannot be started again in it.
-  require(process_of_context == getpid(),
-          "cuda: CUDA cannot be used in a process forked after it "
-          "was started; use the 'spawn' start method, and send CPU tensors from loader workers");
   check(driver().context_set_current(chosen.context), "cuCtxSetCurrent");
   state.context = device;
 }
@@ -170,12 +168,49 @@ const Properties& properties(int device) { return gpu(device).properties; }
 
 // --- streams
 
+// Note [Handles of streams].
+struct Handles {
+  std::mutex mutex;
+  std::map<std::pair<int, int>, std::vector<StreamHandle>> idle;  // by device and priority
+  std::set<StreamHandle> all;
+};
+static Handles& handles() {
+  static auto* const streams = new Handles;
+  return *streams;
+}
+
 Ref<Stream> Stream::create(int device, int priority) {
   use(device);
   constexpr unsigned kNonBlocking = 1;
   StreamHandle handle = nullptr;
-  check(driver().stream_create(&handle, kNonBlocking, priority), "cuStreamCreateWithPriority");
+  Handles& known = handles();
+  std::lock_guard lock(known.mutex);
+  if (auto& idle = known.idle[{device, priority}]; !idle.empty()) {
+    handle = idle.back();
+    idle.pop_back();
+  } else {
+    check(driver().stream_create(&handle, kNonBlocking, priority), "cuStreamCreateWithPriority");
+    known.all.insert(handle);
+  }
   return Ref<Stream>::adopt(new Stream(device, handle, priority));
+}
+
+Ref<Stream> Stream::external(int device, StreamHandle handle) {
+  gpu(device);
+  return Ref<Stream>::adopt(new Stream(device, handle, 0, true));
+}
+
+bool is_own_stream(StreamHandle handle) {
+  std::lock_guard lock(handles().mutex);
+  return !handle || handles().all.contains(handle);
+}
+
+void order_streams(int device, StreamHandle earlier, StreamHandle later) {
+  if (earlier == later) return;
+  use(device);
+  Event ready(false, false);
+  ready.record_handle(earlier);
+  check(driver().stream_wait_event(later, ready.handle(), 0), "cuStreamWaitEvent");
 }
 
 Ref<Stream> Stream::default_of(int device) {
@@ -187,9 +222,11 @@ Ref<Stream> Stream::default_of(int device) {
   return streams[device];
 }
 
-// Work that is queued still runs; memory that it uses was named by record_use.
+// Work that is queued still runs.
 Stream::~Stream() {
-  if (handle_ && process_of_context == getpid()) driver().stream_destroy(handle_);
+  if (!handle_ || external_ || forked()) return;
+  std::lock_guard lock(handles().mutex);
+  handles().idle[{device_, priority_}].push_back(handle_);
 }
 
 bool Stream::done() const {
@@ -231,7 +268,7 @@ void set_current_stream(Ref<Stream> stream) {
 // --- events
 
 Event::~Event() {
-  if (handle_ && process_of_context == getpid()) driver().event_destroy(handle_);
+  if (handle_ && !forked()) driver().event_destroy(handle_);
 }
 
 void Event::record(const Stream& stream) {
@@ -288,6 +325,18 @@ double Event::milliseconds_until(const Event& end) const {
           "on the later one first");
   check(result, "cuEventElapsedTime");
   return milliseconds;
+}
+
+// --- addresses
+
+int device_of_pointer(const void* pointer) {
+  constexpr int kMemoryType = 2, kDeviceOrdinal = 9, kOnDevice = 2;
+  const auto address = reinterpret_cast<DevicePointer>(pointer);
+  int type = 0, device = -1;
+  const bool known = driver().pointer_attribute(&type, kMemoryType, address) == kSuccess &&
+                     type == kOnDevice &&
+                     driver().pointer_attribute(&device, kDeviceOrdinal, address) == kSuccess;
+  return known ? device : -1;
 }
 
 // --- waiting

@@ -11,7 +11,7 @@ inline constexpr int kMostDevices = 64;  // of a process
 
 // GPUs that can be used; 0 without a driver. Never raises, initialises nothing but the driver.
 int device_count();
-// Whether any context was made in this process.
+// Whether any context was made in this process, and not by the one that forked it.
 bool initialized();
 int current_device();
 // RuntimeError for a number that is not there.
@@ -53,10 +53,16 @@ class DeviceScope {
 };
 
 // An ordered queue of work. Handle null: the default stream.
+//
+// Note [Handles of streams]: a stream of ours that is not used any more is kept for the next one
+// that is wanted. So a handle stays valid: memory may be free only after its last use in a stream
+// is marked, and by then the Stream object may be gone.
 class Stream : public Object {
  public:
   static Ref<Stream> create(int device, int priority = 0);
   static Ref<Stream> default_of(int device);
+  // Somebody else's, who keeps it while it is used.
+  static Ref<Stream> external(int device, StreamHandle handle);
   ~Stream() override;
 
   int device() const { return device_; }
@@ -66,12 +72,17 @@ class Stream : public Object {
   void synchronize() const;
 
  private:
-  Stream(int device, StreamHandle handle, int priority)
-      : device_(device), handle_(handle), priority_(priority) {}
+  Stream(int device, StreamHandle handle, int priority, bool external = false)
+      : device_(device), handle_(handle), priority_(priority), external_(external) {}
   int device_;
   StreamHandle handle_;
   int priority_;
+  bool external_;
 };
+// Whether the handle is one of Stream::create() or the default stream, and so stays valid.
+bool is_own_stream(StreamHandle handle);
+// What `later` gets from now on waits for what `earlier` has now; both of one GPU.
+void order_streams(int device, StreamHandle earlier, StreamHandle later);
 // Greatest and least priority (numbers fall as priority rises).
 std::pair<int, int> stream_priorities(int device);
 
@@ -100,6 +111,9 @@ class Event : public Object {
   int device_ = -1;
   bool timing_, blocking_;
 };
+
+// The GPU whose memory the address is in, -1 if it is in none's.
+int device_of_pointer(const void* pointer);
 
 // Waits for all work on the device, then raises what kernels have reported (cuda/error.h).
 void synchronize(int device);

@@ -1,5 +1,8 @@
 #include "cuda/driver.h"
 
+#include <pthread.h>
+
+#include <atomic>
 #include <mutex>
 
 #include "base/error.h"
@@ -24,6 +27,8 @@ std::string describe(const Driver& driver, int result) {
   return text(name_or(driver.error_name, result, "unknown error"), " (", result,
               "): ", name_or(driver.error_text, result, "no description"));
 }
+
+std::atomic<bool> in_forked_child{false};
 
 State load() {
   State state;
@@ -57,6 +62,7 @@ State load() {
         "CUDA_VISIBLE_DEVICES, or use device='cpu'";
   } else {
     state.usable = true;
+    pthread_atfork(nullptr, nullptr, [] { in_forked_child = true; });
   }
   return state;
 }
@@ -79,6 +85,8 @@ const Driver& driver() {
   require(found.usable, found.problem);
   return found.functions;
 }
+
+bool forked() { return in_forked_child.load(std::memory_order_relaxed); }
 
 void check(int result, const char* what) {
   if (result == kSuccess) [[likely]]

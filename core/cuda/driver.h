@@ -34,6 +34,8 @@ using GraphExecutableHandle = struct CUgraphExec_st*;
   F(memory_info, "cuMemGetInfo_v2", (size_t* free, size_t* total))                                 \
   F(memory_allocate, "cuMemAlloc_v2", (DevicePointer * pointer, size_t bytes))                     \
   F(memory_free, "cuMemFree_v2", (DevicePointer pointer))                                          \
+  F(pointer_attribute, "cuPointerGetAttribute",                                                    \
+    (void* value, int attribute, DevicePointer pointer))                                           \
   F(host_allocate, "cuMemHostAlloc", (void** pointer, size_t bytes, unsigned flags))               \
   F(copy_to_device, "cuMemcpyHtoDAsync_v2",                                                        \
     (DevicePointer to, const void* from, size_t bytes, StreamHandle stream))                       \
@@ -48,7 +50,6 @@ using GraphExecutableHandle = struct CUgraphExec_st*;
     (DevicePointer to, unsigned char value, size_t count, StreamHandle stream))                    \
   F(stream_create, "cuStreamCreateWithPriority",                                                   \
     (StreamHandle * stream, unsigned flags, int priority))                                         \
-  F(stream_destroy, "cuStreamDestroy_v2", (StreamHandle stream))                                   \
   F(stream_synchronize, "cuStreamSynchronize", (StreamHandle stream))                              \
   F(stream_query, "cuStreamQuery", (StreamHandle stream))                                          \
   F(stream_wait_event, "cuStreamWaitEvent",                                                        \
@@ -94,6 +95,10 @@ inline constexpr int kSuccess = 0, kOutOfMemory = 2, kNotReady = 600;
 const Driver& driver();
 // The same, null instead of an error; `why` gets the text of the error.
 const Driver* find_driver(std::string* why = nullptr);
+
+// Whether this process was forked after the driver was started: it cannot be used here, nor started
+// again. Its memory and handles are the parent's, and so are locks that other threads held.
+bool forked();
 
 // RuntimeError (or OutOfMemoryError) that says which call failed, and with what.
 void check(int result, const char* what);

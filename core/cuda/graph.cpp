@@ -9,7 +9,8 @@ static thread_local int captures = 0;
 bool capturing() { return captures > 0; }
 
 Graph::~Graph() {
-  if (stream_) abandon();
+  if (forked()) return;
+  abandon();
   if (executable_) driver().graph_executable_destroy(executable_);
   drop_draws();
 }
@@ -19,8 +20,8 @@ void Graph::drop_draws() {
   if (draws_memory_) deallocate(std::exchange(draws_memory_, nullptr), device_);
 }
 
-void Graph::begin(const Stream& stream) {
-  require(stream.handle(),
+void Graph::begin(Ref<Stream> stream) {
+  require(stream->handle(),
           "cuda graph: work of the default stream cannot be captured; use "
           "torch.cuda.stream(torch.cuda.Stream())");
   require(!executable_ && !stream_, "cuda graph: it was captured already; make another one");
@@ -29,19 +30,20 @@ void Graph::begin(const Stream& stream) {
   draws_ = std::make_unique<GraphDraws>(static_cast<const uint64_t*>(draws_memory_));
   // Memory may be asked for meanwhile; waiting for the captured stream is an error all the same.
   constexpr int kRelaxed = 2;
-  check(driver().begin_capture(stream.handle(), kRelaxed), "cuStreamBeginCapture");
-  stream_ = stream.handle();
+  check(driver().begin_capture(stream->handle(), kRelaxed), "cuStreamBeginCapture");
+  stream_ = std::move(stream);
   memory_.begin();
   draws_->begin();
   ++captures;
 }
 
 void Graph::end() {
+  require(stream_, "cuda graph: nothing is being captured; call capture_begin() first");
   draws_->end();
   memory_.end();
   --captures;
   GraphHandle graph = nullptr;
-  const int result = driver().end_capture(std::exchange(stream_, nullptr), &graph);
+  const int result = driver().end_capture(std::exchange(stream_, nullptr)->handle(), &graph);
   require(result == kSuccess && graph, "cuda graph: the capture failed (error ", result,
           "): something in it waits for the GPU or copies to the host, such as item() or print; "
           "do that outside");
@@ -51,11 +53,12 @@ void Graph::end() {
 }
 
 void Graph::abandon() {
+  if (!stream_) return;
   draws_->end();
   memory_.end();
   --captures;
   GraphHandle graph = nullptr;
-  driver().end_capture(std::exchange(stream_, nullptr), &graph);
+  driver().end_capture(std::exchange(stream_, nullptr)->handle(), &graph);
   if (graph) driver().graph_destroy(graph);
 }
 

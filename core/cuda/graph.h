@@ -19,7 +19,7 @@ class Graph : public Object {
 
   // Between begin() and end() what this thread queues on `stream` is captured instead of run; the
   // memory that it allocates stays with the graph. The stream must not be the default one.
-  void begin(const Stream& stream);
+  void begin(Ref<Stream> stream);
   // RuntimeError if something in between cannot be captured (waiting, copies to the host).
   void end();
   // Ends a capture that has failed; never raises.
@@ -37,7 +37,7 @@ class Graph : public Object {
   GraphMemory memory_;
   void* draws_memory_ = nullptr;
   std::unique_ptr<GraphDraws> draws_;
-  StreamHandle stream_ = nullptr;
+  Ref<Stream> stream_;  // while it is captured
   GraphExecutableHandle executable_ = nullptr;
 };
 

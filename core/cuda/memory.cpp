@@ -9,13 +9,22 @@ namespace flambeau::cuda {
 
 namespace {
 
+// By another library: the driver then reads the memory when the copy happens, as with ours.
+bool page_locked_elsewhere(const void* memory) {
+  constexpr int kMemoryType = 2;
+  int type = 0;
+  const auto address = reinterpret_cast<DevicePointer>(memory);
+  return driver().pointer_attribute(&type, kMemoryType, address) == kSuccess;
+}
+
 void copy_to_device(void* to, int device, const void* from, size_t bytes, bool wait) {
   use(device);
   check(driver().copy_to_device(reinterpret_cast<DevicePointer>(to), from, bytes,
                                 current_stream(device)),
         "cuMemcpyHtoDAsync");
-  if (!is_pinned(from)) return;  // the driver has made a copy of its own
-  if (wait) {
+  const bool ours = is_pinned(from);
+  if (!ours && !page_locked_elsewhere(from)) return;  // the driver has made a copy of its own
+  if (wait || !ours) {
     synchronize_stream(device);
   } else {
     record_pinned_use(from, device);

@@ -66,6 +66,7 @@ void* allocate_pinned(size_t wanted) {
 }
 
 void deallocate_pinned(void* pointer) {
+  if (forked()) return;
   State& my = state();
   std::lock_guard lock(my.mutex);
   auto found = my.used.find(static_cast<const char*>(pointer));

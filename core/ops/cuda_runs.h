@@ -55,8 +55,12 @@ TensorRef bincount_cuda(const TensorRef& x, const TensorRef& weights, int64_t mi
 TensorRef histc_cuda(const TensorRef& x, int64_t bins, double low, double high, DType dtype);
 TensorRef one_hot_cuda(const TensorRef& index, int64_t classes);
 TensorRef repeated_positions_cuda(const TensorRef& counts, std::optional<int64_t> output_size);
+// Distinct elements in ascending order, or the first of every run if not `sorted`.
 Result unique_elements_cuda(const TensorRef& input, bool sorted, bool return_inverse,
                             bool return_counts);
+// The same of the slices along `dim`, which `slices` has as its first dimension, not empty.
+Result unique_slices_cuda(const TensorRef& input, int64_t dim, const TensorRef& slices, bool sorted,
+                          bool return_inverse, bool return_counts);
 // creation_cuda.cpp: x[i] = start + i * step; evenly spaced numbers (powers of `base`).
 void count_up_cuda(const Tensor& x, Scalar start, Scalar step, bool integers);
 void space_cuda(const Tensor& x, double start, double end, std::optional<double> base);

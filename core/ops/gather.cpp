@@ -121,7 +121,7 @@ void infer_gather(Call& call) {
 void run_gather(Call& call) {
   const Tensor& x = call.input(0);
   int64_t dim = call.attributes.ints[0], step = stride_of(x, dim);
-  TensorRef index = checked_indices(call.inputs[1], rule_of(call, dim));
+  TensorRef index = checked_indices(call.inputs[1], gather_rule(call));
   const int64_t* at = index->data<int64_t>();
   Dims strides = x.dim() ? x.strides() : Dims{0};
   if (index->dim() == 0) strides = {0};
@@ -426,10 +426,22 @@ PORTABLE(kScatterReduce, check_scatter<2>);
 
 }  // namespace
 
-TensorRef gather(const TensorRef& x, int64_t dim, const TensorRef& index) {
+// attributes.flag: the indices are classes of a loss.
+static TensorRef gather_either(const TensorRef& x, int64_t dim, const TensorRef& index,
+                               bool classes) {
   Attributes attributes;
   attributes.ints.push_back(wrap_dimension(dim, x->dim(), "gather"));
+  attributes.flag = classes;
   return apply(kGather, {x, index}, std::move(attributes));
+}
+
+TensorRef gather(const TensorRef& x, int64_t dim, const TensorRef& index) {
+  return gather_either(x, dim, index, false);
+}
+IndexRule gather_rule(const Call& call) {
+  const int64_t dim = call.attributes.ints[0], bound = length_of(call.input(0), dim);
+  if (call.attributes.flag) return {"target", bound, dim, ErrorKind::Index};
+  return {"gather", bound, dim, ErrorKind::Runtime};
 }
 TensorRef scatter(const TensorRef& x, int64_t dim, const TensorRef& index, const TensorRef& src) {
   return apply(kScatter, {x, index, src}, scatter_attributes("scatter", x, dim, kAssign));
@@ -460,6 +472,12 @@ OPERATOR_FORMS(gather_operator, "gather", "input, dim, index, *, sparse_grad=Fal
                "    index: an int64 (or int32) tensor with as many dimensions, nowhere longer than "
                "the input except along dim.\n    sparse_grad (bool): accepted; gradients are "
                "dense.\n\nReturns:\n    A tensor of the index's shape.\n\n" INDEX_ERRORS);
+
+static TensorRef gather_classes(const TensorRef& input, int64_t dim, const TensorRef& index) {
+  return gather_either(input, dim, index, true);
+}
+OPERATOR_FORMS(gather_classes, "gather_classes", "input, dim, index", kPrivate,
+               "gather for losses: a class out of range is an IndexError.");
 
 #define SCATTER_DOC(what)                                                                          \
   what "\n\nArgs:\n    input: a tensor.\n    dim (int): the dimension that is indexed.\n"          \

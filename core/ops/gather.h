@@ -39,6 +39,7 @@ struct IndexRule {
   ErrorKind kind = ErrorKind::Index;
   bool from_end = false;  // negative indices count from the end
 };
+IndexRule gather_rule(const Call& call);  // of the primitive gather
 // The indices as a dense int64 tensor in [0, bound).
 TensorRef checked_indices(const TensorRef& index, const IndexRule& rule);
 

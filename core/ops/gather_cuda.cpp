@@ -29,13 +29,13 @@ struct Walked {
 };
 
 // x is walked with the index' shape; `source` (or none) as well.
-Walked walk(const Call& call, const Tensor& x, const Tensor* source) {
+Walked walk(const Call& call, const Tensor& x, const Tensor* source, const char* op,
+            ErrorKind kind) {
   const int64_t dim = call.attributes.ints[0];
   const int64_t bound = x.dim() ? x.size(dim) : 1, step = x.dim() ? x.stride(dim) : 1;
   TensorRef index = dense_index(call.inputs[1], call.primitive.name);
   if (bound == 0 && index->numel()) {
-    fail(ErrorKind::Runtime, call.primitive.name,
-         "(): index is out of bounds for a dimension of size 0");
+    fail(kind, op, "(): index is out of bounds for a dimension of size 0");
   }
   Dims shape = index->shape();
   if (shape.empty()) shape = {1};
@@ -43,10 +43,10 @@ Walked walk(const Call& call, const Tensor& x, const Tensor* source) {
   strides[index->dim() ? dim : 0] = 0;
   Dims others = source && source->dim() && index->dim() ? source->strides() : Dims(shape.size(), 0);
   const int device = x.device().index;
-  return {index,
-          Layout(shape, {strides, others}),
-          {index->data<int64_t>(), bound, step,
-           cuda::error_site(call.primitive.name, ErrorKind::Index), cuda::error_slot(device)}};
+  return {
+      index,
+      Layout(shape, {strides, others}),
+      {index->data<int64_t>(), bound, step, cuda::error_site(op, kind), cuda::error_slot(device)}};
 }
 
 }  // namespace
@@ -54,7 +54,8 @@ Walked walk(const Call& call, const Tensor& x, const Tensor* source) {
 void run_gather_cuda(Call& call) {
   Unrecorded scope;
   const Tensor& x = call.input(0);
-  Walked walked = walk(call, x, nullptr);
+  const IndexRule rule = gather_rule(call);
+  Walked walked = walk(call, x, nullptr, rule.op, rule.kind);
   const int device = x.device().index;
   const int64_t count = walked.layout.count();
   if (count == 0) return;
@@ -74,7 +75,7 @@ void run_scatter_cuda(Call& call) {
   const Tensor& out = call.output();
   TensorRef source = call.has(2) ? call.inputs[2] : nullptr;
   if (source && source->storage() == out.storage()) source = dense_copy(*source, source->dtype());
-  Walked walked = walk(call, out, source.get());
+  Walked walked = walk(call, out, source.get(), call.primitive.name, ErrorKind::Runtime);
   const int device = out.device().index;
   const int64_t count = walked.layout.count(), how = call.attributes.more_ints[0];
   const bool moves = how == 0;

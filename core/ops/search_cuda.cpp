@@ -102,32 +102,21 @@ TensorRef repeated_positions_cuda(const TensorRef& counts, std::optional<int64_t
   return places_after(ends, places);
 }
 
-// Neighbours in sorted order that differ begin a group; a NaN differs from everything.
-Result unique_elements_cuda(const TensorRef& input, bool sorted, bool return_inverse,
-                            bool return_counts) {
-  TensorRef x = reshape(contiguous(input), {-1}), order;
-  const int64_t count = x->numel();
-  const Device device = x->device();
-  TensorRef values = x;
-  if (sorted) {
-    TensorList both = sort(x, 0);
-    values = both[0];
-    order = both[1];
-  }
-  TensorRef begins = ones({count}, DType::Bool, device);
-  if (count > 1) {
-    TensorRef differs = ne(narrow(values, 0, 1, count - 1), narrow(values, 0, 0, count - 1));
-    copy(*narrow(begins, 0, 1, count - 1), *differs);
-  }
-  TensorRef starts = reshape(nonzero(begins), {-1});
-  const int64_t groups = starts->numel();
-  TensorList results{index_select(values, 0, starts)};
-  if (return_inverse) {
+namespace {
+
+// What the unique functions return beside the values. Elements (or slices) come in `order`, those
+// that `begins` names begin a group at `starts`; `shape` is that of the inverse.
+Result with_groups(TensorRef values, const TensorRef& begins, const TensorRef& starts,
+                   const TensorRef& order, const Dims& shape, bool inverse, bool counts) {
+  const Device device = begins->device();
+  const int64_t count = begins->numel(), groups = starts->numel();
+  TensorList results{std::move(values)};
+  if (inverse) {
     TensorRef group = sub(cumsum(to_dtype(begins, DType::Int64), 0), 1);
     if (order) group = scatter(zeros({count}, DType::Int64, device), 0, order, group);
-    results.push_back(reshape(group, input->shape()));
+    results.push_back(reshape(group, shape));
   }
-  if (return_counts) {
+  if (counts) {
     TensorRef ends =
         cat({narrow(starts, 0, std::min<int64_t>(1, groups), std::max<int64_t>(groups - 1, 0)),
              full({std::min<int64_t>(1, groups)}, count, DType::Int64, device)},
@@ -136,6 +125,53 @@ Result unique_elements_cuda(const TensorRef& input, bool sorted, bool return_inv
   }
   if (results.size() == 1) return results[0];
   return results;
+}
+
+// Neighbours that differ begin a group; a NaN differs from everything.
+TensorRef group_begins(const TensorRef& values) {
+  const int64_t count = values->size(0);
+  TensorRef begins = ones({count}, DType::Bool, values->device());
+  if (count < 2) return begins;
+  TensorRef differs = ne(narrow(values, 0, 1, count - 1), narrow(values, 0, 0, count - 1));
+  if (differs->dim() > 1) differs = amax(differs, {1});
+  copy(*narrow(begins, 0, 1, count - 1), *differs);
+  return begins;
+}
+
+}  // namespace
+
+Result unique_elements_cuda(const TensorRef& input, bool sorted, bool return_inverse,
+                            bool return_counts) {
+  TensorRef values = reshape(contiguous(input), {-1}), order;
+  if (sorted) {
+    TensorList both = sort(values, 0);
+    values = both[0];
+    order = both[1];
+  }
+  TensorRef begins = group_begins(values);
+  TensorRef starts = reshape(nonzero(begins), {-1});
+  return with_groups(index_select(values, 0, starts), begins, starts, order, input->shape(),
+                     return_inverse, return_counts);
+}
+
+// Sorted by the last column first: the sort is stable, so the first column decides in the end.
+Result unique_slices_cuda(const TensorRef& input, int64_t dim, const TensorRef& slices, bool sorted,
+                          bool return_inverse, bool return_counts) {
+  const int64_t count = slices->size(0);
+  TensorRef x = reshape(slices, {count, slices->numel() / count}), values = x, order;
+  if (sorted) {
+    order = arange(0, count, 1, DType::Int64, x->device());
+    for (int64_t column = x->size(1) - 1; column >= 0; --column) {
+      TensorRef keys = index_select(select(x, 1, column), 0, order);
+      order = index_select(order, 0, sort(keys, 0)[1]);
+    }
+    values = index_select(x, 0, order);
+  }
+  TensorRef begins = group_begins(values);
+  TensorRef starts = reshape(nonzero(begins), {-1});
+  TensorRef first = order ? index_select(order, 0, starts) : starts;
+  return with_groups(index_select(input, dim, first), begins, starts, order, {count},
+                     return_inverse, return_counts);
 }
 
 }  // namespace flambeau

@@ -107,7 +107,13 @@ Result unique_of(const char* op, const TensorRef& input, bool sorted, bool retur
     int64_t count = x->size(0), width = count ? x->numel() / count : 0;
     require(count == 0 || width > 0, op, ": there is a zero-length dimension beside the one that ",
             "is searched, shape ", input->shape());
-    if (!x->device().is_cpu()) x = on_host(*x);  // slices are compared on the CPU
+    if (!x->device().is_cpu()) {
+      constexpr int64_t kMostColumns = 64;  // each is a sort of its own on a GPU
+      if (count > 0 && (!sorted || width <= kMostColumns)) {
+        return unique_slices_cuda(input, d, x, sorted, return_inverse, return_counts);
+      }
+      x = on_host(*x);
+    }
     visit_dtype(x->dtype(), [&]<class T>() {
       found = describe(group_slices(x->data<T>(), count, width, sorted), return_inverse);
     });

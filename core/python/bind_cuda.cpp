@@ -183,6 +183,16 @@ void bind_memory(nb::module_& module) {
   module.def("cuda_set_memory_fraction", [](double fraction, int device) {
     translated([&] { cuda::set_memory_fraction(fraction, checked_gpu(device)); });
   });
+  module.def("cuda_device_of_pointer", [](intptr_t pointer) {
+    return translated([&] { return cuda::device_of_pointer(reinterpret_cast<void*>(pointer)); });
+  });
+  module.def("cuda_allocate", [](size_t bytes, int device) {
+    return translated(
+        [&] { return reinterpret_cast<intptr_t>(cuda::allocate(bytes, checked_gpu(device))); });
+  });
+  module.def("cuda_deallocate", [](intptr_t pointer, int device) {
+    translated([&] { cuda::deallocate(reinterpret_cast<void*>(pointer), checked_gpu(device)); });
+  });
   module.def("cuda_empty_cache", [] { translated([] { cuda::empty_cache(); }); });
   module.def("is_pinned", [](nb::handle tensor) {
     return translated([&] { return is_pinned(*tensor_in("is_pinned", tensor)); });

@@ -23,6 +23,10 @@ struct GraphObject {
 };
 
 int64_t number_of(const void* handle) { return reinterpret_cast<intptr_t>(handle); }
+// CUDA has two names for the default stream, 0 and 1.
+cuda::StreamHandle handle_of(int64_t number) {
+  return reinterpret_cast<cuda::StreamHandle>(number == 1 ? 0 : number);
+}
 
 void bind_stream(nb::module_& module) {
   nb::class_<StreamObject> type(module, "CudaStream", "An ordered queue of work on a GPU.");
@@ -36,6 +40,11 @@ void bind_stream(nb::module_& module) {
   type.def_static("current_of", [](int device) {
     return translated(
         [&] { return StreamObject{cuda::current_stream_object(checked_gpu(device))}; });
+  });
+  type.def_static("external", [](int device, int64_t handle) {
+    return translated([&] {
+      return StreamObject{cuda::Stream::external(checked_gpu(device), handle_of(handle))};
+    });
   });
   type.def("make_current", [](const StreamObject& self) { cuda::set_current_stream(self.stream); });
   type.def_prop_ro("device", [](const StreamObject& self) { return self.stream->device(); });
@@ -53,6 +62,10 @@ void bind_stream(nb::module_& module) {
   });
   module.def("cuda_stream_priorities", [](int device) {
     return translated([&] { return cuda::stream_priorities(checked_gpu(device)); });
+  });
+  module.def("cuda_order_streams", [](int device, int64_t earlier, int64_t later) {
+    translated(
+        [&] { cuda::order_streams(checked_gpu(device), handle_of(earlier), handle_of(later)); });
   });
   module.def("cuda_record_stream", [](nb::handle tensor, const StreamObject& stream) {
     translated([&] {
@@ -100,7 +113,7 @@ void bind_graph(nb::module_& module) {
     });
   });
   type.def("begin", [](const GraphObject& self, const StreamObject& stream) {
-    translated([&] { self.graph->begin(*stream.stream); });
+    translated([&] { self.graph->begin(stream.stream); });
   });
   type.def("end", [](const GraphObject& self) { translated([&] { self.graph->end(); }); });
   type.def("abandon", [](const GraphObject& self) { self.graph->abandon(); });

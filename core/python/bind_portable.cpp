@@ -1,4 +1,5 @@
 // Calls and programs as plain Python values: what files of static graphs are made of.
+#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
@@ -21,16 +22,16 @@ nb::object steal(PyObject* object) {
 }
 
 // A tensor of (shape, strides, dtype) without memory; null for None.
-TensorRef layout_of(nb::handle object) {
+TensorRef layout_of(nb::handle object, Device device) {
   if (object.is_none()) return nullptr;
   auto layout = nb::cast<nb::tuple>(object);
-  return Tensor::view(Storage::create(0), dims_of(layout[0]), dims_of(layout[1]), 0,
+  return Tensor::view(Storage::create(0, device), dims_of(layout[0]), dims_of(layout[1]), 0,
                       dtype_of(layout[2]));
 }
 
-std::vector<TensorRef> layouts_of(nb::handle list) {
+std::vector<TensorRef> layouts_of(nb::handle list, Device device) {
   std::vector<TensorRef> layouts;
-  for (nb::handle item : list) layouts.push_back(layout_of(item));
+  for (nb::handle item : list) layouts.push_back(layout_of(item, device));
   return layouts;
 }
 
@@ -48,7 +49,8 @@ nb::tuple describe_call(const CallObject& call) {
   });
 }
 
-CallObject described_call(nb::tuple description, nb::handle inputs, nb::handle outputs) {
+CallObject described_call(nb::tuple description, nb::handle inputs, nb::handle outputs,
+                          std::optional<Device> device) {
   return translated([&] {
     require(description.size() == 7, "a description of a call has 7 parts");
     CallDescription plain;
@@ -66,7 +68,8 @@ CallObject described_call(nb::tuple description, nb::handle inputs, nb::handle o
     attributes.dtype = dtype_of(nb::object(description[4]));
     attributes.flag = nb::cast<int>(description[5]);
     plain.in_place = nb::cast<bool>(description[6]);
-    std::vector<TensorRef> from = layouts_of(inputs), to = layouts_of(outputs);
+    const Device place = device.value_or(Device{});
+    std::vector<TensorRef> from = layouts_of(inputs, place), to = layouts_of(outputs, place);
     for (const TensorRef& output : to) require(output, "an output cannot be absent");
     return CallObject{call_of(std::move(plain), from, to)};
   });
@@ -134,7 +137,7 @@ void bind_portable(nb::module_& module) {
   module.def("portable_names", &portable_names);
   module.def("names_without_gpu_kernel", &names_without_gpu_kernel);
   module.def("describe_call", &describe_call);
-  module.def("described_call", &described_call);
+  module.def("described_call", &described_call, nb::arg(), nb::arg(), nb::arg(), nb::arg().none());
   module.def("instructions_of", &instructions_of);
   module.def("program_outputs", [](const TracedProgram& self) { return self.program->outputs; });
   module.def("program_from", &program_from);

@@ -181,6 +181,8 @@ void bind_values(nanobind::module_& module);
 void bind_autograd(nanobind::module_& module);
 void bind_recompute(nanobind::module_& module);
 void bind_data(nanobind::module_& module);
+void bind_dlpack(nanobind::module_& module);
+void bind_foreign_memory(nanobind::module_& module);
 void bind_random(nanobind::module_& module);
 void bind_shared_memory(nanobind::module_& module);
 void bind_program(nanobind::module_& module);

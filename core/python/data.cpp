@@ -2,6 +2,7 @@
 #include <nanobind/stl/string.h>
 
 #include "ops/views.h"
+#include "python/foreign_memory.h"
 #include "python/operator_type.h"
 #include "tensor/copy.h"
 
@@ -21,6 +22,7 @@ struct BufferOwner {
   Py_buffer view;
   static void release(void* owner) {
     auto* self = static_cast<BufferOwner*>(owner);
+    if (!python_lock_can_be_had()) return;
     WithGil gil;
     PyBuffer_Release(&self->view);
     delete self;
@@ -134,6 +136,23 @@ TensorRef tensor_from_buffer(PyObject* object, bool writable_required) {
   return Tensor::view(std::move(storage), shape, strides, 0, dtype);
 }
 
+namespace {
+
+// What a view of a tensor's memory needs until it is released; the tensor may get other memory
+// meanwhile (`x.data = y`).
+struct BufferLoan {
+  Ref<Storage> storage;
+  std::unique_ptr<Py_ssize_t[]> layout;  // shape and strides
+
+  BufferLoan(Ref<Storage> memory, int numbers)
+      : storage(std::move(memory)), layout(new Py_ssize_t[numbers]) {
+    storage->begin_loan();
+  }
+  ~BufferLoan() { storage->end_loan(); }
+};
+
+}  // namespace
+
 int get_buffer(PyObject* self, Py_buffer* view, int flags) {
   return guarded([&]() -> int {
     view->obj = nullptr;
@@ -152,7 +171,8 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) {
     bool strided = (flags & PyBUF_STRIDES) == PyBUF_STRIDES;
     require(strided || x.contiguous(), "buffer: the tensor is not contiguous; use .contiguous()");
     int dims = static_cast<int>(x.dim());
-    auto* layout = new Py_ssize_t[2 * std::max(dims, 1)];
+    auto loan = std::make_unique<BufferLoan>(x.storage(), 2 * dims);
+    Py_ssize_t* layout = loan->layout.get();
     for (int d = 0; d < dims; ++d) {
       layout[d] = x.size(d);
       layout[dims + d] = x.stride(d) * item_size(x.dtype());
@@ -167,14 +187,12 @@ int get_buffer(PyObject* self, Py_buffer* view, int flags) {
     view->shape = (flags & PyBUF_ND) ? layout : nullptr;
     view->strides = strided ? layout + dims : nullptr;
     view->suboffsets = nullptr;
-    view->internal = layout;
+    view->internal = loan.release();
     return 0;
   });
 }
 
-void release_buffer(PyObject*, Py_buffer* view) {
-  delete[] static_cast<Py_ssize_t*>(view->internal);
-}
+void release_buffer(PyObject*, Py_buffer* view) { delete static_cast<BufferLoan*>(view->internal); }
 
 namespace {
 
@@ -349,13 +367,21 @@ int storage_get_buffer(PyObject* self, Py_buffer* view, int flags) {
     PyErr_SetString(PyExc_BufferError, "storage: its memory is on a GPU; use tensor.cpu() first");
     return -1;
   }
-  return PyBuffer_FillInfo(view, self, storage.data(), static_cast<Py_ssize_t>(storage.bytes()), 0,
-                           flags);
+  const int result = PyBuffer_FillInfo(view, self, storage.data(),
+                                       static_cast<Py_ssize_t>(storage.bytes()), 0, flags);
+  if (result == 0) storage.begin_loan();
+  return result;
+}
+
+void storage_release_buffer(PyObject* self, Py_buffer*) {
+  nb::inst_ptr<StorageObject>(nb::handle(self))->storage->end_loan();
 }
 
 void bind_storage(nb::module_& module) {
-  static PyType_Slot slots[] = {{Py_bf_getbuffer, reinterpret_cast<void*>(storage_get_buffer)},
-                                {0, nullptr}};
+  static PyType_Slot slots[] = {
+      {Py_bf_getbuffer, reinterpret_cast<void*>(storage_get_buffer)},
+      {Py_bf_releasebuffer, reinterpret_cast<void*>(storage_release_buffer)},
+      {0, nullptr}};
   nb::class_<StorageObject>(module, "UntypedStorage", nb::type_slots(slots))
       .def("nbytes", [](StorageObject& self) { return self.storage->bytes(); })
       .def("size", [](StorageObject& self) { return self.storage->bytes(); })

@@ -25,6 +25,8 @@ static PyObject* exception_of(ErrorKind kind) {
       return PyExc_NotImplementedError;
     case ErrorKind::Overflow:
       return PyExc_OverflowError;
+    case ErrorKind::Buffer:
+      return PyExc_BufferError;
     case ErrorKind::OutOfMemory:
       return out_of_memory_error();
     case ErrorKind::Runtime:

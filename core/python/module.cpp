@@ -15,6 +15,8 @@ NB_MODULE(_core, module) {
   bind_autograd(module);
   bind_recompute(module);
   bind_data(module);
+  bind_dlpack(module);
+  bind_foreign_memory(module);
   bind_random(module);
   bind_shared_memory(module);
   module.def("thread_count", &flambeau::thread_count);

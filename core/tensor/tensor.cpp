@@ -36,7 +36,6 @@ Ref<Storage> Storage::create(size_t bytes, Device device) {
   auto* block = static_cast<char*>(allocate(kHeader + (small ? bytes : 0)));
   auto* storage = new (block) Storage;
   storage->bytes_ = bytes;
-  storage->device_ = device;
   storage->mark_ = current_mark;
   storage->inline_ = small;
   storage->inline_bytes_ = small ? static_cast<uint32_t>(bytes) : 0;
@@ -67,7 +66,11 @@ Ref<Storage> Storage::wrap(void* data, size_t bytes, void* owner, void (*release
 
 Ref<Storage> Storage::alias(const Ref<Storage>& other) {
   Ref<Storage> owner = other;
-  auto release = [](void* held) { Ref<Storage>::adopt(static_cast<Storage*>(held)).reset(); };
+  owner->begin_loan();
+  auto release = [](void* held) {
+    auto lender = Ref<Storage>::adopt(static_cast<Storage*>(held));
+    lender->end_loan();
+  };
   return wrap(other->data_, other->bytes_, owner.leak(), release, other->device_);
 }
 
@@ -88,6 +91,9 @@ void Storage::grow(size_t bytes) {
   if (bytes <= bytes_) return;
   require(!release_, "resize_: the storage belongs to another library (a NumPy array or an alias) ",
           "and cannot grow from ", bytes_, " to ", bytes, " bytes; clone() the tensor first");
+  require(loans_.load(std::memory_order_relaxed) == 0,
+          "resize_: others use the same memory (numpy(), .data, DLPack and the like), so it ",
+          "cannot grow from ", bytes_, " to ", bytes, " bytes; clone() the tensor first");
   if (!device_.is_cpu()) {
     auto* grown = static_cast<char*>(device_memory.allocate(bytes, device_));
     device_memory.copy_bytes(grown, device_, data_, device_, bytes_, true);

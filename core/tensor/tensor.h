@@ -33,8 +33,11 @@ class Storage : public RefCounted {
   // A recorded in-place write went through a view: other views of it have a history now.
   bool history_through_view() const { return history_through_view_; }
   void set_history_through_view() { history_through_view_ = true; }
-  // Gives the storage a larger block (resize_, out=); keeps the old bytes.
+  // Gives the storage a larger block (resize_, out=); keeps the old bytes. RuntimeError while
+  // somebody else knows the address: between begin_loan() and end_loan().
   void grow(size_t bytes);
+  void begin_loan() { loans_.fetch_add(1, std::memory_order_relaxed); }
+  void end_loan() { loans_.fetch_sub(1, std::memory_order_relaxed); }
 
   // Between begin_mark() and end_mark() all memory that this thread makes carries the mark, so
   // that a recording can tell it from what was there before. 0: none.
@@ -55,6 +58,7 @@ class Storage : public RefCounted {
   bool history_through_view_ = false;
   bool inline_ = false;        // data follows this header in one block
   uint32_t inline_bytes_ = 0;  // how much of it the block holds
+  std::atomic<uint32_t> loans_{0};
 };
 static_assert(sizeof(Storage) <= 64, "the header of a small block shares its first cache line");
 

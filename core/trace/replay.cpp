@@ -96,7 +96,7 @@ void Executable::capture(CapturedPart& part, bool backward) {
   bool begun = false;
   try {
     cuda::set_current_stream(stream);
-    graph->begin(*stream);
+    graph->begin(stream);
     begun = true;
     const size_t begin = backward ? backward_at_ : 0;
     const size_t end = backward ? steps_.size() : backward_at_;

@@ -13,7 +13,7 @@ from flambeau.compiler._verify import GraphError, need, verify, verify_value
 from flambeau.compiler._verify_control import verify_control, verify_part
 
 if TYPE_CHECKING:
-    from flambeau import Tensor
+    from flambeau import Tensor, device
     from flambeau.compiler._parts import ControlPlan
 
 Item = TypeVar("Item")
@@ -100,8 +100,9 @@ class Decoder:
         no_gradients: tensors whose .grad must be None before a run.
     """
 
-    def __init__(self, reader: Reader, part: Any = None) -> None:
+    def __init__(self, reader: Reader, device: device, part: Any = None) -> None:
         self._reader = reader
+        self._device = device
         header = reader.header if part is None else part
         declared = listed(field(header, "inputs"), lambda x: x)
         self.inputs = [_kind(x) for x in declared]
@@ -122,6 +123,7 @@ class Decoder:
             [self._values_at(x) for x in listed(field(header, "outputs"), whole)],
             listed(field(header, "gradients"), self._gradient),
             slots,
+            device=None if device.type == "cpu" else device,
         )
         verify(self.graph)
         leaves = [] if part is not None else listed(field(header, "no_gradients"), lambda x: x)
@@ -139,6 +141,7 @@ class Decoder:
             return Buffer(kind, bytes)
         block = self._reader.block(listed(field(entry, "data"), whole, 2))
         need(len(block) == bytes, f"{bytes} bytes are required, the file has {len(block)}")
+        block = block.to(self._device)
         if kind == "gradient":
             return self._gradient_buffer(entry, block)
         if kind == "constant":
@@ -210,7 +213,7 @@ class Decoder:
                 call = self._calls[number]
                 return Node(operator, inputs, outputs, call=call, random=call.random)
             if "call" in entry:
-                call = _call(entry["call"], inputs, outputs)
+                call = _call(entry["call"], inputs, outputs, self._device)
                 return Node(operator, inputs, outputs, call=call, parts=parts, random=call.random)
             program = whole(field(entry, "program"), 0, len(self._programs) - 1)
             return Node(
@@ -235,7 +238,7 @@ class Decoder:
         kind = text(field(entry, "kind"))
         parts, executables, random = [], [], False
         for part in listed(field(entry, "parts"), lambda x: x):
-            decoder = Decoder(self._reader, part)
+            decoder = Decoder(self._reader, self._device, part)
             verify_part(decoder.graph)
             lowering = Lowering(decoder.graph)
             for shape, dtype in decoder.inputs:
@@ -305,7 +308,7 @@ def _instruction(entry: Any) -> tuple[Any, ...]:
     return text(name), *listed(details, lambda x: whole(x, 0, _MOST_NUMBERS))
 
 
-def _call(entry: Any, inputs: list[Input], outputs: list[Value]) -> Any:
+def _call(entry: Any, inputs: list[Input], outputs: list[Value], device: device) -> Any:
     need(
         all(x is None or isinstance(x, Value) for x in inputs),
         "calls read values, and no other numbers than their attributes",
@@ -320,7 +323,7 @@ def _call(entry: Any, inputs: list[Input], outputs: list[Value]) -> Any:
         field(entry, "in_place") is True,
     )
     layouts = [None if not isinstance(x, Value) else _layout(x) for x in inputs]
-    return _core.described_call(description, layouts, [_layout(x) for x in outputs])
+    return _core.described_call(description, layouts, [_layout(x) for x in outputs], device)
 
 
 def _layout(x: Value) -> tuple[tuple[int, ...], tuple[int, ...], Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from flambeau import _core
+from flambeau import _core, uint8
 from flambeau._buffers import in_memory_order, tensor_bytes
 from flambeau.compiler._graph import Buffer, Graph, Input, Node, Number, Value
 from flambeau.compiler._graph_file import Contents
@@ -103,11 +103,10 @@ class Encoder:
                     "save: the graph adds to a .grad that is None now; run the graph or call "
                     "backward() first"
                 )
-            content = tensor_bytes(in_memory_order(grad)[0])
-            entry["bytes"] = len(content)
-            entry["data"] = self.contents.add(content)
+            entry["data"] = self.contents.add(tensor_bytes(in_memory_order(grad.cpu())[0]))
+            entry["bytes"] = entry["data"][1]
         elif tensor is not None:
-            entry["data"] = self.contents.add(memoryview(tensor.untyped_storage()).cast("B"))
+            entry["data"] = self.contents.add(_storage_bytes(tensor))
             if buffer.kind == "captured":
                 entry["tensor"] = layout_of(tensor)
                 entry["names"] = [
@@ -206,6 +205,16 @@ class Encoder:
                 }
             )
         return number
+
+
+def _storage_bytes(tensor: Tensor) -> memoryview:
+    """The whole memory that a tensor is a view of."""
+    storage = tensor.untyped_storage()
+    if tensor.is_cpu:
+        return memoryview(storage).cast("B")
+    count, number = storage.nbytes(), tensor.get_device()
+    whole = _core.tensor_over_memory(storage.data_ptr(), number, [count], [1], uint8, tensor)
+    return tensor_bytes(whole.cpu())
 
 
 def _kinds(kinds: list[Kind]) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 import zlib
 from collections.abc import Sequence
@@ -119,6 +120,13 @@ class Reader:
                 f"load: {self._name} has version {version} of the format, this flambeau reads "
                 f"version {VERSION}; update flambeau, or save the graph again"
             )
+
+    def device(self) -> str:
+        """Where the graph was when it was saved: "cpu", "cuda:0" and the like."""
+        found = self.header.get("device", "cpu") if isinstance(self.header, dict) else "cpu"
+        if not isinstance(found, str) or not re.fullmatch(r"cpu|cuda(:\d\d?)?", found):
+            raise self.damaged(f"there is no device {found!r:.40}")
+        return found
 
     def damaged(self, how: str) -> GraphFileError:
         """The error for contents that make no sense."""

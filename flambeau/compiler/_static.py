@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import flambeau as fl
-from flambeau import Tensor, _core, dtype
+from flambeau import Tensor, _core, device, dtype
 from flambeau.compiler._compile import RECORDINGS, CompileError
 from flambeau.compiler._graph import Buffer, Graph
 from flambeau.compiler._lower import Lowering
@@ -57,16 +57,16 @@ class Input:
         name = "" if self.name is None else f", name={self.name!r}"
         return f"Input({self.shape}, {self.dtype}{name})"
 
-    def _sample(self) -> Tensor:
+    def _sample(self, device: device) -> Tensor:
         """A tensor to record with, in memory of its own."""
         if self.example is None:
-            return fl.zeros(self.shape, dtype=self.dtype)
-        return self.example.detach().contiguous().clone()
+            return fl.zeros(self.shape, dtype=self.dtype, device=device)
+        return self.example.detach().contiguous().clone().to(device)
 
-    def _accept(self, value: Any) -> Tensor:
+    def _accept(self, value: Any, device: device) -> Tensor:
         """What is fed, as the tensor that the graph reads."""
         if not isinstance(value, Tensor):
-            value = _as_tensor(value, self.dtype)
+            value = _as_tensor(value, self.dtype).to(device)
         if tuple(value.shape) != self.shape or value.dtype != self.dtype:
             mend = f"feed {self.name}.to({self.dtype})"
             if tuple(value.shape) != self.shape:
@@ -74,6 +74,11 @@ class Input:
             raise RuntimeError(
                 f"run: input {self.name!r} must be {self.dtype} of shape {self.shape}, got "
                 f"{_described(value)}; {mend}"
+            )
+        if value.device != device:
+            raise RuntimeError(
+                f"run: input {self.name!r} must be on {device}, where the graph is, got "
+                f"{value.device}; feed {self.name}.to({str(device)!r})"
             )
         dense: Tensor = value.detach().contiguous()
         return dense
@@ -111,6 +116,8 @@ class StaticGraph:
             serves as an example.
         state: modules, optimizers and tensors by name, for `state_dict()`; those that the
             function refers to by a variable if not given.
+        device: where inputs without an example are, and so the graph; by default where the
+            examples are, or else the parameters of a module.
 
     Raises:
         CompileError: the function cannot be one graph, and why.
@@ -127,13 +134,15 @@ class StaticGraph:
         function: Callable[..., Any],
         inputs: Mapping[str, Input | Tensor] | Sequence[Input | Tensor] | Input | Tensor,
         state: Mapping[str, Any] | None = None,
+        device: fl.device | str | None = None,
     ) -> None:
         if not callable(function):
             raise TypeError(
                 f"StaticGraph: a function or a module is required, got {type(function).__name__}"
             )
         declared, by_name = _declare(function, inputs)
-        self._set_up(_build(function, declared, by_name, state))
+        place = _place(function, declared) if device is None else _concrete(device)
+        self._set_up(_build(function, declared, by_name, state, place))
 
     def _set_up(self, parts: _Parts) -> None:
         self._parts = parts
@@ -159,6 +168,11 @@ class StaticGraph:
     def inputs(self) -> dict[str, Input]:
         """The declared inputs by name."""
         return {str(declared.name): declared for declared in self._parts.inputs}
+
+    @property
+    def device(self) -> fl.device:
+        """Where the graph and its inputs are."""
+        return self.graph.device or fl.device("cpu")
 
     @property
     def number_names(self) -> list[str]:
@@ -246,7 +260,8 @@ class StaticGraph:
             known = [str(x.name) for x in inputs]
             twice = "is fed twice" if name in known else "is unknown"
             raise TypeError(f"run: input {name!r} {twice}; the inputs are {', '.join(known)}")
-        return [declared._accept(value) for declared, value in zip(inputs, found, strict=True)]
+        device = self.device
+        return [x._accept(value, device) for x, value in zip(inputs, found, strict=True)]
 
     def _numbers_of(self, given: Sequence[float] | None) -> Sequence[float]:
         names, sources = self._parts.number_names, self._parts.sources
@@ -276,7 +291,8 @@ class StaticGraph:
         """Write the graph after all passes, with the tensors that it keeps, to one file.
 
         The file holds no Python and no machine code; `flambeau.compiler.load` runs it on any
-        supported machine. A file that exists is replaced once the new one is complete.
+        supported machine, on the CPU or a GPU. A file that exists is replaced once the new one is
+        complete.
 
         Raises:
             RuntimeError: a step of the graph cannot be saved, or the function returns objects
@@ -293,6 +309,7 @@ class StaticGraph:
         no_gradients = [encoder.leaf(leaf, needed=True) for leaf in parts.no_gradients]
         header = {
             "flambeau": fl.__version__,
+            "device": str(self.device),
             "inputs": [
                 {"name": x.name, "shape": x.shape, "dtype": dtype_name(x.dtype)}
                 for x in parts.inputs
@@ -306,24 +323,30 @@ class StaticGraph:
         write(path, header, encoder.contents)
 
 
-def load(path: str | os.PathLike[str]) -> StaticGraph:
+def load(path: str | os.PathLike[str], device: device | str | None = None) -> StaticGraph:
     """Read a graph that `StaticGraph.save` wrote.
 
     The file is data: nothing in it is executed before every step was checked for the memory that
-    it reads and writes. Random numbers come from the default generator.
+    it reads and writes. Random numbers come from the device's default generator.
+
+    Args:
+        path: the file.
+        device: where the graph runs; by default where it was when it was saved.
 
     Returns:
         A graph with tensors of its own.
 
     Raises:
-        RuntimeError: the file is no graph, is damaged, or comes from another version.
+        RuntimeError: the file is no graph, is damaged, or comes from another version; or there is
+            no such device.
     """
     from flambeau.compiler._graph_decode import Decoder, listed, number, structure_of, text
     from flambeau.compiler._graph_file import Reader
 
     reader = Reader(path)
+    place = _concrete(reader.device() if device is None else device)
     try:
-        decoder = Decoder(reader)
+        decoder = Decoder(reader, place)
         header = reader.header
         last = header.get("last_numbers")
         names = listed(header["numbers"], text)
@@ -350,6 +373,26 @@ def load(path: str | os.PathLike[str]) -> StaticGraph:
 
 
 # --- building -------------------------------------------------------------------------------------
+
+
+def _concrete(place: device | str) -> device:
+    """The device with its number.
+
+    Raises:
+        RuntimeError: there is no such device.
+    """
+    found = fl.device(place)
+    if found.type == "cpu":
+        return fl.device("cpu")
+    concrete: device = fl.empty(0, device=found).device
+    return concrete
+
+
+def _place(function: Callable[..., Any], inputs: list[Input]) -> device:
+    tensors = [x.example for x in inputs if x.example is not None]
+    if isinstance(function, fl.nn.Module):
+        tensors += function.parameters()
+    return tensors[0].device if tensors else fl.device("cpu")
 
 
 def _declare(
@@ -402,9 +445,10 @@ def _build(
     inputs: list[Input],
     by_name: bool,
     state: Mapping[str, Any] | None,
+    place: device,
 ) -> _Parts:
     for _ in range(RECORDINGS):
-        recording, result, sources, escaped = _record(function, inputs, by_name)
+        recording, result, sources, escaped = _record(function, inputs, by_name, place)
         if recording.failure is not None:
             break
         if sources.is_settled and not escaped:
@@ -417,15 +461,16 @@ def _build(
 
 
 def _record(
-    function: Callable[..., Any], inputs: list[Input], by_name: bool
+    function: Callable[..., Any], inputs: list[Input], by_name: bool, place: device
 ) -> tuple[Any, Any, Sources, str]:
     """One recording, all effects of which are taken back.
 
     Returns:
         The recording, the structure of the result, the sources, and which tensors escaped.
     """
-    samples = [declared._sample() for declared in inputs]
+    samples = [declared._sample(place) for declared in inputs]
     random_state = fl.get_rng_state()
+    random_state_of_gpu = None if place.type == "cpu" else fl.cuda.get_rng_state(place)
     with fl.inference_mode(False), fl.enable_grad():
         recording = _core.Recording(samples)
         recording.numbers_are_slots = recording.keeps_state = True
@@ -449,6 +494,8 @@ def _record(
                     recording.fail("a scheduler steps inside; call its step() after run()")
             recording.undo()
             fl.set_rng_state(random_state)
+            if random_state_of_gpu is not None:
+                fl.cuda.set_rng_state(random_state_of_gpu, place)
     return recording, result, sources, escaped
 
 

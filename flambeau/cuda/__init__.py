@@ -39,6 +39,8 @@ from flambeau.cuda.graphs import (
     make_graphed_callables,
 )
 from flambeau.cuda.memory import (
+    caching_allocator_alloc,
+    caching_allocator_delete,
     empty_cache,
     get_allocator_backend,
     max_memory_allocated,
@@ -66,6 +68,7 @@ from flambeau.cuda.random import (
 )
 from flambeau.cuda.streams import (
     Event,
+    ExternalStream,
     Stream,
     StreamContext,
     current_stream,
@@ -77,9 +80,12 @@ from flambeau.cuda.streams import (
 __all__ = [
     "CUDAGraph",
     "Event",
+    "ExternalStream",
     "OutOfMemoryError",
     "Stream",
     "StreamContext",
+    "caching_allocator_alloc",
+    "caching_allocator_delete",
     "can_device_access_peer",
     "current_device",
     "current_stream",

@@ -7,6 +7,7 @@ from typing import Any
 
 from flambeau import _core
 from flambeau.cuda._device import Device, get_device_name, index_of, is_available
+from flambeau.cuda.streams import ExternalStream, StreamContext
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -152,6 +153,50 @@ def mem_get_info(device: Device = None) -> tuple[int, int]:
         RuntimeError: there is no such GPU.
     """
     return _core.cuda_memory_info(index_of(device, "mem_get_info"))
+
+
+_handed_out: dict[int, int] = {}  # addresses of caching_allocator_alloc and their GPUs
+
+
+def caching_allocator_alloc(size: int, device: Device = None, stream: Any = None) -> int:
+    """Returns the address of memory from the cache, for other libraries.
+
+    Args:
+        size: in bytes.
+        device: a GPU; by default the current one.
+        stream: the torch.cuda.Stream, or its handle, that uses the memory; by default the current
+            one.
+
+    Raises:
+        OutOfMemoryError: there is not so much.
+    """
+    if not isinstance(size, int) or size < 0:
+        raise ValueError(f"caching_allocator_alloc: a number of bytes is required, got {size!r}")
+    index = index_of(device, "caching_allocator_alloc")
+    index = _core.cuda_current_device() if index < 0 else index
+    if isinstance(stream, int):
+        stream = ExternalStream(stream, index)
+    with StreamContext(stream):
+        pointer = _core.cuda_allocate(size, index)
+    _handed_out[pointer] = index
+    return pointer
+
+
+def caching_allocator_delete(mem_ptr: int) -> None:
+    """Gives memory of caching_allocator_alloc back to the cache.
+
+    Args:
+        mem_ptr: its address.
+
+    Raises:
+        RuntimeError: the address is not of such memory.
+    """
+    if mem_ptr not in _handed_out:
+        raise RuntimeError(
+            f"caching_allocator_delete: invalid device pointer: {mem_ptr!r}; it must be one that "
+            "caching_allocator_alloc returned, and not be deleted before"
+        )
+    _core.cuda_deallocate(mem_ptr, _handed_out.pop(mem_ptr))
 
 
 def set_per_process_memory_fraction(fraction: float, device: Device = None) -> None:

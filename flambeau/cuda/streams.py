@@ -124,6 +124,30 @@ class Stream:
         self._scope.__exit__(*error)
 
 
+class ExternalStream(Stream):
+    """A stream that another library has made.
+
+    Args:
+        stream_ptr: the driver's handle as a number.
+        device: the stream's GPU; by default the current one.
+
+    The other library must keep the stream for as long as it is used here, and until memory that
+    `record_stream` has named is free.
+
+    Raises:
+        RuntimeError: there is no such GPU.
+    """
+
+    def __init__(self, stream_ptr: int, device: Device = None, **_: Any) -> None:
+        if not isinstance(stream_ptr, int) or isinstance(stream_ptr, bool) or stream_ptr < 0:
+            raise TypeError(
+                "torch.cuda.ExternalStream: the handle of a stream, a number that is not negative, "
+                f"is required, got {stream_ptr!r}"
+            )
+        index = index_of(device, "torch.cuda.ExternalStream")
+        self._core = _core.CudaStream.external(index, stream_ptr)
+
+
 class Event:
     """A mark in a stream, for waiting and for measuring time on the GPU.
 

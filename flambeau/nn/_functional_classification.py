@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import flambeau as fl
-from flambeau import Tensor
+from flambeau import Tensor, _core
 from flambeau.ops._composite import composite
 
 from ._functional_linear import pairwise_distance
@@ -37,7 +37,9 @@ def _check_classes(name: str, input: Tensor, target: Tensor) -> None:
 def _gather_classes(name: str, input: Tensor, target: Tensor, class_dim: int) -> Tensor:
     """input[n, target[n]]; a class out of range raises IndexError."""
     try:
-        return input.gather(class_dim, target.unsqueeze(class_dim)).squeeze(class_dim)
+        index = target.unsqueeze(class_dim)
+        picked: Tensor = _core.private["gather_classes"](input, class_dim, index)
+        return picked.squeeze(class_dim)
     except (RuntimeError, IndexError):
         low, high, count = int(target.min()), int(target.max()), input.shape[class_dim]
         if 0 <= low <= high < count:

@@ -1,6 +1,6 @@
 """Damages files of graphs, loads and runs what is left: nothing but a clear error may come of it.
 
-As a program: `python damaged_graphs.py SEED COUNT`.
+As a program: `python damaged_graphs.py SEED COUNT [DEVICE]`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,18 @@ NUMBERS = (-1, 0, 1, 2, 7, 64, 1 << 31, 1 << 40, 1 << 62, (1 << 63) - 1, -(1 << 
 WORDS = (
     *("float32", "float64", "int64", "bool", "uint8", "captured", "argument", "constant"),
     *("internal", "gradient", "value", "number", "row", "element", "uniform", "input", "add"),
-    *("select", "row_sum", "bitwise_and", "nan", "sum", "index", "scatter", "embedding", "cat"),
+    *(
+        "cpu",
+        "select",
+        "row_sum",
+        "bitwise_and",
+        "nan",
+        "sum",
+        "index",
+        "scatter",
+        "embedding",
+        "cat",
+    ),
 )
 
 
@@ -79,11 +90,17 @@ def damage(header: Any, randoms: random.Random) -> None:
         container[key] = randoms.choice((None, [], {}, 0, "nan", ["value", 0]))
 
 
-def survives(raw: bytes, feed: dict[str, fl.Tensor], path: Path, runs: bool = True) -> bool:
+def survives(
+    raw: bytes,
+    feed: dict[str, fl.Tensor],
+    path: Path,
+    runs: bool = True,
+    device: str | None = None,
+) -> bool:
     """Loads and perhaps runs a file; returns whether it could be loaded."""
     path.write_bytes(raw)
     try:
-        graph = load(path)
+        graph = load(path, device)
     except RuntimeError as error:
         assert str(error).startswith("load: "), error
         assert str(path) in str(error)
@@ -91,6 +108,8 @@ def survives(raw: bytes, feed: dict[str, fl.Tensor], path: Path, runs: bool = Tr
     try:
         if runs:
             graph.run(feed)
+            if device == "cuda":
+                fl.cuda.synchronize()  # what kernels have met
     except ERRORS:
         pass
     return True
@@ -110,7 +129,7 @@ def damaged(raw: bytes, randoms: random.Random) -> bytes:
     return join(header, contents)
 
 
-def main(seed: int, count: int) -> None:
+def main(seed: int, count: int, device: str | None = None) -> None:
     """Loads so many damaged files."""
     from saved_graphs import CASES
 
@@ -122,13 +141,14 @@ def main(seed: int, count: int) -> None:
             fl.manual_seed(seed)
             case = make()
             case.graph.save(path)
-            files.append((path.read_bytes(), case.feed, case.finite))
+            feed = {name: x.to(device) for name, x in case.feed.items()}
+            files.append((path.read_bytes(), feed, case.finite))
         loaded = 0
         for _ in range(count):
             raw, feed, finite = randoms.choice(files)
-            loaded += survives(damaged(raw, randoms), feed, path, finite)
+            loaded += survives(damaged(raw, randoms), feed, path, finite, device)
     print(f"{count} files, {loaded} could be loaded")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main(int(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:])

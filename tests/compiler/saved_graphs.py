@@ -155,6 +155,7 @@ def choices() -> Case:
 def indices() -> Case:
     """Reads and writes at positions, and what their gradients need."""
     index = fl.tensor([[2, 0, 1], [1, 1, 0]])
+    once = fl.tensor([[2, 0, 1], [1, 2, 0]])  # twice the same place: either value may stay
     rows, flat = fl.tensor([1, 0]), fl.tensor([0, 5])
     mask = fl.tensor([[True, False, True], [False, True, False]])
 
@@ -162,7 +163,7 @@ def indices() -> Case:
         x = x.clone().requires_grad_()
         found = [
             x.gather(1, index),
-            x.scatter(1, index, x),
+            x.scatter(1, once, x),
             x.scatter(1, index, 2.0),
             x.scatter(1, index, x, reduce="add"),
             x.scatter_add(1, index, x * 2),

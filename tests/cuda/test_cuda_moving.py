@@ -125,6 +125,15 @@ def test_sorting(dtype: Any) -> None:
     x = values(dtype, 60)
     on_both(lambda x: x.unique(return_inverse=True, return_counts=True), x)
     on_both(lambda x: x.unique_consecutive(return_counts=True), x)
+    slices = values(dtype, 24, 2, 3)
+    slices[7:12] = slices[3:4]
+    slices[20] = slices[19]
+    both = {"return_inverse": True, "return_counts": True}
+    for dim in (0, 1, -1):
+        on_both(lambda x, dim=dim: x.unique(dim=dim, **both), slices)
+        on_both(lambda x, dim=dim: x.unique_consecutive(dim=dim, **both), slices)
+    on_both(lambda x: x.unique(dim=0), slices[0, 0, 0])
+    on_both(lambda x: x.repeat(1, 40, 1).unique(dim=0), slices)  # wide: compared on the CPU
 
 
 @pytest.mark.parametrize("dtype", [fl.uint8, fl.int16, fl.int64, fl.float32, fl.float64], ids=str)

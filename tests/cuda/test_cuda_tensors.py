@@ -146,20 +146,32 @@ def test_devices_must_agree() -> None:
 
 
 def test_wrong_indices_are_reported_and_the_gpu_goes_on() -> None:
-    x = fl.ones(3, 2, device="cuda")
+    """With the exception type of the CPU, which is PyTorch's."""
+    functional, one = fl.nn.functional, fl.ones(2, 1)
     for call in (
-        lambda i: x[i],
-        lambda i: x.index_select(0, i),
-        lambda i: fl.nn.functional.embedding(i, x),
-        lambda i: x.take(i + 3),
-        lambda i: x.index_fill(0, i, 1.0),
-        lambda i: x.gather(0, i[:, None]),
-        lambda i: x.clone().scatter_(0, i[:, None], 1.0),
-        lambda i: fl.nn.functional.one_hot(i, 3),
+        lambda x, i: x[i],
+        lambda x, i: x.index_put((i,), x[:2]),
+        lambda x, i: x.index_select(0, i),
+        lambda x, i: functional.embedding(i, x),
+        lambda x, i: x.take(i + 3),
+        lambda x, i: x.put(i + 3, x[:2, 0]),
+        lambda x, i: x.index_fill(0, i, 1.0),
+        lambda x, i: x.index_add(0, i, x[:2]),
+        lambda x, i: x.index_copy(0, i, x[:2]),
+        lambda x, i: x.gather(0, i[:, None]),
+        lambda x, i: x.scatter(0, i[:, None], 1.0),
+        lambda x, i: x.scatter_add(0, i[:, None], one.to(x.device)),
+        lambda x, i: x.scatter_reduce(0, i[:, None], one.to(x.device), "prod"),
+        lambda x, i: functional.one_hot(i, 3),
+        lambda x, i: functional.nll_loss(x[:2], i),
     ):
-        call(fl.tensor([0, 7], device="cuda"))
-        with pytest.raises(IndexError, match=r"index \d+ is out of bounds .* size [36]"):
+        with pytest.raises((IndexError, RuntimeError)) as expected:
+            call(fl.ones(3, 2), fl.tensor([0, 7]))
+        x = fl.ones(3, 2, device="cuda")
+        with pytest.raises(expected.type, match=r"index \d+ is out of bounds .* size [236]") as got:
+            call(x, fl.tensor([0, 7], device="cuda"))
             fl.cuda.synchronize()
+        assert got.type is expected.type
         assert x.sum().item() == 6
     with pytest.raises(IndexError):  # nothing to index
         fl.ones(0, 2, device="cuda")[fl.tensor([0], device="cuda")]

@@ -237,6 +237,24 @@ def test_a_failed_capture_leaves_the_gpu_usable() -> None:
         cuda.CUDAGraph().capture_begin()
 
 
+def test_captures_begin_and_end() -> None:
+    graph, before = cuda.CUDAGraph(), cuda.current_stream()
+    with pytest.raises(RuntimeError, match="nothing is being captured"):
+        graph.capture_end()
+    x = fl.ones(8, device="cuda")
+    x.mul(2)  # compiled before the capture
+    cuda.set_stream(cuda.Stream())
+    graph.capture_begin()
+    y = x * 2
+    cuda.set_stream(before)  # nobody but the graph has the stream now
+    cuda.Stream().record_event().synchronize()  # of another stream
+    assert x.sum().item() == 8
+    graph.capture_end()
+    x.fill_(3)
+    graph.replay()
+    assert y.sum().item() == 48
+
+
 def test_graphed_callables() -> None:
     fl.manual_seed(0)
     weight = fl.rand(4).cuda().requires_grad_()

@@ -56,6 +56,33 @@ for device in ("cuda:0", "cuda:1") * 5:
     result = double(torch.ones(2, device=device))
     assert str(result.device) == device and result.tolist() == [2, 2]
 
+for x in (a, b):
+    y = torch.from_dlpack(x)
+    assert y.device == x.device and y.data_ptr() == x.data_ptr()
+    assert x.__dlpack_device__() == (2, x.device.index)
+    with torch.cuda.stream(torch.cuda.Stream(x.device)):
+        assert torch.from_dlpack(x.__dlpack__(stream=1)).sum().item() == 15
+moved = torch.from_dlpack(b, device="cuda:0")
+assert moved.device.index == 0 and (moved + a).sum().item() == 30
+moved = torch.from_dlpack(a.__dlpack__(dl_device=(2, 1), stream=1))
+assert moved.device.index == 1 and (moved + b).sum().item() == 30
+
+class Array:
+    __cuda_array_interface__ = b.__cuda_array_interface__
+
+assert torch.as_tensor(Array()).device.index == 1
+
+import os, tempfile
+path = os.path.join(tempfile.mkdtemp(), "net.graph")
+torch.compiler.StaticGraph(whole, torch.compiler.Input((5, 3))).save(path)
+for device in ("cuda:1", "cuda:0"):
+    graph = torch.compiler.load(path, device=device)
+    for _ in range(5):
+        x = torch.randn(5, 3)
+        result = graph.run(x.to(device))
+        assert str(result.device) == device
+        torch.testing.assert_close(result.cpu(), whole(x).detach())
+
 torch.manual_seed(1)
 assert torch.rand(2, device="cuda:0").tolist() == torch.rand(2, device="cuda:1").tolist()
 """

@@ -84,10 +84,12 @@ Device* device_of(CUcontext context) {
 Device* current_device() { return current != nullptr && current->retained > 0 ? current : nullptr; }
 
 std::shared_ptr<Stream> find_stream(CUstream handle) {
-  constexpr uintptr_t kLegacy = 1;  // CU_STREAM_LEGACY
-  if (reinterpret_cast<uintptr_t>(handle) <= kLegacy) {
+  constexpr uintptr_t kLegacy = 1, kPerThread = 2;  // CU_STREAM_LEGACY, CU_STREAM_PER_THREAD
+  const auto number = reinterpret_cast<uintptr_t>(handle);
+  if (number <= kPerThread) {
     Device* device = current_device();
-    return device == nullptr ? nullptr : device->null_stream;
+    if (device == nullptr) return nullptr;
+    return number <= kLegacy ? device->null_stream : device->stream_of_thread();
   }
   return driver().streams.find(handle);
 }
@@ -99,7 +101,9 @@ using namespace emulated;
 EMULATED_API CUresult cuInit(unsigned flags) {
   std::lock_guard<std::recursive_mutex> lock(driver().mutex);
   EMULATED_RETURN_IF(flags != 0, CUDA_ERROR_INVALID_VALUE);
-  if (!driver().initialized) {
+  EMULATED_RETURN_IF(driver().process != 0 && driver().process != getpid(),
+                     CUDA_ERROR_NOT_INITIALIZED);
+  if (driver().process == 0) {
     size_t count = environment_number("EMULATED_CUDA_DEVICES", 1);
     EMULATED_RETURN_IF(count == 0, CUDA_ERROR_NO_DEVICE);
     driver().memory_bytes = environment_number("EMULATED_CUDA_MEMORY", size_t{1} << 30);
@@ -108,7 +112,7 @@ EMULATED_API CUresult cuInit(unsigned flags) {
       device->index = static_cast<int>(index);
       driver().devices.push_back(std::move(device));
     }
-    driver().initialized = true;
+    driver().process = getpid();
   }
   return CUDA_SUCCESS;
 }
@@ -238,6 +242,7 @@ EMULATED_API CUresult cuDevicePrimaryCtxRelease_v2(CUdevice index) {
       driver().streams.remove(reinterpret_cast<CUstream>(stream.get()));
     }
     device->streams.clear();
+    device->thread_streams.clear();
     device->error = CUDA_SUCCESS;
   }
   return CUDA_SUCCESS;

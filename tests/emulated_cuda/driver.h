@@ -1,5 +1,7 @@
 #pragma once
 
+#include <unistd.h>
+
 #include <cstdio>
 #include <memory>
 #include <mutex>
@@ -37,7 +39,7 @@ class Handles {
 
 struct Driver {
   std::recursive_mutex mutex;
-  bool initialized = false;
+  pid_t process = 0;  // which has initialized it; a forked child cannot use it
   size_t memory_bytes = 0;
   std::vector<std::unique_ptr<Device>> devices;
   Handles<Stream, CUstream> streams;
@@ -65,7 +67,7 @@ std::shared_ptr<Stream> find_stream(CUstream handle);
 // Begins a call: takes the lock, and returns if cuInit has not been called ...
 #define EMULATED_BEGIN()                                                \
   std::lock_guard<std::recursive_mutex> lock(emulated::driver().mutex); \
-  EMULATED_RETURN_IF(!emulated::driver().initialized, CUDA_ERROR_NOT_INITIALIZED)
+  EMULATED_RETURN_IF(emulated::driver().process != getpid(), CUDA_ERROR_NOT_INITIALIZED)
 // ... or the thread has no usable context, which it names `device`.
 #define EMULATED_BEGIN_IN_CONTEXT()                                  \
   EMULATED_BEGIN();                                                  \

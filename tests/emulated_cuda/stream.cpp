@@ -75,6 +75,16 @@ bool is_done(const Position& position) {
 
 }  // namespace
 
+const std::shared_ptr<Stream>& Device::stream_of_thread() {
+  std::shared_ptr<Stream>& stream = thread_streams[std::this_thread::get_id()];
+  if (stream == nullptr) {
+    stream = std::make_shared<Stream>();
+    stream->device = this;
+    streams.push_back(stream);
+  }
+  return stream;
+}
+
 thread_local int thread_capture_mode = CU_STREAM_CAPTURE_MODE_GLOBAL;
 
 void run_one(Stream* stream) {

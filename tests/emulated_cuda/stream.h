@@ -2,6 +2,7 @@
 
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -42,7 +43,10 @@ struct Device {
   unsigned retained = 0;
   std::shared_ptr<Stream> null_stream;
   std::vector<std::shared_ptr<Stream>> streams;  // destroyed ones too until they have run
-  CUresult error = CUDA_SUCCESS;                 // once set, the context is unusable
+  std::map<std::thread::id, std::shared_ptr<Stream>> thread_streams;  // per-thread default streams
+  CUresult error = CUDA_SUCCESS;  // once set, the context is unusable
+
+  const std::shared_ptr<Stream>& stream_of_thread();
 };
 
 struct Stream {
