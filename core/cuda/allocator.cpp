@@ -1,6 +1,8 @@
 #include "cuda/allocator.h"
 
 #include <algorithm>
+#include <atomic>
+#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -53,13 +55,18 @@ struct BySize {
 using FreeBlocks = std::set<Block*, BySize>;
 
 thread_local uint64_t pool_of_thread = 0;  // of the graph that this thread captures
+std::atomic<int> captures{0};              // of all threads
+
+// Where memory of a graph goes that is gone: its last replay may still run, on any stream, so only
+// giving the memory back to the driver, which waits, ends its use.
+constexpr uint64_t kReleased = UINT64_MAX;
 
 class Cache {
  public:
   void* allocate(size_t bytes, int device);
-  void deallocate(void* pointer);
+  void deallocate(void* pointer, int device);
   void record_use(const void* pointer, StreamHandle stream);
-  void empty();
+  void empty(int device);
   void release_pool(uint64_t pool);
   MemoryStatistics statistics() {
     std::lock_guard lock(mutex_);
@@ -82,15 +89,18 @@ class Cache {
   void split(Block* block, size_t bytes);
   void make_free(Block* block);
   Block* join(Block* block, Block* next);
-  void take_back_waiting();
-  void free_segments();
+  void await_uses(Block* block, int device);
+  void take_back_waiting(int device);
+  void free_segments(int device);
   [[noreturn]] void out_of_memory(size_t bytes, int device);
 
   std::mutex mutex_;
   std::map<Home, FreeBlocks> free_;
   std::unordered_map<const void*, Block*> used_;
   std::map<const char*, std::pair<Block*, size_t>> segments_;  // first block, bytes
-  std::vector<std::pair<std::unique_ptr<Event>, Block*>> waiting_;
+  // Blocks behind a mark in another stream, in the order of the marks.
+  std::map<StreamHandle, std::deque<std::pair<std::unique_ptr<Event>, Block*>>> waiting_;
+  std::vector<Block*> postponed_;  // to be marked when no graph is captured any more
   MemoryStatistics statistics_;
   double fraction_ = 1;
 };
@@ -129,7 +139,7 @@ Block* Cache::add_segment(const Home& home, size_t bytes, int device) {
   DevicePointer pointer = 0;
   if (!reserve(segment, device, &pointer)) {
     ++statistics_.retries;
-    free_segments();
+    free_segments(device);
     if (!reserve(segment, device, &pointer)) out_of_memory(bytes, device);
   }
   auto* block = new Block{home, reinterpret_cast<char*>(pointer), segment};
@@ -172,7 +182,7 @@ void* Cache::allocate(size_t wanted, int device) {
   const Home home{pool_of_thread, current_stream(device), bytes <= kSmall};
   use(device);
   std::lock_guard lock(mutex_);
-  if (!waiting_.empty() && !pool_of_thread) take_back_waiting();
+  if ((!waiting_.empty() || !postponed_.empty()) && !pool_of_thread) take_back_waiting(device);
   Block* block = find(home, bytes);
   if (!block) block = add_segment(home, bytes, device);
   split(block, bytes);
@@ -207,7 +217,9 @@ void Cache::make_free(Block* block) {
   blocks.insert(block);
 }
 
-void Cache::deallocate(void* pointer) {
+// Tensors are dropped anywhere: in threads that never used the GPU, while a graph is captured,
+// while an exception is on its way, after a fault of the GPU. So nothing is raised here.
+void Cache::deallocate(void* pointer, int device) {
   std::lock_guard lock(mutex_);
   auto found = used_.find(pointer);
   if (found == used_.end()) return;
@@ -215,20 +227,46 @@ void Cache::deallocate(void* pointer) {
   used_.erase(found);
   statistics_.allocated -= static_cast<int64_t>(block->bytes);
   if (block->other_streams.empty()) return make_free(block);
-  for (StreamHandle stream : std::exchange(block->other_streams, {})) {
-    auto event = std::make_unique<Event>(false, false);
-    event->record_handle(stream);
-    waiting_.emplace_back(std::move(event), block);
+  // A mark in a stream that is captured would be one in the graph.
+  if (captures > 0) {
     ++block->events;
+    postponed_.push_back(block);
+  } else {
+    await_uses(block, device);
   }
 }
 
-void Cache::take_back_waiting() {
-  std::erase_if(waiting_, [&](auto& entry) {
-    if (!entry.first->done()) return false;
-    if (--entry.second->events == 0) make_free(entry.second);
-    return true;
-  });
+// Puts a mark behind the work of the other streams. If the driver refuses, since the GPU is lost or
+// the process ends, the block is not used again.
+void Cache::await_uses(Block* block, int device) {
+  try {
+    use(device);
+    for (StreamHandle stream : std::exchange(block->other_streams, {})) {
+      ++block->events;
+      auto event = std::make_unique<Event>(false, false);
+      event->record_handle(stream);
+      waiting_[stream].emplace_back(std::move(event), block);
+    }
+  } catch (const Error&) {
+  }
+}
+
+void Cache::take_back_waiting(int device) {
+  if (captures == 0) {
+    for (Block* block : std::exchange(postponed_, {})) {
+      await_uses(block, device);
+      if (--block->events == 0) make_free(block);
+    }
+  }
+  for (auto place = waiting_.begin(); place != waiting_.end();) {
+    auto& marks = place->second;
+    while (!marks.empty() && marks.front().first->done()) {
+      Block* block = marks.front().second;
+      marks.pop_front();
+      if (--block->events == 0) make_free(block);
+    }
+    place = marks.empty() ? waiting_.erase(place) : std::next(place);
+  }
 }
 
 void Cache::record_use(const void* pointer, StreamHandle stream) {
@@ -240,13 +278,16 @@ void Cache::record_use(const void* pointer, StreamHandle stream) {
 }
 
 // Gives whole segments that are free back to the driver; cuMemFree waits for the GPU.
-void Cache::free_segments() {
+void Cache::free_segments(int device) {
   if (pool_of_thread) return;  // a capture forbids waiting
-  for (auto& entry : waiting_) entry.first->synchronize_only();
-  take_back_waiting();
+  for (auto& [stream, marks] : waiting_) {
+    for (auto& entry : marks) entry.first->synchronize_only();
+  }
+  take_back_waiting(device);
   std::erase_if(segments_, [&](auto& entry) {
     auto [block, bytes] = entry.second;
-    if (block->in_use || block->events || block->bytes != bytes || block->home.pool) return false;
+    const bool of_graph = block->home.pool && block->home.pool != kReleased;
+    if (block->in_use || block->events || block->bytes != bytes || of_graph) return false;
     free_[block->home].erase(block);
     check(driver().memory_free(reinterpret_cast<DevicePointer>(block->data)), "cuMemFree");
     statistics_.reserved -= static_cast<int64_t>(bytes);
@@ -255,12 +296,11 @@ void Cache::free_segments() {
   });
 }
 
-void Cache::empty() {
+void Cache::empty(int device) {
   std::lock_guard lock(mutex_);
-  free_segments();
+  free_segments(device);
 }
 
-// The graph is gone: its memory is everybody's.
 void Cache::release_pool(uint64_t pool) {
   std::lock_guard lock(mutex_);
   for (auto place = free_.begin(); place != free_.end();) {
@@ -269,7 +309,7 @@ void Cache::release_pool(uint64_t pool) {
   for (auto& [data, segment] : segments_) {
     if (segment.first->home.pool != pool) continue;
     for (Block* block = segment.first; block; block = block->after) {
-      block->home.pool = 0;
+      block->home.pool = kReleased;
       if (!block->in_use && block->events == 0) free_[block->home].insert(block);
     }
   }
@@ -278,7 +318,7 @@ void Cache::release_pool(uint64_t pool) {
 }  // namespace
 
 void* allocate(size_t bytes, int device) { return cache(device).allocate(bytes, device); }
-void deallocate(void* pointer, int device) { cache(device).deallocate(pointer); }
+void deallocate(void* pointer, int device) { cache(device).deallocate(pointer, device); }
 void record_use(const void* pointer, int device, StreamHandle stream) {
   use(device);
   cache(device).record_use(pointer, stream);
@@ -289,7 +329,7 @@ void empty_cache() {
   for (int device = 0; device < device_count(); ++device) {
     if (cache(device).statistics().reserved == 0) continue;
     use(device);
-    cache(device).empty();
+    cache(device).empty(device);
   }
 }
 
@@ -316,7 +356,13 @@ GraphMemory::GraphMemory(int device) : device_(device) {
   pool_ = ++last;
 }
 GraphMemory::~GraphMemory() { cache(device_).release_pool(pool_); }
-void GraphMemory::begin() { pool_of_thread = pool_; }
-void GraphMemory::end() { pool_of_thread = 0; }
+void GraphMemory::begin() {
+  pool_of_thread = pool_;
+  ++captures;
+}
+void GraphMemory::end() {
+  pool_of_thread = 0;
+  --captures;
+}
 
 }  // namespace flambeau::cuda

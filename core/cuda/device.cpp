@@ -1,9 +1,11 @@
 #include "cuda/device.h"
 
+#include <pthread.h>
 #include <unistd.h>
 
 #include <array>
 #include <atomic>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -117,6 +119,8 @@ Gpu& gpu(int device) {
   if (chosen.ready.load(std::memory_order_acquire)) return chosen;
   chosen.properties = read_properties(device);
   check(driver().primary_context_retain(&chosen.context, device), "cuDevicePrimaryCtxRetain");
+  // In a forked child use() has to look again, and says what is wrong.
+  if (!any_context) pthread_atfork(nullptr, nullptr, [] { current().context = -1; });
   process_of_context = getpid();
   any_context = true;
   chosen.ready.store(true, std::memory_order_release);
@@ -170,11 +174,37 @@ const Properties& properties(int device) { return gpu(device).properties; }
 
 // --- streams
 
+// Note [Streams are kept]: the driver's streams are never destroyed; those that nobody names any
+// more are handed out again. Memory remembers the streams that it belongs to and that used it
+// (Note [Stream-ordered memory]), so a handle must stay valid, and must not come back as another
+// stream while work of the first is queued.
+namespace {
+struct IdleStreams {
+  std::mutex mutex;
+  std::map<std::pair<int, int>, std::vector<StreamHandle>> by_device_and_priority;
+};
+IdleStreams& idle_streams() {
+  static auto* const streams = new IdleStreams;
+  return *streams;
+}
+}  // namespace
+
 Ref<Stream> Stream::create(int device, int priority) {
   use(device);
-  constexpr unsigned kNonBlocking = 1;
   StreamHandle handle = nullptr;
-  check(driver().stream_create(&handle, kNonBlocking, priority), "cuStreamCreateWithPriority");
+  {
+    IdleStreams& idle = idle_streams();
+    std::lock_guard lock(idle.mutex);
+    auto& handles = idle.by_device_and_priority[{device, priority}];
+    if (!handles.empty()) {
+      handle = handles.back();
+      handles.pop_back();
+    }
+  }
+  constexpr unsigned kNonBlocking = 1;
+  if (!handle) {
+    check(driver().stream_create(&handle, kNonBlocking, priority), "cuStreamCreateWithPriority");
+  }
   return Ref<Stream>::adopt(new Stream(device, handle, priority));
 }
 
@@ -187,9 +217,11 @@ Ref<Stream> Stream::default_of(int device) {
   return streams[device];
 }
 
-// Work that is queued still runs; memory that it uses was named by record_use.
 Stream::~Stream() {
-  if (handle_ && process_of_context == getpid()) driver().stream_destroy(handle_);
+  if (!handle_) return;
+  IdleStreams& idle = idle_streams();
+  std::lock_guard lock(idle.mutex);
+  idle.by_device_and_priority[{device_, priority_}].push_back(handle_);
 }
 
 bool Stream::done() const {

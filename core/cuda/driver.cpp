@@ -1,5 +1,7 @@
 #include "cuda/driver.h"
 
+#include <algorithm>
+#include <iterator>
 #include <mutex>
 
 #include "base/error.h"
@@ -83,8 +85,10 @@ const Driver& driver() {
 void check(int result, const char* what) {
   if (result == kSuccess) [[likely]]
     return;
-  constexpr int kIllegalAddress = 700, kLaunchFailed = 719;
-  const bool broken = result == kIllegalAddress || result == kLaunchFailed;
+  // After these every call of the context fails: faults of kernels, of memory and of the link.
+  constexpr int kFaults[] = {214, 220, 700, 702, 710, 714, 715, 716, 717, 718, 719};
+  const bool broken =
+      std::find(std::begin(kFaults), std::end(kFaults), result) != std::end(kFaults);
   fail(result == kOutOfMemory ? ErrorKind::OutOfMemory : ErrorKind::Runtime, "cuda: ", what,
        " failed with ", describe(state().functions, result),
        broken ? "; the GPU cannot be used by this process any more, start it again" : "");

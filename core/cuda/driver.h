@@ -48,7 +48,6 @@ using GraphExecutableHandle = struct CUgraphExec_st*;
     (DevicePointer to, unsigned char value, size_t count, StreamHandle stream))                    \
   F(stream_create, "cuStreamCreateWithPriority",                                                   \
     (StreamHandle * stream, unsigned flags, int priority))                                         \
-  F(stream_destroy, "cuStreamDestroy_v2", (StreamHandle stream))                                   \
   F(stream_synchronize, "cuStreamSynchronize", (StreamHandle stream))                              \
   F(stream_query, "cuStreamQuery", (StreamHandle stream))                                          \
   F(stream_wait_event, "cuStreamWaitEvent",                                                        \
@@ -76,7 +75,10 @@ using GraphExecutableHandle = struct CUgraphExec_st*;
   F(graph_launch, "cuGraphLaunch", (GraphExecutableHandle executable, StreamHandle stream))        \
   F(graph_executable_destroy, "cuGraphExecDestroy", (GraphExecutableHandle executable))            \
   F(graph_destroy, "cuGraphDestroy", (GraphHandle graph))                                          \
+  F(pointer_attribute, "cuPointerGetAttribute",                                                    \
+    (void* value, int attribute, DevicePointer pointer))                                           \
   F(can_access_peer, "cuDeviceCanAccessPeer", (int* can, int device, int peer))                    \
+  F(enable_peer_access, "cuCtxEnablePeerAccess", (ContextHandle peer, unsigned flags))             \
   F(error_name, "cuGetErrorName", (int error, const char** name))                                  \
   F(error_text, "cuGetErrorString", (int error, const char** text))
 

@@ -34,16 +34,16 @@ std::string architecture_of(int device) {
   }
   require(best, "cuda: NVRTC cannot compile for ", gpu.name, " (compute capability ", gpu.major,
           ".", gpu.minor, "); update it with pip install --upgrade \"flambeau[cuda]\"");
-  require(best == own || best / 10 == gpu.major, "cuda: this NVRTC is older than ", gpu.name,
-          " (compute capability ", gpu.major, ".", gpu.minor, ", it knows up to ", best / 10, ".",
-          best % 10, "); update it with pip install --upgrade \"flambeau[cuda]\"");
-  return "sm_" + std::to_string(best);
+  // Machine code runs on later GPUs of its generation. For those after, the driver translates PTX.
+  return (best / 10 == gpu.major ? "sm_" : "compute_") + std::to_string(best);
 }
 
 std::string cached_cubin(const std::string& source, const std::string& label,
                          const std::string& architecture) {
   const auto [major, minor] = nvrtc_version();
-  const std::string key = text(architecture, " nvrtc ", major, ".", minor, "\n", source);
+  std::string key = text(architecture, " nvrtc ", major, ".", minor);
+  for (const char* option : kNvrtcOptions) key += text(" ", option);
+  key += "\n" + source;
   if (auto found = read_cached(key)) return *found;
   std::string cubin = nvrtc_compile(source, label, architecture);
   write_cached(key, cubin);

@@ -371,12 +371,14 @@ struct ErrorSlot {
   int64 value;
   int64 bound;
 };
-// The first report counts. The kernel goes on with a harmless value.
+// The first report counts. The kernel goes on with a harmless value. The slot is the host's memory:
+// an atomic goes over the bus, so threads that come later only look.
 DEVICE void report_error(ErrorSlot* slot, int site, int64 value, int64 bound) {
+  if (*static_cast<volatile int*>(&slot->state) != 0) return;
   if (atomicCAS(&slot->state, 0, 1) != 0) return;
   slot->site = site;
   slot->value = value;
   slot->bound = bound;
-  __threadfence();
+  __threadfence_system();
   *static_cast<volatile int*>(&slot->state) = 2;
 }

@@ -88,8 +88,8 @@ DEVICE Element lowest() {
 }
 
 // The first of equal elements wins; a NaN wins over everything, the last one if there are more.
-extern "C" __global__ void max_pool(PoolGeometry g, int64 count, const T* x, T* out,
-                                    int64* indices) {
+extern "C" __global__ void __launch_bounds__(256)
+    max_pool(PoolGeometry g, int64 count, const T* x, T* out, int64* indices) {
   for (int64 n = thread_index<int64>(); n < count; n += thread_count<int64>()) {
     const Windows windows = windows_of(g, n);
     Total best = lowest<Total>();
@@ -117,7 +117,8 @@ DEVICE Total divisor_of(const PoolGeometry& g, const Windows& windows) {
   return static_cast<Total>(product);
 }
 
-extern "C" __global__ void average_pool(PoolGeometry g, int64 count, const T* x, T* out) {
+extern "C" __global__ void __launch_bounds__(256)
+    average_pool(PoolGeometry g, int64 count, const T* x, T* out) {
   for (int64 n = thread_index<int64>(); n < count; n += thread_count<int64>()) {
     const Windows windows = windows_of(g, n);
     Total sum = 0;
@@ -152,7 +153,8 @@ DEVICE Covering covering(const PoolAxis& axis, INDEX i) {
 }
 
 // The adjoint of average_pool, which has no dilation: `count` elements of x.
-extern "C" __global__ void spread(PoolGeometry g, int64 count, const T* gradient, T* x) {
+extern "C" __global__ void __launch_bounds__(256)
+    spread(PoolGeometry g, int64 count, const T* gradient, T* x) {
   for (int64 n = thread_index<int64>(); n < count; n += thread_count<int64>()) {
     int64 rest = n;
     const Covering columns = covering(g.axis[2], static_cast<INDEX>(rest % g.axis[2].input));
@@ -181,16 +183,17 @@ extern "C" __global__ void spread(PoolGeometry g, int64 count, const T* gradient
 
 // Between planes of `large` and `small` elements; positions that lie in no plane belong to windows
 // without elements. `to` is zero at first.
-extern "C" __global__ void pool_scatter(const T* from, const int64* indices, int64 count,
-                                        int64 large, int64 small, Total* to) {
+extern "C" __global__ void __launch_bounds__(256)
+    pool_scatter(const T* from, const int64* indices, int64 count, int64 large, int64 small,
+                 Total* to) {
   for (int64 n = thread_index<int64>(); n < count; n += thread_count<int64>()) {
     const int64 place = indices[n];
     if (place < 0 || place >= large) continue;
     atomic_add(to + n / small * large + place, convert<Total>(from[n]));
   }
 }
-extern "C" __global__ void pool_gather(const T* from, const int64* indices, int64 count,
-                                       int64 large, int64 small, T* to) {
+extern "C" __global__ void __launch_bounds__(256)
+    pool_gather(const T* from, const int64* indices, int64 count, int64 large, int64 small, T* to) {
   for (int64 n = thread_index<int64>(); n < count; n += thread_count<int64>()) {
     const int64 place = indices[n];
     const bool valid = place >= 0 && place < large;
