@@ -260,9 +260,11 @@ Plan make_plan(const CudnnConvolution& c, Handle handle, Options options) {
   plan.w =
       make_filter(c.dtype, sizes_of(c.out_channels, c.in_channels / c.groups, c.kernel, first));
   plan.convolution = make_convolution(c, first, options.tf32);
-  for (const Performance& proposal : proposals(c, handle, plan, options.measure)) {
+  for (Performance proposal : proposals(c, handle, plan, options.measure)) {
     if (proposal.status != 0 || proposal.workspace_bytes > kWorkspaceLimit) continue;
     if (options.deterministic && !proposal.deterministic) continue;
+    // Its own default may be TF32.
+    if (c.dtype == DType::Float32 && !options.tf32) proposal.math = kExactMath;
     plan.algorithms.insert(plan.algorithms.begin(), proposal);
   }
   return plan;

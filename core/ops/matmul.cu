@@ -10,7 +10,7 @@ struct Shape {
 };
 
 // out = alpha * a b + beta * c + bias; blocks walk over the tiles of all products of the batch.
-extern "C" __global__ void __launch_bounds__(256, 2)
+extern "C" __global__ void __launch_bounds__(256)
     multiply(Shape shape, Operand a, Operand b, Operand c, const T* bias, T* out, int64 out_batch,
              Accumulator alpha, Accumulator beta) {
   const int64 down = (shape.rows + kTile - 1) / kTile, across = (shape.columns + kTile - 1) / kTile;

@@ -10,7 +10,7 @@
 // once; INDEX, KEPT, REDUCED: geometry.
 
 constexpr int kThreads = 256;
-constexpr int kRounds = VECTOR < 8 ? 8 / VECTOR : 1;  // packs that are loaded before any is used
+constexpr int kRounds = VECTOR < 4 ? 8 / VECTOR : 2;  // packs that are loaded before any is used
 constexpr int kElements = kRounds * VECTOR;
 
 // Where along the reduced axis the k-th loaded element is.
@@ -317,7 +317,8 @@ extern "C" __global__ void __launch_bounds__(256) fold(const Parameters p) {
   const int own = COLUMNS ? thread % OUTPUTS : thread / LANES;
   const int64 groups = (p.outputs + OUTPUTS - 1) / OUTPUTS;
   for (int64 task = blockIdx.x; task < groups * p.chunks; task += gridDim.x) {
-    const int64 chunk = task / groups, output = task % groups * OUTPUTS + own;
+    const int64 chunk = p.chunks == 1 ? 0 : task / groups;  // a division takes as long as a load
+    const int64 output = (task - chunk * groups) * OUTPUTS + own;
     const bool inside = output < p.outputs;
     INDEX at[2] = {};
     p.kept.locate(inside ? static_cast<INDEX>(output) : 0, at);

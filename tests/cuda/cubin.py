@@ -24,16 +24,20 @@ class Kernel:
     shared_bytes: int = 0  # static
     parameter_bytes: int = 0
 
-    def problems(self, architecture: str) -> list[str]:
-        """Why a launch with the declared block would be refused."""
+    def problems(self, architecture: str, frame_bytes: int) -> list[str]:
+        """Why a launch with the declared block would be refused; or slow, with a larger frame."""
         # Every warp gets its registers eight for each thread at a time.
         registers = -(-self.registers // 8) * 8 * self.most_threads
-        reserved = RESERVED_SHARED_BYTES if architecture >= "sm_90" else 0
+        reserved = RESERVED_SHARED_BYTES if int(architecture.removeprefix("sm_")) >= 90 else 0
         limits = (
             (self.most_threads == 0, "no __launch_bounds__"),
             (registers > REGISTERS_OF_BLOCK, f"{registers} registers in a block"),
             (self.shared_bytes - reserved > SHARED_BYTES, f"{self.shared_bytes} bytes shared"),
-            (self.parameter_bytes > MOST_PARAMETER_BYTES, f"{self.parameter_bytes} parameter bytes"),
+            (self.frame_bytes > frame_bytes, f"{self.frame_bytes} bytes of local memory"),
+            (
+                self.parameter_bytes > MOST_PARAMETER_BYTES,
+                f"{self.parameter_bytes} parameter bytes",
+            ),
         )
         return [f"{self.name}: {text}" for wrong, text in limits if wrong]
 

@@ -110,7 +110,9 @@ def test_pinned_memory_that_is_copied_again_and_again() -> None:
     for _ in range(50):
         x.copy_(pinned, non_blocking=True)
     del pinned
-    second = fl.full((8,), 3.0).pin_memory()  # may be the same memory, once the copies have happened
+    second = fl.full(
+        (8,), 3.0
+    ).pin_memory()  # may be the same memory, once the copies have happened
     assert x.sum().item() == 8 and second.sum().item() == 24
 
 

@@ -192,8 +192,8 @@ extern "C" __global__ void __launch_bounds__(256)
 // After a convolution of cuDNN: `places` neighbours share a channel.
 extern "C" __global__ void __launch_bounds__(256)
     add_bias(const T* bias, int64 channels, int64 places, int64 count, T* out) {
-  for (int64 i = thread_index<int64>(); i < count; i += thread_count<int64>()) {
-    const T added = bias[i / places % channels];
+  for (INDEX i = thread_index<INDEX>(); i < count; i += thread_count<INDEX>()) {
+    const T added = bias[i / static_cast<INDEX>(places) % static_cast<INDEX>(channels)];
     out[i] = convert<T>(convert<Accumulator>(out[i]) + convert<Accumulator>(added));
   }
 }

@@ -53,15 +53,15 @@ struct Windows {
   Window slices, rows, columns;
   int64 plane;
 };
-DEVICE Windows windows_of(const PoolGeometry& g, int64 n) {
+DEVICE Windows windows_of(const PoolGeometry& g, INDEX n) {
   Windows windows;
-  windows.columns = window_of(g.axis[2], static_cast<INDEX>(n % g.axis[2].output));
+  windows.columns = window_of(g.axis[2], n % g.axis[2].output);
   n /= g.axis[2].output;
-  windows.rows = window_of(g.axis[1], static_cast<INDEX>(n % g.axis[1].output));
+  windows.rows = window_of(g.axis[1], n % g.axis[1].output);
   n /= g.axis[1].output;
-  windows.slices = window_of(g.axis[0], static_cast<INDEX>(n % g.axis[0].output));
+  windows.slices = window_of(g.axis[0], n % g.axis[0].output);
   n /= g.axis[0].output;
-  windows.plane = n * g.axis[0].input * g.axis[1].input * g.axis[2].input;
+  windows.plane = static_cast<int64>(n) * g.axis[0].input * g.axis[1].input * g.axis[2].input;
   return windows;
 }
 
@@ -90,7 +90,7 @@ DEVICE Element lowest() {
 // The first of equal elements wins; a NaN wins over everything, the last one if there are more.
 extern "C" __global__ void __launch_bounds__(256)
     max_pool(PoolGeometry g, int64 count, const T* x, T* out, int64* indices) {
-  for (int64 n = thread_index<int64>(); n < count; n += thread_count<int64>()) {
+  for (INDEX n = thread_index<INDEX>(); n < count; n += thread_count<INDEX>()) {
     const Windows windows = windows_of(g, n);
     Total best = lowest<Total>();
     INDEX where = -1;  // stays for a window without any element (wide dilation)
@@ -119,7 +119,7 @@ DEVICE Total divisor_of(const PoolGeometry& g, const Windows& windows) {
 
 extern "C" __global__ void __launch_bounds__(256)
     average_pool(PoolGeometry g, int64 count, const T* x, T* out) {
-  for (int64 n = thread_index<int64>(); n < count; n += thread_count<int64>()) {
+  for (INDEX n = thread_index<INDEX>(); n < count; n += thread_count<INDEX>()) {
     const Windows windows = windows_of(g, n);
     Total sum = 0;
     bool empty = true;
@@ -155,13 +155,13 @@ DEVICE Covering covering(const PoolAxis& axis, INDEX i) {
 // The adjoint of average_pool, which has no dilation: `count` elements of x.
 extern "C" __global__ void __launch_bounds__(256)
     spread(PoolGeometry g, int64 count, const T* gradient, T* x) {
-  for (int64 n = thread_index<int64>(); n < count; n += thread_count<int64>()) {
-    int64 rest = n;
-    const Covering columns = covering(g.axis[2], static_cast<INDEX>(rest % g.axis[2].input));
+  for (INDEX n = thread_index<INDEX>(); n < count; n += thread_count<INDEX>()) {
+    INDEX rest = n;
+    const Covering columns = covering(g.axis[2], rest % g.axis[2].input);
     rest /= g.axis[2].input;
-    const Covering rows = covering(g.axis[1], static_cast<INDEX>(rest % g.axis[1].input));
+    const Covering rows = covering(g.axis[1], rest % g.axis[1].input);
     rest /= g.axis[1].input;
-    const Covering slices = covering(g.axis[0], static_cast<INDEX>(rest % g.axis[0].input));
+    const Covering slices = covering(g.axis[0], rest % g.axis[0].input);
     const int64 plane = rest / g.axis[0].input;
     Total sum = 0;
     for (INDEX d = slices.first; d <= slices.last; ++d) {
@@ -186,17 +186,17 @@ extern "C" __global__ void __launch_bounds__(256)
 extern "C" __global__ void __launch_bounds__(256)
     pool_scatter(const T* from, const int64* indices, int64 count, int64 large, int64 small,
                  Total* to) {
-  for (int64 n = thread_index<int64>(); n < count; n += thread_count<int64>()) {
+  for (INDEX n = thread_index<INDEX>(); n < count; n += thread_count<INDEX>()) {
     const int64 place = indices[n];
     if (place < 0 || place >= large) continue;
-    atomic_add(to + n / small * large + place, convert<Total>(from[n]));
+    atomic_add(to + n / static_cast<INDEX>(small) * large + place, convert<Total>(from[n]));
   }
 }
 extern "C" __global__ void __launch_bounds__(256)
     pool_gather(const T* from, const int64* indices, int64 count, int64 large, int64 small, T* to) {
-  for (int64 n = thread_index<int64>(); n < count; n += thread_count<int64>()) {
+  for (INDEX n = thread_index<INDEX>(); n < count; n += thread_count<INDEX>()) {
     const int64 place = indices[n];
     const bool valid = place >= 0 && place < large;
-    to[n] = valid ? from[n / small * large + place] : convert<T>(Total(0));
+    to[n] = valid ? from[n / static_cast<INDEX>(small) * large + place] : convert<T>(Total(0));
   }
 }
