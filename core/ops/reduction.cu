@@ -147,7 +147,7 @@ template <class Order>
 struct Locate {
   typedef Located State;
   static DEVICE_MEMBER State initial(double) { return {Order::worst(), -1}; }
-  // Elements are not met in order, so ties are decided by the position.
+  // States are not met in order, so ties are decided by the position.
   static DEVICE_MEMBER State merge(State a, State b) {
     if (b.index < 0) return a;
     if (a.index < 0) return b;
@@ -156,7 +156,12 @@ struct Locate {
     if (a.value != a.value) return a;
     return Order::better(b.value, a.value) ? b : a;
   }
-  static DEVICE_MEMBER void one(State& state, A x, INDEX at) { state = merge(state, {x, at}); }
+  // A thread meets its elements in order: the first of equals is there already.
+  static DEVICE_MEMBER void one(State& state, A x, INDEX at) {
+    const bool known = (state.index >= 0) & (state.value != state.value);
+    const bool better = (state.index < 0) | Order::better(x, state.value);
+    if (better & !known) state = {x, at};
+  }
   static DEVICE_MEMBER void take(State& state, const A (&x)[kElements], INDEX first) {
 #pragma unroll
     for (int k = 0; k < kElements; ++k) one(state, x[k], position(first, k));
