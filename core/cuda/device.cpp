@@ -157,8 +157,12 @@ Device concrete(Device device) {
 
 void use(int device) {
   Current& state = current();
-  if (state.context == device) [[likely]]
-    return;
+  if (state.context == device) [[likely]] {
+    // Other libraries in this thread may have made theirs current since.
+    ContextHandle found = nullptr;
+    driver().context_get_current(&found);
+    if (found == gpus[device].context) return;
+  }
   Gpu& chosen = gpu(device);
   // A forked child has no context, and CUDA cannot be started again in it.
   require(process_of_context == getpid(),

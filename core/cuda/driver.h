@@ -29,6 +29,7 @@ using GraphExecutableHandle = struct CUgraphExec_st*;
   F(device_uuid, "cuDeviceGetUuid_v2", (unsigned char* uuid, int device))                          \
   F(primary_context_retain, "cuDevicePrimaryCtxRetain", (ContextHandle * context, int device))     \
   F(context_set_current, "cuCtxSetCurrent", (ContextHandle context))                               \
+  F(context_get_current, "cuCtxGetCurrent", (ContextHandle * context))                             \
   F(context_synchronize, "cuCtxSynchronize", ())                                                   \
   F(stream_priority_range, "cuCtxGetStreamPriorityRange", (int* least, int* greatest))             \
   F(memory_info, "cuMemGetInfo_v2", (size_t* free, size_t* total))                                 \

@@ -116,9 +116,19 @@ def test_pinned_memory_that_is_copied_again_and_again() -> None:
     assert x.sum().item() == 8 and second.sum().item() == 24
 
 
-def test_memory_that_another_library_has_locked_is_read_before_the_copy_returns() -> None:
+def driver_library() -> ctypes.CDLL:
     folder = os.environ.get("FLAMBEAU_CUDA_LIBRARIES")
-    driver = ctypes.CDLL(str(Path(folder) / "libcuda.so.1") if folder else "libcuda.so.1")
+    return ctypes.CDLL(str(Path(folder) / "libcuda.so.1") if folder else "libcuda.so.1")
+
+
+def test_another_library_has_changed_the_context_of_the_thread() -> None:
+    x = fl.ones(8, device="cuda")
+    assert driver_library().cuCtxSetCurrent(None) == 0
+    assert (x + 1).sum().item() == 16
+
+
+def test_memory_that_another_library_has_locked_is_read_before_the_copy_returns() -> None:
+    driver = driver_library()
     array = np.ones(4096, dtype=np.float32)
     cuda.init()
     fl.ones(1, device="cuda")
