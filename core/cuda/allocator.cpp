@@ -233,21 +233,24 @@ void Cache::deallocate(void* pointer, int device) {
     postponed_.push_back(block);
   } else {
     await_uses(block, device);
+    if (block->events == 0) make_free(block);
   }
 }
 
-// Puts a mark behind the work of the other streams. If the driver refuses, since the GPU is lost or
-// the process ends, the block is not used again.
+// Puts a mark behind what the other streams have now. Where the driver refuses, a stream of
+// somebody else is gone, the GPU has failed or the process ends; then everything is waited for.
 void Cache::await_uses(Block* block, int device) {
+  const std::vector<StreamHandle> streams = std::exchange(block->other_streams, {});
   try {
     use(device);
-    for (StreamHandle stream : std::exchange(block->other_streams, {})) {
-      ++block->events;
+    for (StreamHandle stream : streams) {
       auto event = std::make_unique<Event>(false, false);
       event->record_handle(stream);
       waiting_[stream].emplace_back(std::move(event), block);
+      ++block->events;
     }
   } catch (const Error&) {
+    driver().context_synchronize();
   }
 }
 
