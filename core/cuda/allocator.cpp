@@ -1,6 +1,8 @@
 #include "cuda/allocator.h"
 
 #include <algorithm>
+#include <atomic>
+#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -53,13 +55,18 @@ struct BySize {
 using FreeBlocks = std::set<Block*, BySize>;
 
 thread_local uint64_t pool_of_thread = 0;  // of the graph that this thread captures
+std::atomic<int> captures{0};              // of all threads
+
+// Where memory of a graph goes that is gone: its last replay may still run, on any stream, so only
+// giving the memory back to the driver, which waits, ends its use.
+constexpr uint64_t kReleased = UINT64_MAX;
 
 class Cache {
  public:
   void* allocate(size_t bytes, int device);
   void deallocate(void* pointer, int device);
   void record_use(const void* pointer, StreamHandle stream);
-  void empty();
+  void empty(int device);
   void release_pool(uint64_t pool);
   MemoryStatistics statistics() {
     std::lock_guard lock(mutex_);
@@ -83,16 +90,18 @@ class Cache {
   void make_free(Block* block);
   Block* join(Block* block, Block* next);
   Block* containing(const void* pointer);
-  void mark_use(Block* block, StreamHandle stream);
-  void take_back_waiting();
-  void free_segments();
+  void await_uses(Block* block, int device);
+  void take_back_waiting(int device);
+  void free_segments(int device);
   [[noreturn]] void out_of_memory(size_t bytes, int device);
 
   std::mutex mutex_;
   std::map<Home, FreeBlocks> free_;
   std::unordered_map<const void*, Block*> used_;
   std::map<const char*, std::pair<Block*, size_t>> segments_;  // first block, bytes
-  std::vector<std::pair<std::unique_ptr<Event>, Block*>> waiting_;
+  // Blocks behind a mark in another stream, in the order of the marks.
+  std::map<StreamHandle, std::deque<std::pair<std::unique_ptr<Event>, Block*>>> waiting_;
+  std::vector<Block*> postponed_;  // to be marked when no graph is captured any more
   MemoryStatistics statistics_;
   double fraction_ = 1;
 };
@@ -131,7 +140,7 @@ Block* Cache::add_segment(const Home& home, size_t bytes, int device) {
   DevicePointer pointer = 0;
   if (!reserve(segment, device, &pointer)) {
     ++statistics_.retries;
-    free_segments();
+    free_segments(device);
     if (!reserve(segment, device, &pointer)) out_of_memory(bytes, device);
   }
   auto* block = new Block{home, reinterpret_cast<char*>(pointer), segment};
@@ -174,7 +183,7 @@ void* Cache::allocate(size_t wanted, int device) {
   const Home home{pool_of_thread, current_stream(device), bytes <= kSmall};
   use(device);
   std::lock_guard lock(mutex_);
-  if (!waiting_.empty() && !pool_of_thread) take_back_waiting();
+  if ((!waiting_.empty() || !postponed_.empty()) && !pool_of_thread) take_back_waiting(device);
   Block* block = find(home, bytes);
   if (!block) block = add_segment(home, bytes, device);
   split(block, bytes);
@@ -209,6 +218,8 @@ void Cache::make_free(Block* block) {
   blocks.insert(block);
 }
 
+// Tensors are dropped anywhere: in threads that never used the GPU, while a graph is captured,
+// while an exception is on its way, after a fault of the GPU. So nothing is raised here.
 void Cache::deallocate(void* pointer, int device) {
   std::lock_guard lock(mutex_);
   auto found = used_.find(pointer);
@@ -217,30 +228,49 @@ void Cache::deallocate(void* pointer, int device) {
   used_.erase(found);
   statistics_.allocated -= static_cast<int64_t>(block->bytes);
   if (block->other_streams.empty()) return make_free(block);
-  use(device);  // any thread may be the one that frees
-  for (StreamHandle stream : std::exchange(block->other_streams, {})) mark_use(block, stream);
-  if (block->events == 0) make_free(block);
-}
-
-// The block is kept until what the stream has now is done.
-void Cache::mark_use(Block* block, StreamHandle stream) {
-  auto event = std::make_unique<Event>(false, false);
-  try {
-    event->record_handle(stream);
-  } catch (const Error&) {  // a stream of somebody else that is gone, or a GPU that has failed
-    driver().context_synchronize();
-    return;
+  // A mark in a stream that is captured would be one in the graph.
+  if (captures > 0) {
+    ++block->events;
+    postponed_.push_back(block);
+  } else {
+    await_uses(block, device);
+    if (block->events == 0) make_free(block);
   }
-  waiting_.emplace_back(std::move(event), block);
-  ++block->events;
 }
 
-void Cache::take_back_waiting() {
-  std::erase_if(waiting_, [&](auto& entry) {
-    if (!entry.first->done()) return false;
-    if (--entry.second->events == 0) make_free(entry.second);
-    return true;
-  });
+// Puts a mark behind what the other streams have now. Where the driver refuses, a stream of
+// somebody else is gone, the GPU has failed or the process ends; then everything is waited for.
+void Cache::await_uses(Block* block, int device) {
+  const std::vector<StreamHandle> streams = std::exchange(block->other_streams, {});
+  try {
+    use(device);
+    for (StreamHandle stream : streams) {
+      auto event = std::make_unique<Event>(false, false);
+      event->record_handle(stream);
+      waiting_[stream].emplace_back(std::move(event), block);
+      ++block->events;
+    }
+  } catch (const Error&) {
+    driver().context_synchronize();
+  }
+}
+
+void Cache::take_back_waiting(int device) {
+  if (captures == 0) {
+    for (Block* block : std::exchange(postponed_, {})) {
+      await_uses(block, device);
+      if (--block->events == 0) make_free(block);
+    }
+  }
+  for (auto place = waiting_.begin(); place != waiting_.end();) {
+    auto& marks = place->second;
+    while (!marks.empty() && marks.front().first->done()) {
+      Block* block = marks.front().second;
+      marks.pop_front();
+      if (--block->events == 0) make_free(block);
+    }
+    place = marks.empty() ? waiting_.erase(place) : std::next(place);
+  }
 }
 
 // The block that is in use at an address, null if the memory is not of this cache.
@@ -264,13 +294,16 @@ void Cache::record_use(const void* pointer, StreamHandle stream) {
 }
 
 // Gives whole segments that are free back to the driver; cuMemFree waits for the GPU.
-void Cache::free_segments() {
+void Cache::free_segments(int device) {
   if (pool_of_thread) return;  // a capture forbids waiting
-  for (auto& entry : waiting_) entry.first->synchronize_only();
-  take_back_waiting();
+  for (auto& [stream, marks] : waiting_) {
+    for (auto& entry : marks) entry.first->synchronize_only();
+  }
+  take_back_waiting(device);
   std::erase_if(segments_, [&](auto& entry) {
     auto [block, bytes] = entry.second;
-    if (block->in_use || block->events || block->bytes != bytes || block->home.pool) return false;
+    const bool of_graph = block->home.pool && block->home.pool != kReleased;
+    if (block->in_use || block->events || block->bytes != bytes || of_graph) return false;
     free_[block->home].erase(block);
     check(driver().memory_free(reinterpret_cast<DevicePointer>(block->data)), "cuMemFree");
     statistics_.reserved -= static_cast<int64_t>(bytes);
@@ -279,12 +312,11 @@ void Cache::free_segments() {
   });
 }
 
-void Cache::empty() {
+void Cache::empty(int device) {
   std::lock_guard lock(mutex_);
-  free_segments();
+  free_segments(device);
 }
 
-// The graph is gone: its memory is everybody's.
 void Cache::release_pool(uint64_t pool) {
   std::lock_guard lock(mutex_);
   for (auto place = free_.begin(); place != free_.end();) {
@@ -293,7 +325,7 @@ void Cache::release_pool(uint64_t pool) {
   for (auto& [data, segment] : segments_) {
     if (segment.first->home.pool != pool) continue;
     for (Block* block = segment.first; block; block = block->after) {
-      block->home.pool = 0;
+      block->home.pool = kReleased;
       if (!block->in_use && block->events == 0) free_[block->home].insert(block);
     }
   }
@@ -315,7 +347,7 @@ void empty_cache() {
   for (int device = 0; device < device_count(); ++device) {
     if (cache(device).statistics().reserved == 0) continue;
     use(device);
-    cache(device).empty();
+    cache(device).empty(device);
   }
 }
 
@@ -344,7 +376,13 @@ GraphMemory::GraphMemory(int device) : device_(device) {
 GraphMemory::~GraphMemory() {
   if (!forked()) cache(device_).release_pool(pool_);
 }
-void GraphMemory::begin() { pool_of_thread = pool_; }
-void GraphMemory::end() { pool_of_thread = 0; }
+void GraphMemory::begin() {
+  pool_of_thread = pool_;
+  ++captures;
+}
+void GraphMemory::end() {
+  pool_of_thread = 0;
+  --captures;
+}
 
 }  // namespace flambeau::cuda

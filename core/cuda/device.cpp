@@ -155,8 +155,12 @@ Device concrete(Device device) {
 
 void use(int device) {
   Current& state = current();
-  if (state.context == device && !forked()) [[likely]]
-    return;
+  if (state.context == device && !forked()) [[likely]] {
+    // Other libraries in this thread may have made theirs current since.
+    ContextHandle found = nullptr;
+    driver().context_get_current(&found);
+    if (found == gpus[device].context) return;
+  }
   Gpu& chosen = gpu(device);
   check(driver().context_set_current(chosen.context), "cuCtxSetCurrent");
   state.context = device;

@@ -2,7 +2,9 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <atomic>
+#include <iterator>
 #include <mutex>
 
 #include "base/error.h"
@@ -91,8 +93,10 @@ bool forked() { return in_forked_child.load(std::memory_order_relaxed); }
 void check(int result, const char* what) {
   if (result == kSuccess) [[likely]]
     return;
-  constexpr int kIllegalAddress = 700, kLaunchFailed = 719;
-  const bool broken = result == kIllegalAddress || result == kLaunchFailed;
+  // After these every call of the context fails: faults of kernels, of memory and of the link.
+  constexpr int kFaults[] = {214, 220, 700, 702, 710, 714, 715, 716, 717, 718, 719};
+  const bool broken =
+      std::find(std::begin(kFaults), std::end(kFaults), result) != std::end(kFaults);
   fail(result == kOutOfMemory ? ErrorKind::OutOfMemory : ErrorKind::Runtime, "cuda: ", what,
        " failed with ", describe(state().functions, result),
        broken ? "; the GPU cannot be used by this process any more, start it again" : "");

@@ -29,6 +29,7 @@ using GraphExecutableHandle = struct CUgraphExec_st*;
   F(device_uuid, "cuDeviceGetUuid_v2", (unsigned char* uuid, int device))                          \
   F(primary_context_retain, "cuDevicePrimaryCtxRetain", (ContextHandle * context, int device))     \
   F(context_set_current, "cuCtxSetCurrent", (ContextHandle context))                               \
+  F(context_get_current, "cuCtxGetCurrent", (ContextHandle * context))                             \
   F(context_synchronize, "cuCtxSynchronize", ())                                                   \
   F(stream_priority_range, "cuCtxGetStreamPriorityRange", (int* least, int* greatest))             \
   F(memory_info, "cuMemGetInfo_v2", (size_t* free, size_t* total))                                 \
@@ -78,6 +79,7 @@ using GraphExecutableHandle = struct CUgraphExec_st*;
   F(graph_executable_destroy, "cuGraphExecDestroy", (GraphExecutableHandle executable))            \
   F(graph_destroy, "cuGraphDestroy", (GraphHandle graph))                                          \
   F(can_access_peer, "cuDeviceCanAccessPeer", (int* can, int device, int peer))                    \
+  F(enable_peer_access, "cuCtxEnablePeerAccess", (ContextHandle peer, unsigned flags))             \
   F(error_name, "cuGetErrorName", (int error, const char** name))                                  \
   F(error_text, "cuGetErrorString", (int error, const char** text))
 

@@ -1,7 +1,11 @@
 // The seam of tensor/device_memory.h: where tensors on GPUs get their memory.
+#include <mutex>
+#include <set>
+
 #include "base/error.h"
 #include "cuda/allocator.h"
 #include "cuda/device.h"
+#include "cuda/graph.h"
 #include "cuda/pinned.h"
 #include "tensor/device_memory.h"
 
@@ -9,22 +13,27 @@ namespace flambeau::cuda {
 
 namespace {
 
-// By another library: the driver then reads the memory when the copy happens, as with ours.
-bool page_locked_elsewhere(const void* memory) {
-  constexpr int kMemoryType = 2;
+// Whether memory is page-locked by others, another library for one: copies of it are queued.
+bool is_locked_by_others(const void* pointer) {
+  constexpr int kMemoryType = 2, kHost = 1;  // CU_POINTER_ATTRIBUTE_MEMORY_TYPE
   int type = 0;
-  const auto address = reinterpret_cast<DevicePointer>(memory);
-  return driver().pointer_attribute(&type, kMemoryType, address) == kSuccess;
+  const auto address = reinterpret_cast<DevicePointer>(pointer);
+  return driver().pointer_attribute(&type, kMemoryType, address) == kSuccess && type == kHost;
 }
 
 void copy_to_device(void* to, int device, const void* from, size_t bytes, bool wait) {
   use(device);
+  const bool pinned = is_pinned(from);
+  // A graph keeps the address, not the values.
+  require(pinned || !capturing(),
+          "cuda graph: a copy from memory that is not pinned cannot be captured; use pin_memory(), "
+          "or copy before the capture");
   check(driver().copy_to_device(reinterpret_cast<DevicePointer>(to), from, bytes,
                                 current_stream(device)),
         "cuMemcpyHtoDAsync");
-  const bool ours = is_pinned(from);
-  if (!ours && !page_locked_elsewhere(from)) return;  // the driver has made a copy of its own
-  if (wait || !ours) {
+  // Of other memory the driver has made a copy of its own.
+  if (!pinned && !is_locked_by_others(from)) return;
+  if (wait || !pinned) {
     synchronize_stream(device);
   } else {
     record_pinned_use(from, device);
@@ -43,6 +52,19 @@ void copy_to_host(void* to, const void* from, int device, size_t bytes, bool wai
   }
 }
 
+// Lets the devices copy without the host in between, where the hardware can.
+void enable_peers(int device, int peer) {
+  static std::mutex mutex;
+  static auto* const enabled = new std::set<std::pair<int, int>>;
+  std::lock_guard lock(mutex);
+  if (!enabled->insert({device, peer}).second) return;
+  int can = 0;
+  check(driver().can_access_peer(&can, device, peer), "cuDeviceCanAccessPeer");
+  if (!can) return;
+  use(device);
+  driver().enable_peer_access(context_of(peer), 0);  // if it is refused, copies go by the host
+}
+
 void copy_between(void* to, int to_device, const void* from, int from_device, size_t bytes) {
   auto target = reinterpret_cast<DevicePointer>(to), source = reinterpret_cast<DevicePointer>(from);
   use(from_device);
@@ -51,6 +73,8 @@ void copy_between(void* to, int to_device, const void* from, int from_device, si
           "cuMemcpyDtoDAsync");
     return;
   }
+  enable_peers(from_device, to_device);
+  enable_peers(to_device, from_device);
   // The target's stream must not use the memory before the copy, nor the copy before the stream.
   Event ready(false, false), copied(false, false);
   ready.record(*current_stream_object(to_device));

@@ -1,5 +1,7 @@
 #include "cuda/module.h"
 
+#include <algorithm>
+#include <cstring>
 #include <deque>
 #include <mutex>
 #include <unordered_map>
@@ -34,16 +36,16 @@ std::string architecture_of(int device) {
   }
   require(best, "cuda: NVRTC cannot compile for ", gpu.name, " (compute capability ", gpu.major,
           ".", gpu.minor, "); update it with pip install --upgrade \"flambeau[cuda]\"");
-  require(best == own || best / 10 == gpu.major, "cuda: this NVRTC is older than ", gpu.name,
-          " (compute capability ", gpu.major, ".", gpu.minor, ", it knows up to ", best / 10, ".",
-          best % 10, "); update it with pip install --upgrade \"flambeau[cuda]\"");
-  return "sm_" + std::to_string(best);
+  // Machine code runs on later GPUs of its generation. For those after, the driver translates PTX.
+  return (best / 10 == gpu.major ? "sm_" : "compute_") + std::to_string(best);
 }
 
 std::string cached_cubin(const std::string& source, const std::string& label,
                          const std::string& architecture) {
   const auto [major, minor] = nvrtc_version();
-  const std::string key = text(architecture, " nvrtc ", major, ".", minor, "\n", source);
+  std::string key = text(architecture, " nvrtc ", major, ".", minor);
+  for (const char* option : kNvrtcOptions) key += text(" ", option);
+  key += "\n" + source;
   if (auto found = read_cached(key)) return *found;
   std::string cubin = nvrtc_compile(source, label, architecture);
   write_cached(key, cubin);
@@ -70,9 +72,16 @@ const Function& load(const std::string& label, const std::string& source, const 
   return *place->second;
 }
 
+// Eight characters at a time: it is part of every call of an operator.
 uint64_t mixed(uint64_t hash, std::string_view text) {
-  for (char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3;
-  return (hash ^ 0xFF) * 0x100000001B3;
+  constexpr uint64_t kFactor = 0xD6E8FEB86659FD93;
+  for (size_t at = 0; at < text.size(); at += 8) {
+    uint64_t word = 0;
+    std::memcpy(&word, text.data() + at, std::min<size_t>(8, text.size() - at));
+    hash = (hash ^ word) * kFactor;
+    hash ^= hash >> 32;
+  }
+  return (hash ^ text.size()) * kFactor;
 }
 
 }  // namespace

@@ -22,7 +22,9 @@ using ProgramHandle = struct _nvrtcProgram*;
   F(log_size, "nvrtcGetProgramLogSize", (ProgramHandle program, size_t* bytes))  \
   F(log, "nvrtcGetProgramLog", (ProgramHandle program, char* log))               \
   F(cubin_size, "nvrtcGetCUBINSize", (ProgramHandle program, size_t* bytes))     \
-  F(cubin, "nvrtcGetCUBIN", (ProgramHandle program, char* cubin))
+  F(cubin, "nvrtcGetCUBIN", (ProgramHandle program, char* cubin))                \
+  F(ptx_size, "nvrtcGetPTXSize", (ProgramHandle program, size_t* bytes))         \
+  F(ptx, "nvrtcGetPTX", (ProgramHandle program, char* ptx))
 
 struct Nvrtc {
 #define FLAMBEAU_NVRTC_FUNCTION(member, name, parameters) int(*member) parameters = nullptr;
@@ -89,9 +91,10 @@ std::string nvrtc_compile(const std::string& source, const std::string& label,
   check_nvrtc(functions.create(&program.handle, source.c_str(), label.c_str(), 0, nullptr, nullptr),
               "nvrtcCreateProgram");
   const std::string target = "--gpu-architecture=" + architecture;
-  // Contraction is on, as on the CPU; denormal numbers, division and roots are exact.
-  const char* options[] = {target.c_str(), "--std=c++17", "--fmad=true", "-default-device"};
-  const int result = functions.compile(program.handle, 4, options);
+  std::vector<const char*> options(std::begin(kNvrtcOptions), std::end(kNvrtcOptions));
+  options.push_back(target.c_str());
+  const int result =
+      functions.compile(program.handle, static_cast<int>(options.size()), options.data());
   if (result != 0) {
     size_t bytes = 0;
     functions.log_size(program.handle, &bytes);
@@ -101,10 +104,13 @@ std::string nvrtc_compile(const std::string& source, const std::string& label,
          " (this is a mistake of Flambeau unless it is your own program):\n", log.c_str());
   }
   size_t bytes = 0;
-  check_nvrtc(functions.cubin_size(program.handle, &bytes), "nvrtcGetCUBINSize");
-  std::string cubin(bytes, '\0');
-  check_nvrtc(functions.cubin(program.handle, cubin.data()), "nvrtcGetCUBIN");
-  return cubin;
+  const bool is_virtual = architecture.starts_with("compute_");
+  check_nvrtc((is_virtual ? functions.ptx_size : functions.cubin_size)(program.handle, &bytes),
+              "nvrtcGetCUBINSize");
+  std::string code(bytes, '\0');
+  check_nvrtc((is_virtual ? functions.ptx : functions.cubin)(program.handle, code.data()),
+              "nvrtcGetCUBIN");
+  return code;
 }
 
 }  // namespace flambeau::cuda

@@ -10,7 +10,10 @@ namespace flambeau::cuda {
 std::pair<int, int> nvrtc_version();
 // Architectures it can write code for, as 80, 90, ...
 std::vector<int> nvrtc_architectures();
-// CUDA C to machine code for an architecture ("sm_90"). RuntimeError with the log of the compiler.
+// Contraction is on, as on the CPU; denormal numbers, division and roots are exact.
+inline constexpr const char* kNvrtcOptions[] = {"--std=c++17", "--fmad=true", "-default-device"};
+// CUDA C to machine code for an architecture ("sm_90"), or to PTX for a virtual one ("compute_90").
+// RuntimeError with the log of the compiler.
 std::string nvrtc_compile(const std::string& source, const std::string& label,
                           const std::string& architecture);
 

@@ -1,5 +1,6 @@
 #include "cuda/pinned.h"
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -7,6 +8,7 @@
 
 #include "base/error.h"
 #include "cuda/device.h"
+#include "cuda/graph.h"
 
 namespace flambeau::cuda {
 
@@ -15,11 +17,13 @@ namespace {
 struct Block {
   char* data;
   size_t bytes;  // a power of two
-  std::vector<std::unique_ptr<Event>> uses;
+  // One mark for each stream, behind its last copy.
+  std::vector<std::pair<StreamHandle, std::unique_ptr<Event>>> uses;
+  bool captured = false;  // a graph copies it at every replay
 
   bool idle() {
-    std::erase_if(uses, [](const auto& event) { return event->done(); });
-    return uses.empty();
+    while (!uses.empty() && uses.back().second->done()) uses.pop_back();
+    return uses.empty() && !captured;
   }
 };
 
@@ -86,9 +90,18 @@ void record_pinned_use(const void* pointer, int device) {
   std::lock_guard lock(state().mutex);
   Block* block = containing(pointer);
   if (!block) return;
-  auto event = std::make_unique<Event>(false, false);
-  event->record_handle(current_stream(device));
-  block->uses.push_back(std::move(event));
+  if (capturing()) {
+    block->captured = true;
+    return;
+  }
+  const StreamHandle stream = current_stream(device);
+  auto found = std::find_if(block->uses.begin(), block->uses.end(), [&](const auto& use) {
+    return use.first == stream && use.second->device() == device;
+  });
+  if (found == block->uses.end()) {
+    found = block->uses.insert(found, {stream, std::make_unique<Event>(false, false)});
+  }
+  found->second->record_handle(stream);
 }
 
 }  // namespace flambeau::cuda

@@ -82,10 +82,14 @@ DEVICE float to_float(bfloat_t value) {
 }
 DEVICE bfloat_t to_bfloat(float value) {
   bfloat_t result;
+#if !defined(FLAMBEAU_EMULATED) && __CUDA_ARCH__ >= 800
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(result.bits) : "f"(value));
+#else
   const unsigned bits = static_cast<unsigned>(__float_as_int(value));
   const unsigned rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16;
   const bool nan = (bits & 0x7FFFFFFF) > 0x7F800000;
   result.bits = static_cast<unsigned short>(nan ? (bits >> 16) | 0x40 : rounded);
+#endif
   return result;
 }
 
@@ -225,14 +229,15 @@ DEVICE T shuffle_xor(T value, int mask) {
   }
   return to.value;
 }
+// From the lane `distance` before; the first lanes keep their own.
 template <class T>
-DEVICE T shuffle_down(T value, int distance) {
+DEVICE T shuffle_up(T value, int distance) {
   static_assert(sizeof(T) % 4 == 0, "shuffles move words");
   Words<T> from, to;
   from.value = value;
 #pragma unroll
   for (int i = 0; i < static_cast<int>(sizeof(T) / 4); ++i) {
-    to.words[i] = __shfl_down_sync(kAllLanes, from.words[i], distance);
+    to.words[i] = __shfl_up_sync(kAllLanes, from.words[i], distance);
   }
   return to.value;
 }
@@ -285,13 +290,25 @@ struct Sum {
   }
 };
 // The larger (smaller) one; a NaN wins.
+#if !defined(FLAMBEAU_EMULATED) && __CUDA_ARCH__ >= 800
+#define ONE_INSTRUCTION(operation)                                              \
+  __device__ float operator()(float a, float b) const {                         \
+    float result;                                                               \
+    asm(operation ".NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(a), "f"(b)); \
+    return result;                                                              \
+  }
+#else
+#define ONE_INSTRUCTION(operation)
+#endif
 struct Larger {
+  ONE_INSTRUCTION("max")
   template <class T>
   __device__ T operator()(T a, T b) const {
     return (b > a) | (b != b) ? b : a;
   }
 };
 struct Smaller {
+  ONE_INSTRUCTION("min")
   template <class T>
   __device__ T operator()(T a, T b) const {
     return (b < a) | (b != b) ? b : a;
@@ -371,12 +388,14 @@ struct ErrorSlot {
   int64 value;
   int64 bound;
 };
-// The first report counts. The kernel goes on with a harmless value.
+// The first report counts. The kernel goes on with a harmless value. The slot is the host's memory:
+// an atomic goes over the bus, so threads that come later only look.
 DEVICE void report_error(ErrorSlot* slot, int site, int64 value, int64 bound) {
+  if (*static_cast<volatile int*>(&slot->state) != 0) return;
   if (atomicCAS(&slot->state, 0, 1) != 0) return;
   slot->site = site;
   slot->value = value;
   slot->bound = bound;
-  __threadfence();
+  __threadfence_system();
   *static_cast<volatile int*>(&slot->state) = 2;
 }

@@ -235,7 +235,8 @@ extern "C" __global__ void __launch_bounds__(256)
 // ds = p (dp - delta), delta = sum over features of g out; dq = scale ds k, dk = scale ds^T q.
 
 // A warp for each row.
-extern "C" __global__ void attention_deltas(int64 rows, const T* g, const T* out, float* deltas) {
+extern "C" __global__ void __launch_bounds__(256)
+    attention_deltas(int64 rows, const T* g, const T* out, float* deltas) {
   const int64 warps = thread_count<int64>() / kWarpSize;
   for (int64 row = thread_index<int64>() / kWarpSize; row < rows; row += warps) {
     float sum = 0.0f;

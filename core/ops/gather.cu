@@ -22,7 +22,8 @@ struct Along {
 };
 
 #if HOW < 0
-extern "C" __global__ void gather(T* to, const T* from, Layout layout, Along along, int64 count) {
+extern "C" __global__ void __launch_bounds__(256)
+    gather(T* to, const T* from, Layout layout, Along along, int64 count) {
   for (INDEX n = thread_index<INDEX>(); n < count; n += thread_count<INDEX>()) {
     INDEX at[2] = {0, 0};
     layout.locate(n, at);
@@ -57,8 +58,8 @@ DEVICE void combine(V* to, V value) {
 }
 
 // Without a source, the value goes everywhere.
-extern "C" __global__ void scatter(T* to, const T* source, T value, Layout layout, Along along,
-                                   int64 count) {
+extern "C" __global__ void __launch_bounds__(256)
+    scatter(T* to, const T* source, T value, Layout layout, Along along, int64 count) {
   for (INDEX n = thread_index<INDEX>(); n < count; n += thread_count<INDEX>()) {
     INDEX at[2] = {0, 0};
     layout.locate(n, at);

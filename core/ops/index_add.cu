@@ -20,9 +20,9 @@ DEVICE Compute<T> plus(Compute<T> a, Compute<T> b) {
   }
 }
 
-extern "C" __global__ void add_places(T* to, const T* from, const int64* offsets,
-                                      const int64* order, T alpha, Layout layout, Rule rule,
-                                      int64 count) {
+extern "C" __global__ void __launch_bounds__(256)
+    add_places(T* to, const T* from, const int64* offsets, const int64* order, T alpha,
+               Layout layout, Rule rule, int64 count) {
   const Compute<T> factor = convert<Compute<T>>(alpha);
   for (INDEX n = thread_index<INDEX>(); n < count; n += thread_count<INDEX>()) {
     INDEX at[2] = {0, 0};

@@ -8,8 +8,9 @@ struct Indices {
   Index of[8];
 };
 
-extern "C" __global__ void make_offsets(int64* offsets, Indices indices, int used, int floor,
-                                        int more, int site, ErrorSlot* slot, int64 count) {
+extern "C" __global__ void __launch_bounds__(256)
+    make_offsets(int64* offsets, Indices indices, int used, int floor, int more, int site,
+                 ErrorSlot* slot, int64 count) {
   for (int64 i = thread_index<int64>(); i < count; i += thread_count<int64>()) {
     int64 offset = more ? offsets[i] : 0;
     for (int k = 0; k < used; ++k) {

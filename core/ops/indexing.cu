@@ -25,8 +25,8 @@ struct Places {
 };
 typedef Geometry<INDEX, DIMS, 2> Layout;
 
-extern "C" __global__ void read_places(T* to, const T* from, Layout layout, Places places,
-                                       int64 count) {
+extern "C" __global__ void __launch_bounds__(256)
+    read_places(T* to, const T* from, Layout layout, Places places, int64 count) {
   for (INDEX n = thread_index<INDEX>(); n < count; n += thread_count<INDEX>()) {
     INDEX at[2] = {0, 0};
     layout.locate(n, at);
@@ -34,8 +34,8 @@ extern "C" __global__ void read_places(T* to, const T* from, Layout layout, Plac
   }
 }
 
-extern "C" __global__ void write_places(T* to, const T* from, Layout layout, Places places,
-                                        int64 count) {
+extern "C" __global__ void __launch_bounds__(256)
+    write_places(T* to, const T* from, Layout layout, Places places, int64 count) {
   for (INDEX n = thread_index<INDEX>(); n < count; n += thread_count<INDEX>()) {
     INDEX at[2] = {0, 0};
     layout.locate(n, at);
@@ -43,8 +43,8 @@ extern "C" __global__ void write_places(T* to, const T* from, Layout layout, Pla
   }
 }
 
-extern "C" __global__ void fill_places(T* to, T value, Layout layout, Places places,
-                                       int64 count) {
+extern "C" __global__ void __launch_bounds__(256)
+    fill_places(T* to, T value, Layout layout, Places places, int64 count) {
   for (INDEX n = thread_index<INDEX>(); n < count; n += thread_count<INDEX>()) {
     INDEX at[2] = {0, 0};
     layout.locate(n, at);

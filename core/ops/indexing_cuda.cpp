@@ -2,7 +2,7 @@
 
 #include "cuda/error.h"
 #include "ops/cuda_layout.h"
-#include "ops/sort.h"
+#include "ops/sort_cuda.h"
 #include "ops/views.h"
 #include "tensor/copy.h"
 
@@ -110,6 +110,7 @@ Places Places::along(const Tensor& x, int64_t dim, const TensorRef& index, const
   places.index = dense_index(index, rule.op);
   places.bound = rule.bound;
   places.stride = x.dim() ? x.stride(dim) : 1;
+  places.largest_offset = std::max<int64_t>(rule.bound - 1, 0) * places.stride;
   places.rule = rule;
   return places;
 }
@@ -126,6 +127,9 @@ Places Places::along_all(const Tensor& x, std::span<const TensorRef> indices,
     const bool first = adjacent && d < dimensions[0];
     (first ? places.front : places.after).push_back(x.size(d));
     (first ? places.front_strides : places.after_strides).push_back(x.stride(d));
+  }
+  for (int64_t d : dimensions) {
+    places.largest_offset += std::max<int64_t>(x.size(d) - 1, 0) * x.stride(d);
   }
   const int device = x.device().index;
   const int64_t count = indices[0]->numel();
@@ -187,8 +191,8 @@ void add_places(const Tensor& x, const Tensor& source, const Places& places, con
   require_bound(places);
   if (source.numel() == 0) return;
   Places by_offset = places.with_offsets();
-  TensorList sorted = sort(by_offset.index, 0);
-  by_offset.index = sorted[0];
+  const Sorted sorted = sort_small(by_offset.index, by_offset.largest_offset);
+  by_offset.index = sorted.values;
   Walked walked = walk(x, by_offset, item_size(x.dtype()));
   const struct {  // twin of Rule in index_add.cu
     int64_t after, places, skip;
@@ -203,7 +207,7 @@ void add_places(const Tensor& x, const Tensor& source, const Places& places, con
                                                {"DIMS", walked.layout.dims()}},
                                               device);
   cuda::launch(kernel, grid_for(walked.layout.count(), device), {kThreads}, 0, x.data(),
-               source.data(), sorted[0]->data<int64_t>(), sorted[1]->data<int64_t>(),
+               source.data(), sorted.values->data<int64_t>(), sorted.positions->data<int64_t>(),
                element_of(rule.alpha, x.dtype()), walked.layout.parameter(), parameter,
                walked.layout.count());
 }

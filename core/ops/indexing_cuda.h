@@ -8,9 +8,10 @@ namespace flambeau::cuda_ops {
 // How a tensor is walked by an index: front x places x after.
 struct Places {
   Dims front, front_strides, after, after_strides;
-  TensorRef index;             // dense int64, on the GPU; one per place
-  int64_t bound = 0;           // of the index; -1: it holds offsets in elements
-  int64_t stride = 1;          // of the indexed dimension
+  TensorRef index;     // dense int64, on the GPU; one per place
+  int64_t bound = 0;   // of the index; -1: it holds offsets in elements
+  int64_t stride = 1;  // of the indexed dimension
+  int64_t largest_offset = 0;
   IndexRule rule{nullptr, 0};  // what errors look like
 
   // Along one dimension of x.

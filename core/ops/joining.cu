@@ -9,7 +9,8 @@ struct Parts {
   Part of[64];
 };
 
-extern "C" __global__ void join(T* to, Parts parts, int64 rows, int64 row_length) {
+extern "C" __global__ void __launch_bounds__(256)
+    join(T* to, Parts parts, int64 rows, int64 row_length) {
   const Part part = parts.of[blockIdx.y];
   const INDEX length = static_cast<INDEX>(part.length);
   const INDEX count = static_cast<INDEX>(rows) * length;

@@ -10,7 +10,7 @@ struct Shape {
 };
 
 // out = alpha * a b + beta * c + bias; blocks walk over the tiles of all products of the batch.
-extern "C" __global__ void __launch_bounds__(256, 2)
+extern "C" __global__ void __launch_bounds__(256)
     multiply(Shape shape, Operand a, Operand b, Operand c, const T* bias, T* out, int64 out_batch,
              Accumulator alpha, Accumulator beta) {
   const int64 down = (shape.rows + kTile - 1) / kTile, across = (shape.columns + kTile - 1) / kTile;
@@ -48,8 +48,8 @@ extern "C" __global__ void __launch_bounds__(256, 2)
 }
 
 // The dot product of two vectors: every block sums a part, the last kernel the parts.
-extern "C" __global__ void dot_parts(const T* x, int64 x_step, const T* y, int64 y_step,
-                                     int64 count, Accumulator* parts) {
+extern "C" __global__ void __launch_bounds__(256)
+    dot_parts(const T* x, int64 x_step, const T* y, int64 y_step, int64 count, Accumulator* parts) {
   Accumulator sum = 0;
   for (int64 i = thread_index<int64>(); i < count; i += thread_count<int64>()) {
     sum += convert<Accumulator>(x[i * x_step]) * convert<Accumulator>(y[i * y_step]);
@@ -57,7 +57,8 @@ extern "C" __global__ void dot_parts(const T* x, int64 x_step, const T* y, int64
   sum = block_reduce(sum, Sum());
   if (threadIdx.x == 0) parts[blockIdx.x] = sum;
 }
-extern "C" __global__ void dot_total(const Accumulator* parts, int count, T* out) {
+extern "C" __global__ void __launch_bounds__(256)
+    dot_total(const Accumulator* parts, int count, T* out) {
   Accumulator sum = 0;
   for (int i = static_cast<int>(threadIdx.x); i < count; i += static_cast<int>(blockDim.x)) {
     sum += parts[i];

@@ -13,6 +13,10 @@ struct Lines {
   int shift;
 };
 
+// Where the i-th count lies: threads that read every 16th one after another do so in different
+// banks of shared memory.
+DEVICE int spread(int i) { return i + i / 32; }
+
 // counts[line][digit][tile]
 extern "C" __global__ void __launch_bounds__(256)
     count_digits(int64* counts, const KEY* keys, Lines lines) {
@@ -36,22 +40,24 @@ extern "C" __global__ void __launch_bounds__(256)
 extern "C" __global__ void __launch_bounds__(256)
     place_items(KEY* to_keys, unsigned* to_places, const KEY* keys, const unsigned* places,
                 const int64* ends, Lines lines) {
-  __shared__ int starts[kDigits * kSortThreads];  // digit by digit, in each the threads
+  // Digit by digit, in each the threads.
+  __shared__ int starts[kDigits * kSortThreads + kDigits * kSortThreads / 32];
   __shared__ int sums[kSortThreads];
   const int64 line = blockIdx.x / lines.tiles, tile = blockIdx.x % lines.tiles;
   const int me = static_cast<int>(threadIdx.x);
   const int64 own = tile * kTile + static_cast<int64>(me) * kItems;
-  for (int d = 0; d < kDigits; ++d) starts[d * kSortThreads + me] = 0;
+  for (int d = 0; d < kDigits; ++d) starts[spread(d * kSortThreads + me)] = 0;
   KEY key[kItems];
   for (int k = 0; k < kItems; ++k) {
     if (own + k >= lines.length) break;
     key[k] = keys[line * lines.length + own + k];
-    ++starts[(static_cast<int>(key[k] >> lines.shift) & 15) * kSortThreads + me];
+    const int digit = static_cast<int>(key[k] >> lines.shift) & 15;
+    ++starts[spread(digit * kSortThreads + me)];
   }
   __syncthreads();
   // Counts become starts: each thread runs over 16 of them, the block over the threads' sums.
   int sum = 0;
-  for (int k = 0; k < kDigits; ++k) sum += starts[me * kDigits + k];
+  for (int k = 0; k < kDigits; ++k) sum += starts[spread(me * kDigits + k)];
   sums[me] = sum;
   __syncthreads();
   for (int distance = 1; distance < kSortThreads; distance *= 2) {
@@ -62,13 +68,13 @@ extern "C" __global__ void __launch_bounds__(256)
   }
   int start = sums[me] - sum;
   for (int k = 0; k < kDigits; ++k) {
-    const int count = starts[me * kDigits + k];
-    starts[me * kDigits + k] = start;
+    const int count = starts[spread(me * kDigits + k)];
+    starts[spread(me * kDigits + k)] = start;
     start += count;
   }
   __syncthreads();
   __shared__ int begins[kDigits];
-  if (me < kDigits) begins[me] = starts[me * kSortThreads];
+  if (me < kDigits) begins[me] = starts[spread(me * kSortThreads)];
   __syncthreads();
   for (int k = 0; k < kItems; ++k) {
     if (own + k >= lines.length) break;
@@ -76,8 +82,8 @@ extern "C" __global__ void __launch_bounds__(256)
     const int64 group = static_cast<int64>(digit) * lines.tiles + tile;
     const int64* line_ends = ends + line * kDigits * lines.tiles;
     const int64 before = group ? line_ends[group - 1] : 0;
-    const int64 at =
-        line * lines.length + before + starts[digit * kSortThreads + me]++ - begins[digit];
+    const int place = starts[spread(digit * kSortThreads + me)]++;
+    const int64 at = line * lines.length + before + place - begins[digit];
     to_keys[at] = key[k];
     to_places[at] = places[line * lines.length + own + k];
   }

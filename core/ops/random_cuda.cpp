@@ -8,6 +8,7 @@
 #include "ops/arithmetic.h"
 #include "ops/reduction.h"
 #include "ops/sort.h"
+#include "ops/sort_cuda.h"
 #include "ops/views.h"
 #include "tensor/copy.h"
 
@@ -132,12 +133,13 @@ void run_permutation_cuda(Call& call) {
 
   const TensorRef keys = dense_copy(*drawn, DType::Int64);
   const unsigned blocks = cuda::blocks_for(count, kBlock, device);
-  if (bits < 8 * item_size(key_type)) {
-    const int64_t mask = (int64_t{1} << bits) - 1;
+  const bool few = bits < 8 * item_size(key_type);
+  const int64_t mask = few ? (int64_t{1} << bits) - 1 : -1;
+  if (few) {
     cuda::launch(kFile.get("keep_bits", {{"KEYS", ""}}, device), {blocks}, {kBlock}, 0,
                  keys->data(), count, mask);
   }
-  const TensorRef order = argsort(keys, 0);
+  const TensorRef order = few ? cuda_ops::sort_small(keys, mask).positions : argsort(keys, 0);
   constexpr int kRunBlock = 512;
   const auto run_blocks = static_cast<unsigned>((count + kRunBlock - 1) / kRunBlock);
   cuda::launch(kFile.get("shuffle_runs", {{"KEYS", ""}}, device), {run_blocks}, {kRunBlock}, 0,

@@ -10,7 +10,8 @@ struct Source {
   Moved of[DIMS];
 };
 
-extern "C" __global__ void rearrange(T* to, const T* from, Source source, int64 count) {
+extern "C" __global__ void __launch_bounds__(256)
+    rearrange(T* to, const T* from, Source source, int64 count) {
   for (INDEX n = thread_index<INDEX>(); n < count; n += thread_count<INDEX>()) {
     INDEX rest = n;
     int64 at = 0;
@@ -28,8 +29,9 @@ extern "C" __global__ void rearrange(T* to, const T* from, Source source, int64 
 }
 
 // Keeps what is on or below (above) a diagonal of dense matrices.
-extern "C" __global__ void keep_triangle(T* to, const T* from, int64 rows, int64 columns,
-                                         int64 diagonal, int lower, int64 count) {
+extern "C" __global__ void __launch_bounds__(256)
+    keep_triangle(T* to, const T* from, int64 rows, int64 columns, int64 diagonal, int lower,
+                  int64 count) {
   for (INDEX n = thread_index<INDEX>(); n < count; n += thread_count<INDEX>()) {
     const INDEX line = n / static_cast<INDEX>(columns);
     const int64 column = n - line * static_cast<INDEX>(columns);

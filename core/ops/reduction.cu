@@ -10,7 +10,7 @@
 // once; INDEX, KEPT, REDUCED: geometry.
 
 constexpr int kThreads = 256;
-constexpr int kRounds = VECTOR < 8 ? 8 / VECTOR : 1;  // packs that are loaded before any is used
+constexpr int kRounds = VECTOR < 4 ? 8 / VECTOR : 2;  // packs that are loaded before any is used
 constexpr int kElements = kRounds * VECTOR;
 
 // Where along the reduced axis the k-th loaded element is.
@@ -147,7 +147,7 @@ template <class Order>
 struct Locate {
   typedef Located State;
   static DEVICE_MEMBER State initial(double) { return {Order::worst(), -1}; }
-  // Elements are not met in order, so ties are decided by the position.
+  // States are not met in order, so ties are decided by the position.
   static DEVICE_MEMBER State merge(State a, State b) {
     if (b.index < 0) return a;
     if (a.index < 0) return b;
@@ -156,7 +156,12 @@ struct Locate {
     if (a.value != a.value) return a;
     return Order::better(b.value, a.value) ? b : a;
   }
-  static DEVICE_MEMBER void one(State& state, A x, INDEX at) { state = merge(state, {x, at}); }
+  // A thread meets its elements in order: the first of equals is there already.
+  static DEVICE_MEMBER void one(State& state, A x, INDEX at) {
+    const bool known = (state.index >= 0) & (state.value != state.value);
+    const bool better = (state.index < 0) | Order::better(x, state.value);
+    if (better & !known) state = {x, at};
+  }
   static DEVICE_MEMBER void take(State& state, const A (&x)[kElements], INDEX first) {
 #pragma unroll
     for (int k = 0; k < kElements; ++k) one(state, x[k], position(first, k));
@@ -317,7 +322,8 @@ extern "C" __global__ void __launch_bounds__(256) fold(const Parameters p) {
   const int own = COLUMNS ? thread % OUTPUTS : thread / LANES;
   const int64 groups = (p.outputs + OUTPUTS - 1) / OUTPUTS;
   for (int64 task = blockIdx.x; task < groups * p.chunks; task += gridDim.x) {
-    const int64 chunk = task / groups, output = task % groups * OUTPUTS + own;
+    const int64 chunk = p.chunks == 1 ? 0 : task / groups;  // a division takes as long as a load
+    const int64 output = (task - chunk * groups) * OUTPUTS + own;
     const bool inside = output < p.outputs;
     INDEX at[2] = {};
     p.kept.locate(inside ? static_cast<INDEX>(output) : 0, at);

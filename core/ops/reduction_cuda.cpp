@@ -12,8 +12,8 @@ namespace flambeau {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int64_t kTasks = 512;        // blocks that keep any GPU busy
-constexpr int64_t kLeastPerLane = 64;  // elements; below, a chunk costs more than it saves
+constexpr int64_t kTasks = 1024;       // blocks that keep any GPU busy
+constexpr int64_t kLeastPerLane = 32;  // elements; below, a chunk costs more than it saves
 constexpr int64_t kStateBytes = 24;    // of the largest state
 
 struct Axis {

@@ -68,19 +68,26 @@ DEVICE State state_of(T value, int64 index) {
 
 // What comes before this thread's state among the block's, and all of them together.
 DEVICE State block_before(State mine, State* total) {
-  __shared__ State states[kScanThreads];
-  const int me = static_cast<int>(threadIdx.x);
-  __syncthreads();  // the last use has been read
-  states[me] = mine;
-  __syncthreads();
-  for (int distance = 1; distance < kScanThreads; distance *= 2) {
-    State other = me >= distance ? states[me - distance] : start_state();
-    __syncthreads();
-    states[me] = join(other, states[me]);
-    __syncthreads();
+  __shared__ Words<State> of_warps[kScanThreads / kWarpSize];
+  State running = mine;
+#pragma unroll
+  for (int distance = 1; distance < kWarpSize; distance *= 2) {
+    const State other = shuffle_up(running, distance);
+    if (lane_index() >= distance) running = join(other, running);
   }
-  *total = states[kScanThreads - 1];
-  return me ? states[me - 1] : start_state();
+  State before = shuffle_up(running, 1);
+  if (lane_index() == 0) before = start_state();
+  __syncthreads();  // the last use has been read
+  if (lane_index() == kWarpSize - 1) of_warps[warp_index()].value = running;
+  __syncthreads();
+  State all = start_state(), others = start_state();
+#pragma unroll
+  for (int warp = 0; warp < kScanThreads / kWarpSize; ++warp) {
+    if (warp == warp_index()) others = all;
+    all = join(all, of_warps[warp].value);
+  }
+  *total = all;
+  return join(others, before);
 }
 
 struct Lines {

@@ -1,7 +1,8 @@
 // searchsorted: one thread per value halves the interval where it belongs.
 
-extern "C" __global__ void search(OUT* to, const A* sorted, const int64* order, const A* values,
-                                  int64 length, int64 per_line, int right, int64 count) {
+extern "C" __global__ void __launch_bounds__(256)
+    search(OUT* to, const A* sorted, const int64* order, const A* values, int64 length,
+           int64 per_line, int right, int64 count) {
   for (int64 n = thread_index<int64>(); n < count; n += thread_count<int64>()) {
     const int64 line = n / per_line * length;
     const A value = values[n];

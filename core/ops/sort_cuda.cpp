@@ -1,5 +1,9 @@
 // The GPU's side of sort.cpp and order_statistics.cpp: lines of up to 2048 elements are sorted in
 // shared memory, longer ones by digits.
+#include "ops/sort_cuda.h"
+
+#include <bit>
+
 #include "ops/cuda_layout.h"
 #include "ops/cuda_runs.h"
 #include "ops/reduction.h"
@@ -42,17 +46,12 @@ int key_bits(DType dtype) {
   return keys_of(dtype).bits;
 }
 
-// Results for each line, dense.
-struct Results {
-  TensorRef values, positions;
-};
-
 const cuda::Function& line_kernel(const char* entry, const Tensor& x) {
   return kFile.get(entry, {{"T", cuda::type_name(x.dtype())}, {"KEY", keys_of(x.dtype()).name}},
                    x.device().index);
 }
 
-void sort_short(const Lines& lines, bool descending, const Wanted& wanted, const Results& results) {
+void sort_short(const Lines& lines, bool descending, const Wanted& wanted, const Sorted& results) {
   const Tensor& x = *lines.x;
   int padded = 2;
   while (padded < lines.length) padded *= 2;
@@ -65,7 +64,9 @@ void sort_short(const Lines& lines, bool descending, const Wanted& wanted, const
                padded, together, static_cast<int>(descending), wanted);
 }
 
-void sort_long(const Lines& lines, bool descending, const Wanted& wanted, const Results& results) {
+// By the `bits` lower ones of the keys, which the others do not differ in.
+void sort_long(const Lines& lines, bool descending, const Wanted& wanted, int bits,
+               const Sorted& results) {
   const Tensor& x = *lines.x;
   const Keys type = keys_of(x.dtype());
   const Device device = x.device();
@@ -79,7 +80,7 @@ void sort_long(const Lines& lines, bool descending, const Wanted& wanted, const 
                keys->data(), places->data(), x.data(), lines.length, static_cast<int>(descending),
                count);
   const unsigned blocks = blocks_of(lines.count * tiles);
-  for (int shift = 0; shift < key_bits(x.dtype()); shift += 4) {
+  for (int shift = 0; shift < bits; shift += 4) {
     const struct {  // twin of Lines in radix_sort.cu
       int64_t length, tiles;
       int shift;
@@ -106,7 +107,7 @@ void sort_into(Call& call, const TensorRef& x, int64_t dim, bool descending, con
   if (lines.count == 0 || wanted.count == 0) return;
   // Where the results of a line lie side by side, they need no copy.
   const bool direct = !keeps_dim || x->dim() == 0 || dim == x->dim() - 1;
-  Results results{call.outputs[0], call.outputs[1]};
+  Sorted results{call.outputs[0], call.outputs[1]};
   if (!direct) {
     const Dims shape = lines_shape(x->shape(), dim, wanted.count);
     results = {Tensor::empty(shape, x->dtype(), x->device()),
@@ -115,7 +116,7 @@ void sort_into(Call& call, const TensorRef& x, int64_t dim, bool descending, con
   if (lines.length <= kShort) {
     sort_short(lines, descending, wanted, results);
   } else {
-    sort_long(lines, descending, wanted, results);
+    sort_long(lines, descending, wanted, key_bits(x->dtype()), results);
   }
   if (direct) return;
   store_lines(call.output(0), results.values, dim);
@@ -138,6 +139,20 @@ void run_median_of_all(Call& call, int median) {
 }
 
 }  // namespace
+
+Sorted cuda_ops::sort_small(const TensorRef& x, int64_t largest) {
+  Unrecorded scope;
+  Lines lines(x, 0);
+  const Wanted all{0, lines.length};
+  Sorted results{Tensor::empty(x->shape(), x->dtype(), x->device()),
+                 Tensor::empty(x->shape(), DType::Int64, x->device())};
+  if (lines.length <= kShort) {
+    sort_short(lines, false, all, results);
+  } else {
+    sort_long(lines, false, all, std::bit_width(static_cast<uint64_t>(largest)), results);
+  }
+  return results;
+}
 
 void run_sort_cuda(Call& call) {
   Unrecorded scope;

@@ -91,9 +91,9 @@ extern "C" __global__ void __launch_bounds__(1024)
 }
 
 // Of a line that is sorted already.
-extern "C" __global__ void take_sorted(T* values, int64* positions, const T* from,
-                                       const KEY* keys, const unsigned* places, int64 lines,
-                                       int64 length, Wanted wanted) {
+extern "C" __global__ void __launch_bounds__(256)
+    take_sorted(T* values, int64* positions, const T* from, const KEY* keys, const unsigned* places,
+                int64 lines, int64 length, Wanted wanted) {
   const int64 count = lines * wanted.count;
   for (int64 n = thread_index<int64>(); n < count; n += thread_count<int64>()) {
     const int64 line = n / wanted.count;
@@ -104,8 +104,9 @@ extern "C" __global__ void take_sorted(T* values, int64* positions, const T* fro
   }
 }
 
-extern "C" __global__ void make_keys(KEY* keys, unsigned* places, const T* from, int64 length,
-                                     int descending, int64 count) {
+extern "C" __global__ void __launch_bounds__(256)
+    make_keys(KEY* keys, unsigned* places, const T* from, int64 length, int descending,
+              int64 count) {
   for (int64 n = thread_index<int64>(); n < count; n += thread_count<int64>()) {
     const KEY key = sort_key(from[n]);
     keys[n] = descending ? ~key : key;

@@ -3,7 +3,8 @@
 
 typedef Geometry<INDEX, DIMS, 2> Layout;
 
-extern "C" __global__ void strided_sum(T* to, const T* from, Layout layout, int64 count) {
+extern "C" __global__ void __launch_bounds__(256)
+    strided_sum(T* to, const T* from, Layout layout, int64 count) {
   for (INDEX n = thread_index<INDEX>(); n < count; n += thread_count<INDEX>()) {
     INDEX at[2] = {0, 0};
     layout.locate(n, at);

@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "cuda/device.h"
+#include "cuda/geometry.h"
 #include "cuda/launch.h"
 #include "program/builder.h"
 #include "program/cuda_operands.h"
@@ -90,12 +91,16 @@ bool Transposition::find(const Operand& to, const Operand& from) {
 void transpose(const Operand& to, const Operand& from, const Transposition& tiles) {
   static constexpr cuda::KernelFile kFile{"program/transpose.cu"};
   const std::string dims = std::to_string(tiles.outer.size());
-  const cuda::Function& function = kFile.get(
-      "transpose",
-      {{"TO", cuda::type_name(to.dtype)}, {"FROM", cuda::type_name(from.dtype)}, {"DIMS", dims}},
-      to.device);
   int64_t outer = 1;
   for (int64_t size : tiles.outer) outer *= size;
+  const int64_t blocks = outer * ((tiles.rows + 31) / 32) * ((tiles.columns + 31) / 32);
+  const cuda::Function& function =
+      kFile.get("transpose",
+                {{"TO", cuda::type_name(to.dtype)},
+                 {"FROM", cuda::type_name(from.dtype)},
+                 {"INDEX", blocks < cuda::kNarrowLimit ? "int" : "int64"},
+                 {"DIMS", dims}},
+                to.device);
   SmallVector<int64_t, 32> parameters{reinterpret_cast<int64_t>(to.data),
                                       reinterpret_cast<int64_t>(from.data),
                                       tiles.rows,
@@ -106,7 +111,6 @@ void transpose(const Operand& to, const Operand& from, const Transposition& tile
   for (const Dims& list : {tiles.outer, tiles.strides[0], tiles.strides[1]}) {
     for (int64_t number : list) parameters.push_back(number);
   }
-  const int64_t blocks = outer * ((tiles.rows + 31) / 32) * ((tiles.columns + 31) / 32);
   void* arguments[] = {parameters.data()};
   cuda::launch_with(function, {cuda::blocks_for(blocks * 256, 256, to.device)}, {256}, 0,
                     arguments);

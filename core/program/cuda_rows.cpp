@@ -86,9 +86,14 @@ void Writer::choose_passes() {
   }
 }
 
-int Writer::kept_bytes() {
+int Writer::row_bytes() {
   classify();
   choose_passes();
+  return kept_bytes();
+}
+
+// Of registers, per element of a row.
+int Writer::kept_bytes() const {
   int bytes = 0;
   for (int32_t v = 0; v < count_; ++v) {
     if (!kept_[v]) continue;
@@ -96,6 +101,18 @@ int Writer::kept_bytes() {
     bytes += streams(v) ? item_size(input(v).dtype) : own;
   }
   return bytes;
+}
+
+// What is loaded for one pass only is loaded ahead if there is room beside what is kept.
+void Writer::choose_loads() {
+  int most = 0;
+  for (int pass = 0; pass <= last_pass_; ++pass) {
+    int bytes = 0;
+    for (int32_t v : loaded_in(pass)) bytes += kept_[v] ? 0 : item_size(input(v).dtype);
+    most = std::max(most, bytes);
+  }
+  const int all = (kept_bytes() + most) * form_.width * form_.items;
+  all_ahead_ = all <= cuda_row_room(form_.threads);
 }
 
 // Values of one number per row that follow from `level` reductions in a chain.
@@ -106,25 +123,64 @@ void Writer::write_row_values(int level) {
   }
 }
 
-// Packs of inputs, in registers of their own or in those that are kept.
+// Whether all packs of an input are loaded before the first of them is used: in the loop that
+// computes there are branches in between, which would make each load wait for the one before.
+bool Writer::loads_ahead(int32_t v) const { return packs_kept() && (kept_[v] || all_ahead_); }
+
 std::string Writer::pack(int32_t v) const {
-  return text("x", operand_of_[v], kept_[v] && packs_kept() ? "[k]" : "");
+  return text("x", operand_of_[v], loads_ahead(v) ? "[k]" : "");
+}
+std::string Writer::pack_type(int32_t v) const {
+  return text("Pack<", input_type(v), ", ", int{form_.width}, ">");
 }
 
-void Writer::load_pass(int pass) {
+// Inputs that are read from memory in the pass.
+std::vector<int32_t> Writer::loaded_in(int pass) const {
+  std::vector<int32_t> loaded;
   for (int32_t v : inputs_) {
     if (!wanted_[pass][v] || !streams(v)) continue;
-    const bool kept = kept_[v] && packs_kept();
-    if (kept && computed_in_[v] < pass) continue;
+    const bool earlier = kept_[v] && packs_kept() && computed_in_[v] < pass;
+    if (!earlier) loaded.push_back(v);
+  }
+  return loaded;
+}
+
+// Those that are loaded ahead, or those that are not.
+void Writer::load_pass(int pass, bool ahead) {
+  for (int32_t v : loaded_in(pass)) {
+    if (loads_ahead(v) != ahead) continue;
     const int operand = operand_of_[v];
-    const std::string type = text("Pack<", input_type(v), ", ", int{form_.width}, ">");
-    const std::string to = (kept ? "" : "const " + type + " ") + pack(v);
+    const std::string type = pack_type(v);
+    const std::string to = (ahead ? "" : "const " + type + " ") + pack(v);
     if (access(v) == CudaAccess::Stepped) {
       text_.line(to, " = ", type, "{", in(v), "[", at(operand), " + i * p.steps[", operand, "]]};");
     } else {
       text_.line(to, " = load_pack<", int{form_.width}, ">(", in(v), " + ", at(operand), " + i);");
     }
   }
+}
+
+// The head of a loop over the packs of a thread.
+void Writer::open_packs() {
+  text_.line("#pragma unroll");
+  text_.open("for (int k = 0; k < ", int{form_.items}, "; ++k)");
+  text_.line("const ", index_, " i = (k * ", int{form_.threads}, " + thread)",
+             form_.width > 1 ? text(" * ", int{form_.width}) : "", ";");
+}
+
+void Writer::load_packs(int pass) {
+  bool any = false;
+  for (int32_t v : loaded_in(pass)) {
+    if (!loads_ahead(v)) continue;
+    any = true;
+    if (!kept_[v]) text_.line(pack_type(v), " x", operand_of_[v], "[", int{form_.items}, "];");
+  }
+  if (!any) return;
+  open_packs();
+  text_.open("if (i < length)");
+  load_pass(pass, true);
+  text_.close();
+  text_.close();
 }
 
 void Writer::pass_body(int pass) {
@@ -178,14 +234,13 @@ void Writer::write_pass(int pass) {
   const int width = form_.width, threads = form_.threads;
   const std::string scale = width > 1 ? text(" * ", width) : "";
   if (packs_kept()) {
-    text_.line("#pragma unroll");
-    text_.open("for (int k = 0; k < ", int{form_.items}, "; ++k)");
-    text_.line("const ", index_, " i = (k * ", threads, " + thread)", scale, ";");
+    load_packs(pass);
+    open_packs();
     text_.line("if (i >= length) break;");
   } else {
     text_.open("for (", index_, " i = thread", scale, "; i < length; i += ", threads * width, ")");
   }
-  load_pass(pass);
+  load_pass(pass, false);
   for (size_t j = 0; stores && j < program_.outputs.size(); ++j) {
     if (form_.outputs[j].access == CudaAccess::Row) continue;
     text_.line("Pack<", output_type(j), ", ", width, "> y", j, ";");
@@ -230,8 +285,7 @@ void Writer::load_rows() {
   for (int32_t v = 0; packs_kept() && v < count_; ++v) {
     if (!kept_[v]) continue;
     if (streams(v)) {
-      text_.line("Pack<", input_type(v), ", ", int{form_.width}, "> x", operand_of_[v], "[",
-                 int{form_.items}, "];");
+      text_.line(pack_type(v), " x", operand_of_[v], "[", int{form_.items}, "];");
     } else {
       text_.line(type_, " kept", v, "[", int{form_.items}, "][", int{form_.width}, "];");
     }
@@ -241,6 +295,7 @@ void Writer::load_rows() {
 std::string Writer::rows() {
   classify();
   choose_passes();
+  choose_loads();
   const int threads = form_.threads, block = std::max(threads, kCudaRowBlock);
   parameters({"int64 rows", "int64 length",
               text("Geometry<", index_, ", ", int{form_.dims}, ", ", operands_, "> geometry"),

@@ -336,8 +336,7 @@ void Run::choose_threads(int64_t rows, int64_t length) {
   auto items_for = [&](int64_t threads) -> int64_t {
     int64_t items = 1;
     while (items * threads < packs) items *= 2;
-    const int64_t room = threads > 512 ? 128 : 256;  // a multiprocessor has 64 K registers
-    return items * kept <= room ? items : 0;
+    return items * kept <= cuda_row_room(threads) ? items : 0;
   };
   form_.threads = 1;
   // Rows whose elements are far apart but which lie side by side: one thread for each reads

@@ -368,7 +368,7 @@ int64_t cuda_number_count(const Program& program, const CudaForm& form) {
 }
 
 int cuda_row_bytes(const Program& program, const CudaForm& form) {
-  return cuda_writer::Writer(program, form).kept_bytes();
+  return cuda_writer::Writer(program, form).row_bytes();
 }
 
 std::string cuda_source(const Program& program, const CudaForm& form) {

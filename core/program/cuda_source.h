@@ -52,6 +52,8 @@ struct CudaForm {
 inline constexpr int kCudaBlock = 256;     // threads of a block: Elements, Lists
 inline constexpr int kCudaRowBlock = 128;  // of a block of several rows
 inline constexpr int kListChunk = 4096;    // elements of a list's chunk
+// Bytes of registers that a thread of Rows has for elements: a multiprocessor has 64 K registers.
+constexpr int cuda_row_room(int64_t threads) { return threads > 512 ? 128 : 256; }
 // Parameters of a kernel must fit into 4 KB.
 inline constexpr int64_t kCudaParameterBytes = 4096;
 // Tensors of one launch of a form of Lists with `operands` lists and `numbers` numbers.

@@ -48,7 +48,7 @@ class Writer {
   std::string elements();
   std::string lists();
   std::string rows();
-  int kept_bytes();
+  int row_bytes();
 
  private:
   const CudaOperand& input(int32_t v) const;
@@ -82,16 +82,23 @@ class Writer {
   enum class Scope : uint8_t { Run, Row, Element };
   void classify();
   void choose_passes();
+  void choose_loads();
+  int kept_bytes() const;
   bool streams(int32_t v) const;  // an input that is read along the row
   void load_rows();
   void write_row_values(int level);
   void write_pass(int pass);
   void pass_body(int pass);
-  void load_pass(int pass);
+  std::vector<int32_t> loaded_in(int pass) const;
+  bool loads_ahead(int32_t v) const;
+  void load_pass(int pass, bool ahead);
+  void open_packs();
+  void load_packs(int pass);
   void store_pass();
   void store_rows();
   bool packs_kept() const { return form_.items > 0; }
   std::string pack(int32_t v) const;
+  std::string pack_type(int32_t v) const;
 
   const Program& program_;
   const std::vector<Value>& values_;
@@ -114,6 +121,7 @@ class Writer {
   std::vector<std::vector<char>> wanted_;  // by pass and value: read there
   std::vector<int> computed_in_;           // the first pass that computes the value
   std::vector<char> kept_;                 // stays in registers between passes
+  bool all_ahead_ = false;                 // see loads_ahead
 };
 
 }  // namespace flambeau::cuda_writer

@@ -194,6 +194,7 @@ class Executable : public Object {
   bool is_copied_out(int number, bool backward) const;
   bool can_be_captured(bool backward) const;
   void choose_memory(CapturedPart& part, bool backward);
+  void record_uses(const CapturedPart& part) const;
   void capture(CapturedPart& part, bool backward);
   void finish_writes(bool backward);
   void bind_gradients();

@@ -92,6 +92,7 @@ void Executable::capture(CapturedPart& part, bool backward) {
   }
   auto graph = Ref<cuda::Graph>::adopt(new cuda::Graph(device_.index));
   const Ref<cuda::Stream> before = cuda::current_stream_object(device_.index);
+  part.stream = before->handle();
   const Ref<cuda::Stream> stream = cuda::Stream::create(device_.index);
   bool begun = false;
   try {
@@ -154,7 +155,19 @@ bool Executable::replay(bool backward, std::span<const double> numbers) {
     const Buffer& buffer = buffers_[copied.buffer];
     copy_bytes(*buffer.storage, static_cast<size_t>(buffer.root), *copied.own, 0, copied.bytes);
   }
+  if (cuda::current_stream(device_.index) != part.stream) record_uses(part);
   return true;
+}
+
+// Memory of the part is used by another stream than it was made on.
+void Executable::record_uses(const CapturedPart& part) const {
+  const cuda::StreamHandle stream = cuda::current_stream(device_.index);
+  for (auto* list : {&part.in, &part.out}) {
+    for (const CapturedPart::Copied& copied : *list) {
+      cuda::record_use(copied.own->data(), device_.index, stream);
+    }
+  }
+  cuda::record_use(part.numbers->storage()->data(), device_.index, stream);
 }
 
 }  // namespace flambeau

@@ -35,7 +35,8 @@ class CapturedPart {
   Ref<cuda::Graph> graph;
   std::vector<Copied> in, out;
   std::vector<Fixed> fixed;
-  TensorRef numbers;  // float64, one for each slot
+  TensorRef numbers;                    // float64, one for each slot
+  cuda::StreamHandle stream = nullptr;  // that the memory above was made on
 
   static constexpr int kRunsBefore = 2;
   static constexpr int kMostMisses = 4;

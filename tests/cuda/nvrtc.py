@@ -14,6 +14,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from cubin import kernels
+
 
 @functools.cache
 def library() -> Any:
@@ -30,9 +32,19 @@ def worker() -> ProcessPoolExecutor:
     return ProcessPoolExecutor(1, mp_context=get_context("spawn"))
 
 
-def compile_source(source: str, architecture: str = "sm_80") -> tuple[bytes, str]:
-    """The machine code and the compiler's warnings; AssertionError with its log if it fails."""
-    return worker().submit(compile_here, source, architecture).result()
+def compile_source(
+    source: str, architecture: str = "sm_80", frame_bytes: int = 32
+) -> tuple[bytes, str]:
+    """The machine code and the compiler's warnings; AssertionError with its log if it fails.
+
+    Every kernel has to fit on a GPU with the blocks that it declares, and to keep what it computes
+    with in registers: a frame of `frame_bytes`, in slow memory, is for a few of them.
+    """
+    code, log = worker().submit(compile_here, source, architecture).result()
+    found = kernels(code)
+    problems = [text for kernel in found for text in kernel.problems(architecture, frame_bytes)]
+    assert found and not problems, problems
+    return code, log
 
 
 def compile_here(source: str, architecture: str) -> tuple[bytes, str]:

@@ -405,5 +405,6 @@ def test_kernels_compile_with_nvrtc_without_warnings() -> None:
     prelude, mathematics, text = (torch._core.program.cuda_file(name) for name in files)
     for kernel in KERNELS:
         defines = "".join(f"#define {name} {value}\n" for name, value in kernel.items())
-        code, log = compile_source(prelude + mathematics + defines + text, "sm_90")
+        frame = 48 if "Cauchy" in kernel.values() else 32  # tan() has a table in local memory
+        code, log = compile_source(prelude + mathematics + defines + text, "sm_90", frame)
         assert code[:4] == b"\x7fELF" and "warning" not in log, (kernel, log)

@@ -17,8 +17,8 @@ print((x * 3 + 1).sum().item(), torch.tanh(x).sum().item())
 EXPECTED = "51.0 4.7199"
 
 
-def start(cache: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "FLAMBEAU_CACHE": cache}
+def start(cache: str, **variables: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "FLAMBEAU_CACHE": cache, **variables}
     return subprocess.Popen(
         [sys.executable, "-c", RUN],
         env=environment,
@@ -83,3 +83,12 @@ def test_without_a_place_to_write(tmp_path: Path) -> None:
     blocked.write_text("")
     finish(start(str(blocked)))  # a file where the folder should be
     finish(start(""))  # switched off
+
+
+def test_a_gpu_that_is_newer_than_the_compiler(tmp_path: Path) -> None:
+    if os.path.exists("/dev/nvidiactl"):
+        pytest.skip("needs the emulated GPU, whose generation can be chosen")
+    finish(start(str(tmp_path), EMULATED_CUDA_MAJOR="90"))  # gets PTX for the driver
+    kernels = files_in(tmp_path)
+    finish(start(str(tmp_path)))
+    assert len(files_in(tmp_path)) == 2 * len(kernels)

@@ -51,6 +51,11 @@ with torch.cuda.stream(stream):
 stream.synchronize()
 assert y.sum().item() == 45
 
+used = torch.ones(1000, device="cuda:0")
+used.record_stream(stream)  # of the other GPU
+del used
+assert torch.ones(1000, device="cuda:0").sum().item() == 1000
+
 double = torch.compile(lambda x: x * 2)
 for device in ("cuda:0", "cuda:1") * 5:
     result = double(torch.ones(2, device=device))

@@ -50,7 +50,7 @@ const std::unordered_map<int, int> kAttributes = {
     {40, 3},                          // ASYNC_ENGINE_COUNT
     {41, 1},                          // UNIFIED_ADDRESSING
     {50, 0},                          // PCI_DOMAIN_ID
-    {75, 9},                          // COMPUTE_CAPABILITY_MAJOR
+    {75, 0},                          // COMPUTE_CAPABILITY_MAJOR: from the environment
     {76, 0},                          // COMPUTE_CAPABILITY_MINOR
     {78, 1},                          // STREAM_PRIORITIES_SUPPORTED
     {81, kSharedPerMultiprocessor},   // MAX_SHARED_MEMORY_PER_MULTIPROCESSOR
@@ -186,8 +186,10 @@ EMULATED_API CUresult cuDeviceGetAttribute(int* value, int attribute, CUdevice d
   EMULATED_RETURN_IF(device_of(device) == nullptr, CUDA_ERROR_INVALID_DEVICE);
   auto found = kAttributes.find(attribute);
   EMULATED_RETURN_IF(found == kAttributes.end(), CUDA_ERROR_INVALID_VALUE);
-  constexpr int kBus = 33;
-  *value = attribute == kBus ? device + 1 : found->second;
+  constexpr int kBus = 33, kMajor = 75;
+  *value = attribute == kBus     ? device + 1
+           : attribute == kMajor ? static_cast<int>(environment_number("EMULATED_CUDA_MAJOR", 9))
+                                 : found->second;
   return CUDA_SUCCESS;
 }
 

@@ -134,6 +134,11 @@ EMULATED_API CUresult cuMemcpyHtoDAsync_v2(CUdeviceptr to, const void* from, siz
   }
   std::shared_ptr<Stream> stream = find_stream(handle);
   EMULATED_RETURN_IF(stream == nullptr, CUDA_ERROR_INVALID_HANDLE);
+  if (stream->capture != nullptr) {
+    std::fprintf(
+        stderr, "emulated CUDA: cuMemcpyHtoDAsync: a graph would read pageable memory at replay\n");
+    return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
+  }
   if (!check_range("cuMemcpyHtoDAsync", to, bytes)) return CUDA_ERROR_ILLEGAL_ADDRESS;
   std::string staging(static_cast<const char*>(from), bytes);
   return submit(stream, [to, staging = std::move(staging)] {

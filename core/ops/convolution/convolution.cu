@@ -180,7 +180,8 @@ extern "C" __global__ void __launch_bounds__(256)
     });
   }
 }
-extern "C" __global__ void weight_total(const Accumulator* parts, int count, int64 weights, T* w) {
+extern "C" __global__ void __launch_bounds__(256)
+    weight_total(const Accumulator* parts, int count, int64 weights, T* w) {
   for (int64 i = thread_index<int64>(); i < weights; i += thread_count<int64>()) {
     Accumulator sum = 0;
     for (int part = 0; part < count; ++part) sum += parts[part * weights + i];
@@ -189,18 +190,18 @@ extern "C" __global__ void weight_total(const Accumulator* parts, int count, int
 }
 
 // After a convolution of cuDNN: `places` neighbours share a channel.
-extern "C" __global__ void add_bias(const T* bias, int64 channels, int64 places, int64 count,
-                                    T* out) {
-  for (int64 i = thread_index<int64>(); i < count; i += thread_count<int64>()) {
-    const T added = bias[i / places % channels];
+extern "C" __global__ void __launch_bounds__(256)
+    add_bias(const T* bias, int64 channels, int64 places, int64 count, T* out) {
+  for (INDEX i = thread_index<INDEX>(); i < count; i += thread_count<INDEX>()) {
+    const T added = bias[i / static_cast<INDEX>(places) % static_cast<INDEX>(channels)];
     out[i] = convert<T>(convert<Accumulator>(out[i]) + convert<Accumulator>(added));
   }
 }
 
 // --- element by element
 
-extern "C" __global__ void direct_forward(ConvolutionGeometry g, const T* x, const T* w,
-                                          const T* bias, T* y) {
+extern "C" __global__ void __launch_bounds__(256)
+    direct_forward(ConvolutionGeometry g, const T* x, const T* w, const T* bias, T* y) {
   const INDEX taps = volume(g.kernel), places = volume(g.output), pixels = volume(g.input);
   const INDEX rows = g.out_channels / g.groups, channels = g.in_channels / g.groups;
   const INDEX count = g.batch * g.out_channels * places;
@@ -222,8 +223,8 @@ extern "C" __global__ void direct_forward(ConvolutionGeometry g, const T* x, con
   }
 }
 
-extern "C" __global__ void direct_input_gradient(ConvolutionGeometry g, const T* y, const T* w,
-                                                 const T* bias, T* x) {
+extern "C" __global__ void __launch_bounds__(256)
+    direct_input_gradient(ConvolutionGeometry g, const T* y, const T* w, const T* bias, T* x) {
   const INDEX taps = volume(g.kernel), places = volume(g.output), pixels = volume(g.input);
   const INDEX rows = g.in_channels / g.groups, channels = g.out_channels / g.groups;
   const INDEX count = g.batch * g.in_channels * pixels;
@@ -247,8 +248,8 @@ extern "C" __global__ void direct_input_gradient(ConvolutionGeometry g, const T*
 }
 
 // A block for each weight.
-extern "C" __global__ void direct_weight_gradient(ConvolutionGeometry g, const T* x, const T* y,
-                                                  T* w) {
+extern "C" __global__ void __launch_bounds__(256)
+    direct_weight_gradient(ConvolutionGeometry g, const T* x, const T* y, T* w) {
   const INDEX taps = volume(g.kernel), places = volume(g.output), pixels = volume(g.input);
   const INDEX rows = g.out_channels / g.groups, channels = g.in_channels / g.groups;
   const INDEX count = g.out_channels * channels * taps, inner = g.batch * places;

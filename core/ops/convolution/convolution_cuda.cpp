@@ -116,8 +116,9 @@ bool by_cudnn(cuda::ConvolutionResult result, const Run& run, const Tensor& x, c
 void add_bias(const Run& run, const Tensor* bias, int64_t places, const Tensor& out) {
   if (!bias) return;
   if (run.geometry.channels_last) places = 1;
-  const cuda::Function& function =
-      kFile.get("add_bias", {{"T", cuda::type_name(run.dtype)}, {"INDEX", "int64"}}, run.device);
+  const cuda::Function& function = kFile.get(
+      "add_bias", {{"T", cuda::type_name(run.dtype)}, {"INDEX", run.wide ? "int64" : "int"}},
+      run.device);
   cuda::launch(function, {cuda::blocks_for(out.numel(), kThreads, run.device)}, {kThreads}, 0,
                bias->data(), bias->numel(), places, out.numel(), out.data());
 }

@@ -55,19 +55,20 @@ struct Windows {
   int64 plane;
   int64 step;
 };
-DEVICE Windows windows_of(const PoolGeometry& g, int64 n) {
+DEVICE Windows windows_of(const PoolGeometry& g, INDEX n) {
   Windows windows;
   windows.step = g.channels;
-  const int64 channel = n % g.channels;
+  const INDEX channel = n % g.channels;
   n /= g.channels;
-  windows.columns = window_of(g.axis[2], static_cast<INDEX>(n % g.axis[2].output));
+  windows.columns = window_of(g.axis[2], n % g.axis[2].output);
   n /= g.axis[2].output;
-  windows.rows = window_of(g.axis[1], static_cast<INDEX>(n % g.axis[1].output));
+  windows.rows = window_of(g.axis[1], n % g.axis[1].output);
   n /= g.axis[1].output;
-  windows.slices = window_of(g.axis[0], static_cast<INDEX>(n % g.axis[0].output));
+  windows.slices = window_of(g.axis[0], n % g.axis[0].output);
   n /= g.axis[0].output;
-  windows.plane =
-      n * g.axis[0].input * g.axis[1].input * g.axis[2].input * g.channels + channel;
+  windows.plane = static_cast<int64>(n) * g.axis[0].input * g.axis[1].input * g.axis[2].input *
+                      g.channels +
+                  channel;
   return windows;
 }
 
@@ -94,9 +95,9 @@ DEVICE Element lowest() {
 }
 
 // The first of equal elements wins; a NaN wins over everything, the last one if there are more.
-extern "C" __global__ void max_pool(PoolGeometry g, int64 count, const T* x, T* out,
-                                    int64* indices) {
-  for (int64 n = thread_index<int64>(); n < count; n += thread_count<int64>()) {
+extern "C" __global__ void __launch_bounds__(256)
+    max_pool(PoolGeometry g, int64 count, const T* x, T* out, int64* indices) {
+  for (INDEX n = thread_index<INDEX>(); n < count; n += thread_count<INDEX>()) {
     const Windows windows = windows_of(g, n);
     Total best = lowest<Total>();
     INDEX where = -1;  // stays for a window without any element (wide dilation)
@@ -123,8 +124,9 @@ DEVICE Total divisor_of(const PoolGeometry& g, const Windows& windows) {
   return static_cast<Total>(product);
 }
 
-extern "C" __global__ void average_pool(PoolGeometry g, int64 count, const T* x, T* out) {
-  for (int64 n = thread_index<int64>(); n < count; n += thread_count<int64>()) {
+extern "C" __global__ void __launch_bounds__(256)
+    average_pool(PoolGeometry g, int64 count, const T* x, T* out) {
+  for (INDEX n = thread_index<INDEX>(); n < count; n += thread_count<INDEX>()) {
     const Windows windows = windows_of(g, n);
     Total sum = 0;
     bool empty = true;
@@ -158,15 +160,16 @@ DEVICE Covering covering(const PoolAxis& axis, INDEX i) {
 }
 
 // The adjoint of average_pool, which has no dilation: `count` elements of x.
-extern "C" __global__ void spread(PoolGeometry g, int64 count, const T* gradient, T* x) {
-  for (int64 n = thread_index<int64>(); n < count; n += thread_count<int64>()) {
-    const int64 channel = n % g.channels;
-    int64 rest = n / g.channels;
-    const Covering columns = covering(g.axis[2], static_cast<INDEX>(rest % g.axis[2].input));
+extern "C" __global__ void __launch_bounds__(256)
+    spread(PoolGeometry g, int64 count, const T* gradient, T* x) {
+  for (INDEX n = thread_index<INDEX>(); n < count; n += thread_count<INDEX>()) {
+    const INDEX channel = n % g.channels;
+    INDEX rest = n / g.channels;
+    const Covering columns = covering(g.axis[2], rest % g.axis[2].input);
     rest /= g.axis[2].input;
-    const Covering rows = covering(g.axis[1], static_cast<INDEX>(rest % g.axis[1].input));
+    const Covering rows = covering(g.axis[1], rest % g.axis[1].input);
     rest /= g.axis[1].input;
-    const Covering slices = covering(g.axis[0], static_cast<INDEX>(rest % g.axis[0].input));
+    const Covering slices = covering(g.axis[0], rest % g.axis[0].input);
     const int64 plane = rest / g.axis[0].input;
     Total sum = 0;
     for (INDEX d = slices.first; d <= slices.last; ++d) {
@@ -188,21 +191,23 @@ extern "C" __global__ void spread(PoolGeometry g, int64 count, const T* gradient
 
 // Between planes of `large` and `small` elements; positions that lie in no plane belong to windows
 // without elements. Of the large tensor, the element that belongs to the n-th of the small one:
-DEVICE int64 place_in(int64 n, int64 channels, int64 small, int64 large, int64 place) {
+DEVICE int64 place_in(INDEX n, INDEX channels, INDEX small, int64 large, int64 place) {
   return (n / channels / small * large + place) * channels + n % channels;
 }
 // `to` is zero at first.
-extern "C" __global__ void pool_scatter(const T* from, const int64* indices, int64 count,
-                                        int64 large, int64 small, int64 channels, Total* to) {
-  for (int64 n = thread_index<int64>(); n < count; n += thread_count<int64>()) {
+extern "C" __global__ void __launch_bounds__(256)
+    pool_scatter(const T* from, const int64* indices, int64 count, int64 large, int64 small,
+                 int64 channels, Total* to) {
+  for (INDEX n = thread_index<INDEX>(); n < count; n += thread_count<INDEX>()) {
     const int64 place = indices[n];
     if (place < 0 || place >= large) continue;
     atomic_add(to + place_in(n, channels, small, large, place), convert<Total>(from[n]));
   }
 }
-extern "C" __global__ void pool_gather(const T* from, const int64* indices, int64 count,
-                                       int64 large, int64 small, int64 channels, T* to) {
-  for (int64 n = thread_index<int64>(); n < count; n += thread_count<int64>()) {
+extern "C" __global__ void __launch_bounds__(256)
+    pool_gather(const T* from, const int64* indices, int64 count, int64 large, int64 small,
+                int64 channels, T* to) {
+  for (INDEX n = thread_index<INDEX>(); n < count; n += thread_count<INDEX>()) {
     const int64 place = indices[n];
     const bool valid = place >= 0 && place < large;
     to[n] = valid ? from[place_in(n, channels, small, large, place)] : convert<T>(Total(0));

@@ -1,5 +1,7 @@
 #include "ops/pooling/pooling_cuda.h"
 
+#include <algorithm>
+
 #include "cuda/geometry.h"
 #include "cuda/launch.h"
 #include "tensor/copy.h"
@@ -46,7 +48,7 @@ cuda::Extent3 grid_of(const Tensor& result) {
 template <class... Arguments>
 void launch_windows(const char* entry, const PoolGeometry& geometry, const Tensor& result,
                     const Arguments&... arguments) {
-  bool wide = geometry.input_size() >= cuda::kNarrowLimit ||
+  bool wide = std::max(geometry.input_size(), result.numel()) >= cuda::kNarrowLimit ||
               geometry.channels >= cuda::kNarrowLimit ||
               std::abs(geometry.divisor) >= cuda::kNarrowLimit;
   for (const PoolAxis& axis : geometry.axis) {
@@ -89,7 +91,8 @@ void pool_scatter_on_gpu(const Tensor& values, const Tensor& indices, int64_t la
                                    : empty_as(out, dtype, out.device());
   fill(*sums, 0);
   if (values.numel() > 0) {
-    cuda::launch(kernel("pool_scatter", values, true), grid_of(values), {kThreads}, 0,
+    const bool wide = values.numel() >= cuda::kNarrowLimit;
+    cuda::launch(kernel("pool_scatter", values, wide), grid_of(values), {kThreads}, 0,
                  values.data(), indices.data(), values.numel(), large, small, channels,
                  sums->data());
   }
@@ -98,7 +101,8 @@ void pool_scatter_on_gpu(const Tensor& values, const Tensor& indices, int64_t la
 
 void pool_gather_on_gpu(const Tensor& values, const Tensor& indices, int64_t large, int64_t small,
                         int64_t channels, const Tensor& out) {
-  cuda::launch(kernel("pool_gather", out, true), grid_of(out), {kThreads}, 0, values.data(),
+  const bool wide = out.numel() >= cuda::kNarrowLimit;
+  cuda::launch(kernel("pool_gather", out, wide), grid_of(out), {kThreads}, 0, values.data(),
                indices.data(), out.numel(), large, small, channels, out.data());
 }
 

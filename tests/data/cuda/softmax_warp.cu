@@ -22,8 +22,14 @@ extern "C" __global__ void __launch_bounds__(128) program(const Parameters p) {
 #pragma unroll
     for (int k = 0; k < 2; ++k) {
       const int i = (k * 32 + thread) * 4;
+      if (i < length) {
+        x0[k] = load_pack<4>(p.in0 + at[0] + i);
+      }
+    }
+#pragma unroll
+    for (int k = 0; k < 2; ++k) {
+      const int i = (k * 32 + thread) * 4;
       if (i >= length) break;
-      x0[k] = load_pack<4>(p.in0 + at[0] + i);
 #pragma unroll
       for (int e = 0; e < 4; ++e) {
         const float v0 = convert<float>(x0[k].at[e]);
