@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,17 @@ def use_emulated_gpu() -> None:
 
 
 use_emulated_gpu()
+
+
+@pytest.fixture(autouse=True)
+def exact_convolutions() -> Iterator[None]:
+    """Compared with the CPU's: not rounded for tensor cores, which is the default."""
+    from flambeau.backends import cudnn
+
+    before = cudnn.allow_tf32
+    cudnn.allow_tf32 = False
+    yield
+    cudnn.allow_tf32 = before
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
