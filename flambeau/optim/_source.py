@@ -25,7 +25,8 @@ class UpdateSource:
     def __init__(self, optimizer: Optimizer, group: Group, batch: Batch, ahead: int) -> None:
         self.optimizer = optimizer
         self.group = group
-        self.batch = batch._replace(is_new=False)
+        # Gradients are the program's to drop.
+        self.batch = batch._replace(is_new=False, gradients=[])
         self.ahead = ahead
         self.parameters = list(group["params"])
         first = batch.rows[0]

@@ -78,6 +78,31 @@ def clipped_with_moving_average() -> Made:
     return step, [*model.parameters(), *average]
 
 
+def cleared_at_the_end(make: Callable[[Any], Any]) -> Made:
+    model = network()
+    optimizer = make(model.parameters())
+
+    def step(x: Any, y: Any) -> Any:
+        loss = functional.mse_loss(model(x), y)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss
+
+    return step, list(model.parameters())
+
+
+@training
+def gradients_cleared_at_the_end() -> Made:
+    return cleared_at_the_end(lambda parameters: torch.optim.SGD(parameters, 1e-2))
+
+
+@training
+def gradients_cleared_at_the_end_of_adam() -> Made:
+    return cleared_at_the_end(lambda parameters: torch.optim.Adam(parameters, 1e-2))
+
+
 @training
 def two_networks_against_each_other() -> Made:
     generator, judge = network(), network(1)

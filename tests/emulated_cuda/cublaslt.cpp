@@ -9,7 +9,6 @@
 
 #include "cublaslt_descriptors.h"
 #include "cuda_types.h"
-#include "sixteen_bit.h"
 
 // cublasLt's matrix product, computed on the host as work of the emulated stream. Only what
 // column-major real matrices need; all else is CUBLAS_STATUS_NOT_SUPPORTED.
@@ -20,6 +19,10 @@ EMULATED_API CUresult emulated_cuda_enqueue(CUstream, int (*run)(void*), void* d
 EMULATED_API int emulated_cuda_check_range(const char* what, const void* pointer, size_t bytes);
 
 namespace {
+
+using emulated::load_element;
+using emulated::rounded_to_tf32;
+using emulated::store_element;
 
 // Everything that a product needs when it is executed.
 struct Product {
@@ -180,36 +183,6 @@ bool check_memory(const Product& product) {
                                            product.workspace_bytes) != 0;
 }
 
-double load(unsigned type, const void* base, int64_t index) {
-  switch (type) {
-    case kDouble:
-      return static_cast<const double*>(base)[index];
-    case kFloat:
-      return static_cast<const float*>(base)[index];
-    case kHalf:
-      return emulated_half_to_float(static_cast<const uint16_t*>(base)[index]);
-    default:
-      return emulated_bfloat_to_float(static_cast<const uint16_t*>(base)[index]);
-  }
-}
-
-void store(unsigned type, void* base, int64_t index, double value) {
-  auto single = static_cast<float>(value);
-  switch (type) {
-    case kDouble:
-      static_cast<double*>(base)[index] = value;
-      return;
-    case kFloat:
-      static_cast<float*>(base)[index] = single;
-      return;
-    case kHalf:
-      static_cast<uint16_t*>(base)[index] = emulated_float_to_half(single);
-      return;
-    default:
-      static_cast<uint16_t*>(base)[index] = emulated_float_to_bfloat(single);
-  }
-}
-
 // What the tensor cores see of a float in the fast modes.
 float rounded(int compute_type, float value) {
   switch (compute_type) {
@@ -217,11 +190,8 @@ float rounded(int compute_type, float value) {
       return emulated_half_to_float(emulated_float_to_half(value));
     case k32FFast16BF:
       return emulated_bfloat_to_float(emulated_float_to_bfloat(value));
-    case k32FFastTF32: {  // ten bits of mantissa
-      if (!std::isfinite(value)) return value;
-      unsigned bits = emulated_bits_of(value);
-      return emulated_float_of((bits + 0xFFF + (bits >> 13 & 1)) & ~0x1FFFu);
-    }
+    case k32FFastTF32:
+      return rounded_to_tf32(value);
   }
   return value;
 }
@@ -239,7 +209,7 @@ std::vector<T> unpack(const Product& product, const void* base, const Layout& la
     for (uint64_t i = 0; i < rows; ++i) {
       int64_t index = batch * layout.batch_stride + static_cast<int64_t>(i) * row_step +
                       static_cast<int64_t>(j) * column_step;
-      auto value = static_cast<T>(load(layout.type, base, index));
+      auto value = static_cast<T>(load_element(layout.type, base, index));
       if constexpr (std::is_same_v<T, float>) value = rounded(product.desc.compute_type, value);
       values[i + j * rows] = value;
     }
@@ -270,7 +240,7 @@ void add_up(const Product& product, const std::vector<T>& factor, uint64_t lengt
     T sum = 0;
     for (uint64_t p = 0; p < product.k(); ++p) sum += factor[i * step + p * inner_step];
     const int64_t index = batch * product.desc.bias_batch_stride + static_cast<int64_t>(i);
-    store(product.bias_type(), const_cast<void*>(product.desc.bias), index, sum);
+    store_element(product.bias_type(), const_cast<void*>(product.desc.bias), index, sum);
   }
 }
 
@@ -297,24 +267,25 @@ void multiply(const Product& product, int batch) {
       T value = alpha * column[i];
       if (product.beta != 0) {
         int64_t index = batch * product.c.batch_stride + row + column_of * product.c.leading;
-        value += beta * static_cast<T>(load(product.c.type, product.pc, index));
+        value += beta * static_cast<T>(load_element(product.c.type, product.pc, index));
       }
       if (product.desc.epilogue & kBias) {
         int64_t index = batch * product.desc.bias_batch_stride + row;
-        value += static_cast<T>(load(product.bias_type(), product.desc.bias, index));
+        value += static_cast<T>(load_element(product.bias_type(), product.desc.bias, index));
       }
       T at = 0;
       if (product.uses_auxiliary()) {
         int64_t index = batch * product.desc.auxiliary_batch_stride + row +
                         column_of * product.desc.auxiliary_leading;
         if (product.desc.epilogue & kGeluGradient) {
-          at = static_cast<T>(load(product.d.type, product.desc.auxiliary, index));
+          at = static_cast<T>(load_element(product.d.type, product.desc.auxiliary, index));
         } else {
-          store(product.d.type, product.desc.auxiliary, index, value);
+          store_element(product.d.type, product.desc.auxiliary, index, value);
         }
       }
       int64_t index = batch * product.d.batch_stride + row + column_of * product.d.leading;
-      store(product.d.type, product.pd, index, activation(product.desc.epilogue, value, at));
+      store_element(product.d.type, product.pd, index,
+                    activation(product.desc.epilogue, value, at));
     }
   }
 }
@@ -489,7 +460,7 @@ CUBLAS_API cublasLtMatmul(void* handle, MatmulDesc* desc, const void* alpha, con
   if (cublasStatus_t status = check(*product)) return status;
   bool is_double = desc->scale_type == kDouble;
   auto scalar = [&](const void* value) -> double {
-    return load(is_double ? kDouble : kFloat, value, 0);
+    return load_element(is_double ? kDouble : kFloat, value, 0);
   };
   product->alpha = scalar(alpha);
   product->beta = scalar(beta);

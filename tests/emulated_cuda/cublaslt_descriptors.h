@@ -6,6 +6,8 @@
 #include <cstring>
 #include <type_traits>
 
+#include "elements.h"
+
 using cublasStatus_t = int;
 
 #define EMULATED_CUBLAS_STATUSES(STATUS)     \
@@ -18,7 +20,10 @@ using cublasStatus_t = int;
 EMULATED_CUBLAS_STATUSES(EMULATED_STATUS)
 #undef EMULATED_STATUS
 
-enum DataType : int { kFloat = 0, kDouble = 1, kHalf = 2, kBfloat = 14 };
+using emulated::kDouble;
+using emulated::kFloat;
+using emulated::kHalf;
+constexpr int kBfloat = 14;  // cudaDataType_t
 enum ComputeType : int {
   k32F = 68,
   k32FPedantic = 69,

@@ -10,12 +10,13 @@
 #include <vector>
 
 #include "cuda_types.h"
+#include "elements.h"
 
 EMULATED_API int emulated_cuda_check_range(const char* what, const void* pointer, size_t bytes);
 
 namespace emulated {
 
-enum DataType : int { kFloat = 0, kDouble = 1, kHalf = 2, kBfloat = 9 };
+constexpr int kBfloat = 9;  // cudnnDataType_t; the others are ElementType
 
 // A tensor of a graph, and where it lies in this execution.
 struct GraphTensor {

@@ -3,38 +3,14 @@
 #include <limits>
 
 #include "cudnn.h"
-#include "sixteen_bit.h"
+#include "elements.h"
 
 namespace emulated {
 
-double GraphTensor::load(int64_t index) const {
-  switch (type) {
-    case kDouble:
-      return static_cast<const double*>(data)[index];
-    case kFloat:
-      return static_cast<const float*>(data)[index];
-    case kHalf:
-      return emulated_half_to_float(static_cast<const uint16_t*>(data)[index]);
-    default:
-      return emulated_bfloat_to_float(static_cast<const uint16_t*>(data)[index]);
-  }
-}
+double GraphTensor::load(int64_t index) const { return load_element(type, data, index); }
 
 void GraphTensor::store(int64_t index, double value) const {
-  const auto single = static_cast<float>(value);
-  switch (type) {
-    case kDouble:
-      static_cast<double*>(data)[index] = value;
-      return;
-    case kFloat:
-      static_cast<float*>(data)[index] = single;
-      return;
-    case kHalf:
-      static_cast<uint16_t*>(data)[index] = emulated_float_to_half(single);
-      return;
-    default:
-      static_cast<uint16_t*>(data)[index] = emulated_float_to_bfloat(single);
-  }
+  store_element(type, data, index, value);
 }
 
 bool GraphTensor::in_memory(const char* what) const {
@@ -65,7 +41,7 @@ int64_t place_of(const GraphTensor& tensor, int64_t outer, int64_t channel, cons
 double rounded(const GraphWork& work, const GraphTensor& tensor, int64_t place) {
   const double value = tensor.load(place);
   if (!work.rounds || tensor.type != kFloat) return value;
-  return emulated_float_of(emulated_bits_of(static_cast<float>(value)) & 0xFFFFE000);
+  return rounded_to_tf32(static_cast<float>(value));
 }
 
 // Calls visit(place in x, in w, in y) for every product of the convolution.
