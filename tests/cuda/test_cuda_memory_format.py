@@ -186,7 +186,7 @@ def test_cudnn_gets_channels_last() -> None:
     F.conv2d(big, kernel)
     F.conv2d(big.contiguous(), kernel.contiguous())
     F.conv2d(big, kernel)
-    assert _core.cuda_plan_counts()[1] == before + 2
+    assert _core.cuda_plan_counts()[1] == min(before + 2, 1024)  # which is the most
 
 
 LAYERS: dict[str, Callable[[Tensor], Tensor]] = {
