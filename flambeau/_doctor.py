@@ -191,7 +191,7 @@ def _gpu_works(index: int) -> str:
 _LIBRARIES = (
     ("NVRTC", "nvrtc", "nothing can be computed on the GPU without it", True),
     ("cuBLASLt", "cublaslt", "products of matrices are slower without it", False),
-    ("cuDNN", "cudnn", "convolutions are slower without it", False),
+    ("cuDNN", "cudnn", "convolutions and attention are slower without it", False),
     ("NCCL", "nccl", "several GPUs cannot work together without it", False),
 )
 
