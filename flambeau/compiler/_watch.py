@@ -180,7 +180,8 @@ class Watch:
     def _reach_code(self, code: CodeType, variables: dict[str, Any]) -> None:
         self._names.update(code.co_names)
         for name in code.co_names:
-            if name in variables:
+            # pytest rewrites assertions with names that no source can have.
+            if name in variables and not name.startswith("@"):
                 value = variables[name]
                 if not isinstance(value, ModuleType):
                     self._variables.append((variables, name, value))

@@ -150,6 +150,17 @@ def test_is_compiling_and_disable() -> None:
     assert seen == [True]
 
 
+def test_assertions_inside() -> None:
+    def checked(x: Any) -> Any:  # as pytest rewrites it
+        assert x.dim() == 1 and x.requires_grad is False
+        return x * 2
+
+    compiled = torch.compile(checked, fullgraph=True)
+    for _ in range(4):
+        assert torch.equal(compiled(torch.arange(3.0)), torch.tensor([0.0, 2.0, 4.0]))
+    assert executables(compiled) == 1
+
+
 def test_wrong_use() -> None:
     with pytest.raises(TypeError, match="a function or a module is required, got int"):
         torch.compile(3)
