@@ -24,7 +24,6 @@ constexpr int kForwardOperands = 2800, kForwardScores = 2811;
 constexpr int kBackwardOperands = 2851, kBackwardScores = 2867;
 constexpr int kGradients = 2859;  // dq, dk, dv, and that of the output
 constexpr int kMaskInput = 3000, kMaskValue = 3005, kMaskOutput = 3006, kMaskComparison = 3007;
-constexpr int kGraphOperations = 801;
 constexpr int kPointwiseMode = 14;    // cudnnBackendAttributeType_t
 constexpr int kGreaterOrEqual = 303;  // cudnnPointwiseMode_t
 
@@ -71,7 +70,7 @@ void add_mask(const CudnnAttention& a, std::vector<CudnnDescriptor>& parts) {
   mask.set_value(kMaskComparison, kPointwiseMode, &kGreaterOrEqual);
   parts.push_back(std::move(mask).finalize());
   CudnnDescriptor graph(CudnnKind::OperationGraph);
-  graph.set(kGraphOperations, parts.back());
+  graph.set(kCudnnGraphOperations, parts.back());
   parts.push_back(std::move(graph).finalize());
 }
 
@@ -165,17 +164,9 @@ Plans& plans() {
   return *all;
 }
 
-CudnnPlan make_plan(const CudnnAttention& a, CudnnHandle handle, bool deterministic) {
-  try {
-    return CudnnPlan(describe(a), handle, {.exact = false, .deterministic = deterministic});
-  } catch (const CudnnRefusal&) {
-    return CudnnPlan();
-  }
-}
-
 // Null: not yet.
 CudnnPlan* plan_for(const CudnnAttention& a, CudnnHandle handle) {
-  const bool deterministic = math_settings.cudnn_deterministic || math_settings.deterministic;
+  const bool deterministic = math_settings.cudnn_in_one_order();
   const bool alone = !math_settings.attention_flash && !math_settings.attention_efficient;
   const PlanKey key = key_of(a, deterministic);
   Entry* entry = plans().find(key);
@@ -183,7 +174,8 @@ CudnnPlan* plan_for(const CudnnAttention& a, CudnnHandle handle) {
   if (!entry->plan) {
     const bool early = ++entry->calls < kPatience && !alone;
     if (early || capturing()) return nullptr;
-    entry->plan = make_plan(a, handle, deterministic);
+    entry->plan =
+        CudnnPlan::of([&] { return describe(a); }, handle, {.deterministic = deterministic});
   }
   return &*entry->plan;
 }

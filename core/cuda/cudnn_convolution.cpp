@@ -147,19 +147,14 @@ bool is_describable(const CudnnConvolution& c) {
 
 CudnnPlan make_plan(const CudnnConvolution& c, CudnnHandle handle, Options options) {
   const CudnnDemands demands{c.dtype == DType::Float32 && !options.tf32, options.deterministic};
-  try {
-    return CudnnPlan(describe(c), handle, demands);
-  } catch (const CudnnRefusal&) {
-    return CudnnPlan();
-  }
+  return CudnnPlan::of([&] { return describe(c); }, handle, demands);
 }
 
 }  // namespace
 
 bool cudnn_convolve(const CudnnConvolution& c) {
   if (!is_floating(c.dtype) || !is_describable(c) || !cudnn_usable()) return false;
-  const Options options{math_settings.cudnn_tf32,
-                        math_settings.cudnn_deterministic || math_settings.deterministic,
+  const Options options{math_settings.cudnn_tf32, math_settings.cudnn_in_one_order(),
                         math_settings.cudnn_benchmark && !capturing()};
   const CudnnSession session(c.device);
   void* const data[] = {c.x, c.w, c.y};

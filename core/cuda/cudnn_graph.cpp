@@ -57,7 +57,7 @@ constexpr int kHeuristicMode = 8, kNumericalNote = 11, kBackendDescriptor = 15;
 constexpr int kHeuristicsMode = 200, kHeuristicsGraph = 201, kHeuristicsResults = 202;
 constexpr int kConfigEngine = 300;
 constexpr int kPlanConfig = 401, kPlanWorkspace = 402;
-constexpr int kGraphHandle = 800, kGraphOperations = 801;
+constexpr int kGraphHandle = 800;
 constexpr int kTensorAlignment = 900, kTensorType = 901, kTensorSizes = 902, kTensorStrides = 903;
 constexpr int kTensorId = 906, kTensorVirtual = 907, kTensorByValue = 908;
 constexpr int kPackIds = 1000, kPackData = 1001, kPackWorkspace = 1003;
@@ -244,7 +244,7 @@ CudnnDescriptor cudnn_virtual(int64_t id, std::span<const int64_t> sizes) {
 CudnnPlan::CudnnPlan(std::vector<CudnnDescriptor> parts, CudnnHandle handle, CudnnDemands demands)
     : parts_(std::move(parts)), demands_(demands) {
   CudnnDescriptor graph(CudnnKind::OperationGraph);
-  graph.set(kGraphOperations, parts_.back());
+  graph.set(kCudnnGraphOperations, parts_.back());
   graph.set_value(kGraphHandle, kHandle, static_cast<const void*>(&handle));
   parts_.push_back(std::move(graph).finalize());
   modes_.assign(std::rbegin(kHeuristicModes), std::rend(kHeuristicModes));

@@ -39,6 +39,9 @@ enum class CudnnKind : int {
   DiagonalBandMask = 44,
 };
 
+// CUDNN_ATTR_OPERATIONGRAPH_OPS: a graph's attribute.
+inline constexpr int kCudnnGraphOperations = 801;
+
 // Thrown where the library cannot do what is described: our own kernels have to.
 struct CudnnRefusal {};
 
@@ -86,6 +89,15 @@ class CudnnPlan {
   CudnnPlan() = default;  // no engine
   // `parts` are all its descriptors, the operation last.
   CudnnPlan(std::vector<CudnnDescriptor> parts, CudnnHandle handle, CudnnDemands demands);
+  // Of what `describe` returns; without an engine where the library refuses a part of that.
+  template <class Describe>
+  static CudnnPlan of(Describe describe, CudnnHandle handle, CudnnDemands demands) {
+    try {
+      return CudnnPlan(describe(), handle, demands);
+    } catch (const CudnnRefusal&) {
+      return CudnnPlan();
+    }
+  }
 
   // On the stream of the handle, by the first engine that does not refuse. False: there is none,
   // nothing happened.

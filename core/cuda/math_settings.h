@@ -19,6 +19,7 @@ struct MathSettings {
   std::atomic<bool> attention_cudnn{true}, attention_flash{true}, attention_efficient{true};
   // cuBLASLt may be used; off, products are computed by kernels of our own.
   std::atomic<bool> cublas{true};
+  bool cudnn_in_one_order() const { return cudnn_deterministic || deterministic; }
   // Rises with every change: what was chosen before may have to be chosen anew.
   std::atomic<int64_t> changes{0};
 };

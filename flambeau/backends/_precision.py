@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from flambeau import _core
@@ -26,6 +28,19 @@ class Switch:
 
     def __set__(self, owner: Any, value: bool) -> None:
         _core.set_math_setting(self._name, bool(value))
+
+
+@contextmanager
+def settings(wanted: dict[str, bool]) -> Iterator[None]:
+    """A block with other settings of the core, by their names in core/cuda/math_settings.h."""
+    before = {name: _core.math_setting(name) for name in wanted}
+    try:
+        for name, value in wanted.items():
+            _core.set_math_setting(name, bool(value))
+        yield
+    finally:
+        for name, value in before.items():
+            _core.set_math_setting(name, value)
 
 
 def get_float32_matmul_precision() -> str:

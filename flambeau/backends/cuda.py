@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from flambeau import _core
-from flambeau.backends._precision import Switch
+from flambeau.backends._precision import Switch, settings
 
 __all__ = ["is_built", "matmul"]
 
@@ -90,19 +90,18 @@ def sdp_kernel(
     enable_cudnn: bool = True,
 ) -> Iterator[None]:
     """PyTorch's older form of torch.nn.attention.sdpa_kernel."""
-    before = (flash_sdp_enabled(), math_sdp_enabled(), mem_efficient_sdp_enabled())
-    before_cudnn = cudnn_sdp_enabled()
+    wanted = {
+        "attention_flash": enable_flash,
+        "attention_efficient": enable_mem_efficient,
+        "attention_cudnn": enable_cudnn,
+    }
+    before = math_sdp_enabled()
+    enable_math_sdp(enable_math)
     try:
-        enable_flash_sdp(enable_flash)
-        enable_math_sdp(enable_math)
-        enable_mem_efficient_sdp(enable_mem_efficient)
-        enable_cudnn_sdp(enable_cudnn)
-        yield
+        with settings(wanted):
+            yield
     finally:
-        enable_flash_sdp(before[0])
-        enable_math_sdp(before[1])
-        enable_mem_efficient_sdp(before[2])
-        enable_cudnn_sdp(before_cudnn)
+        enable_math_sdp(before)
 
 
 def preferred_linalg_library(backend: Any = None) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from types import ModuleType
 
 from flambeau import _core
-from flambeau.backends._precision import Switch
+from flambeau.backends._precision import Switch, settings
 
 
 def is_available() -> bool:
@@ -46,14 +46,8 @@ def flags(
         "cudnn_deterministic": deterministic,
         "cudnn_tf32": allow_tf32,
     }
-    before = {name: _core.math_setting(name) for name in wanted}
-    try:
-        for name, value in wanted.items():
-            _core.set_math_setting(name, value)
+    with settings(wanted):
         yield
-    finally:
-        for name, value in before.items():
-            _core.set_math_setting(name, value)
 
 
 class _Module(ModuleType):

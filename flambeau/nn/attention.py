@@ -25,17 +25,6 @@ class SDPBackend(Enum):
     OVERRIDEABLE = 4
 
 
-_SWITCHES = {
-    SDPBackend.MATH: (cuda.math_sdp_enabled, cuda.enable_math_sdp),
-    SDPBackend.FLASH_ATTENTION: (cuda.flash_sdp_enabled, cuda.enable_flash_sdp),
-    SDPBackend.EFFICIENT_ATTENTION: (
-        cuda.mem_efficient_sdp_enabled,
-        cuda.enable_mem_efficient_sdp,
-    ),
-    SDPBackend.CUDNN_ATTENTION: (cuda.cudnn_sdp_enabled, cuda.enable_cudnn_sdp),
-}
-
-
 @contextmanager
 def sdpa_kernel(
     backends: SDPBackend | list[SDPBackend], set_priority: bool = False
@@ -53,11 +42,10 @@ def sdpa_kernel(
     chosen: list[Any] = [backends] if isinstance(backends, SDPBackend) else list(backends)
     if not chosen or not all(isinstance(backend, SDPBackend) for backend in chosen):
         raise AssertionError(f"sdpa_kernel: one or more SDPBackend are required, got {backends}")
-    before = {backend: enabled() for backend, (enabled, _) in _SWITCHES.items()}
-    try:
-        for backend, (_, enable) in _SWITCHES.items():
-            enable(backend in chosen)
+    with cuda.sdp_kernel(
+        enable_flash=SDPBackend.FLASH_ATTENTION in chosen,
+        enable_math=SDPBackend.MATH in chosen,
+        enable_mem_efficient=SDPBackend.EFFICIENT_ATTENTION in chosen,
+        enable_cudnn=SDPBackend.CUDNN_ATTENTION in chosen,
+    ):
         yield
-    finally:
-        for backend, (_, enable) in _SWITCHES.items():
-            enable(before[backend])
